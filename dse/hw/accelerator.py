@@ -1,0 +1,116 @@
+"""The internal form of an accelerator: geometry selects a frontier, everything else only prices it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Dataflow(StrEnum):
+    """What stays in the array while the third dimension streams by (rows, columns | streamed)."""
+
+    WEIGHT_STATIONARY = "weight_stationary"
+    """K, N | M."""
+    OUTPUT_STATIONARY = "output_stationary"
+    """M, N | K."""
+    INPUT_STATIONARY = "input_stationary"
+    """K, M | N."""
+
+
+class Folds(StrEnum):
+    """How successive passes over the array follow each other."""
+
+    SERIAL = "serial"
+    """Each pass pays its own load, fill and drain: the closed forms of SCALE-Sim."""
+    PIPELINED = "pipelined"
+    """The next stationary tile loads while this one streams; fill and drain are paid once per operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayGeometry:
+    """`count` equal MAC arrays of `rows` x `columns` that share the on-chip buffer."""
+
+    rows: int
+    columns: int
+    count: int
+    dataflows: tuple[Dataflow, ...]
+    folds: Folds
+    macs_per_pe_per_cycle: tuple[tuple[str, int], ...]
+    """(data type name, MACs that one element does in a cycle); a type that is not listed cannot be computed."""
+
+    def rate(self, dtype: str) -> int | None:
+        """MACs per element and cycle in `dtype`; None where the array cannot compute it."""
+        return dict(self.macs_per_pe_per_cycle).get(dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """All that selects a frontier; hashable, the key of the frontier cache."""
+
+    array: ArrayGeometry
+    double_buffered: bool
+    """Tiles that are replaced during an operator occupy twice their bytes, and transfers overlap with compute."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """All that only prices a frontier. One chip with one core, one on-chip buffer and DRAM."""
+
+    clock_hz: float
+    buffer_capacity_bytes: float
+    buffer_read_bytes_per_s: float
+    buffer_write_bytes_per_s: float
+    buffer_read_pj_per_byte: float
+    buffer_write_pj_per_byte: float
+    dram_capacity_bytes: float
+    dram_bytes_per_s: float
+    """Reads and writes share it."""
+    dram_read_pj_per_byte: float
+    dram_write_pj_per_byte: float
+    dram_latency_s: float
+    """Paid once per operator that touches DRAM."""
+    vector_ops_per_cycle: float
+    vector_pj_per_op: float
+    mac_pj: Mapping[str, float]
+    """pJ per MAC by data type name, operand registers included."""
+    launch_latency_s: float
+    """Paid once per operator."""
+    leakage_w: float
+    array_sustained_fraction: float
+    """Attainable share of the array's peak rate, in (0, 1]."""
+    dram_sustained_fraction: float
+    """Attainable share of the DRAM rate, in (0, 1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class AreaBreakdown:
+    """Silicon area by component in mm2."""
+
+    array_mm2: float
+    vector_mm2: float
+    buffer_mm2: float
+    dram_interface_mm2: float
+    other_mm2: float
+
+    @property
+    def total_mm2(self) -> float:
+        """Sum of all components."""
+        return self.array_mm2 + self.vector_mm2 + self.buffer_mm2 + self.dram_interface_mm2 + self.other_mm2
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """One accelerator, all fields resolved."""
+
+    name: str
+    summary: str
+    geometry: Geometry
+    prices: Prices
+    area: AreaBreakdown
+    technology: str
+    warnings: tuple[str, ...] = ()
+    """Papercuts found when the file was read, each with file and line."""
