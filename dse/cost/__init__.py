@@ -1,0 +1,1 @@
+"""Prices counts: latency, energy and their breakdown, bounds, over whole tables of design points at once."""
