@@ -1,0 +1,1 @@
+"""Chips, technologies and parametrised families: a catalogue on top of `dse.hw`."""

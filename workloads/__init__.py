@@ -1,0 +1,1 @@
+"""Models and their layers: a catalogue on top of `dse.ir`."""
