@@ -29,7 +29,7 @@ lint: install ## the first three of these only
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 bench: install ## how many designs a second
 	$(BIN)/pytest -m benchmark -s tests/benchmark
