@@ -1,0 +1,18 @@
+"""The file boundary: YAML in with line numbers, settings on top of it, errors in the user's words, files out in one piece."""
+
+from dse.files.document import MAX_YAML_BYTES, Document, Value, dump_yaml, load_yaml, parse_setting, parse_yaml
+from dse.files.form import FileForm, validate
+from dse.files.write import atomic_write
+
+__all__ = [
+    "MAX_YAML_BYTES",
+    "Document",
+    "FileForm",
+    "Value",
+    "atomic_write",
+    "dump_yaml",
+    "load_yaml",
+    "parse_setting",
+    "parse_yaml",
+    "validate",
+]
