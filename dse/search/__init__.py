@@ -1,0 +1,1 @@
+"""Search: the space, the goals, the exact inner sweep, the strategies that choose what to try, the Pareto archive."""
