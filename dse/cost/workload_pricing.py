@@ -1,0 +1,193 @@
+"""Prices a whole step: operators add up, each design point takes the best plan, and the busiest resource is named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from dse.cost.frontier_pricing import ARRAY, BUFFER_READ, BUFFER_WRITE, DRAM_READ, DRAM_WRITE, OperatorPricer
+from dse.cost.metrics import RESOURCES, Objective, Priced, Resource
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dse.hw.accelerator import Geometry
+    from dse.hw.table import DesignTable
+    from dse.schedule.place import PlacedOperator, Work
+    from dse.schedule.plan import Plan, PlanBook
+
+    FloatArray = NDArray[np.float64]
+
+EDP_ROUNDS: Final = 3
+"""Rounds of re-weighting energy against latency when the product is minimised."""
+
+
+@dataclass(frozen=True)
+class CompiledPlan:
+    """One plan of a part with its operators placed, and a pricer for each."""
+
+    plan: Plan
+    operators: tuple[PlacedOperator, ...]
+    pricers: tuple[OperatorPricer, ...]
+
+
+@dataclass(frozen=True)
+class CompiledPart:
+    """One graph of the step, run `count` times, with all its plans."""
+
+    name: str
+    count: int
+    book: PlanBook
+    plans: tuple[CompiledPlan, ...]
+
+
+@dataclass(frozen=True)
+class CompiledWorkload:
+    """A step whose frontiers are built for one geometry; `price` may be called any number of times."""
+
+    name: str
+    tokens: int
+    parts: tuple[CompiledPart, ...]
+    geometry: Geometry
+    stored_bytes: float
+    """Bytes of weights and caches that DRAM must hold."""
+
+    @property
+    def excess(self) -> float:
+        """Greatest excess of the frontiers used (see `Frontier.excess`); 0 where no frontier was thinned."""
+        return max((p.excess for part in self.parts for plan in part.plans for p in plan.pricers), default=0.0)
+
+
+@dataclass(frozen=True)
+class PartPrices:
+    """A part over D design points, one run; arrays [D], `moved` [D, 5] in the order of the count columns after footprint."""
+
+    latency_s: FloatArray
+    energy_j: FloatArray
+    overhead_s: FloatArray
+    moved: FloatArray
+    vector_ops: float
+    plan: NDArray[np.int64]
+
+
+class PricerPool:
+    """Makes each pricer once, whatever number of plans and parts share the work."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        self.geometry = geometry
+        self._made: dict[Work, OperatorPricer] = {}
+
+    def pricer(self, work: Work) -> OperatorPricer:
+        """The pricer of `work`."""
+        if work not in self._made:
+            self._made[work] = OperatorPricer(work, self.geometry)
+        return self._made[work]
+
+
+def price_workload(compiled: CompiledWorkload, table: DesignTable, objective: Objective) -> Priced:
+    """Latency, energy and the busiest resource of a step at each design point.
+
+    Operators run one after another, so latencies and energies add. For the energy-delay product, mappings and plans
+    minimise energy + w x latency with w = energy / latency of the round before (the stationary point of the product),
+    starting from the latency optimum; the best of all rounds is returned. It is at most the product of either optimum.
+    """
+    if objective is not Objective.EDP:
+        return _summed(compiled, table, [price_part(p, table, objective) for p in compiled.parts])
+    rounds = [price_workload(compiled, table, Objective.LATENCY), price_workload(compiled, table, Objective.ENERGY)]
+    for _ in range(EDP_ROUNDS):
+        best = _least(rounds, "edp_js")
+        weight = np.divide(best.energy_j, best.latency_s, out=np.zeros(table.size), where=best.feasible)
+        rounds.append(_summed(compiled, table, [price_part(p, table, objective, weight) for p in compiled.parts]))
+    return _least(rounds, "edp_js")
+
+
+def price_part(part: CompiledPart, table: DesignTable, objective: Objective, edp_weight: FloatArray | None = None) -> PartPrices:
+    """One run of a part with the best of its plans at each design point."""
+    priced = {}
+    best: PartPrices | None = None
+    for number, plan in enumerate(part.plans):
+        if plan.plan.peak_bytes > table.buffer_capacity_bytes.max():
+            continue
+        for pricer in plan.pricers:
+            if pricer not in priced:
+                priced[pricer] = pricer.price(table, objective, edp_weight)
+        this = _price_plan(plan, number, table, priced)
+        best = this if best is None else _better(best, this, objective, edp_weight)
+    assert best is not None, "the plan that holds nothing fits everywhere"
+    return best
+
+
+def _price_plan(plan: CompiledPlan, number: int, table: DesignTable, priced: dict) -> PartPrices:  # type: ignore[type-arg]
+    d = table.size
+    latency, energy, overhead, moved = np.zeros(d), np.zeros(d), np.zeros(d), np.zeros((d, ARRAY))
+    for pricer in plan.pricers:
+        result = priced[pricer]
+        latency += result.latency_s
+        energy += result.energy_j
+        overhead += pricer.overhead_s(table, slice(0, d))
+        moved += pricer.counts[result.row, DRAM_READ:]
+    vector_ops = sum(p.work.vector_ops for p in plan.pricers)
+    return PartPrices(latency, energy, overhead, moved, vector_ops, np.full(d, number))
+
+
+def _better(a: PartPrices, b: PartPrices, objective: Objective, edp_weight: FloatArray | None) -> PartPrices:
+    """Point by point the better of two plans; the earlier one where they tie."""
+    if edp_weight is not None:
+        take = b.energy_j + edp_weight * b.latency_s < a.energy_j + edp_weight * a.latency_s
+    elif objective is Objective.ENERGY:
+        take = (b.energy_j < a.energy_j) | ((b.energy_j == a.energy_j) & (b.latency_s < a.latency_s))
+    else:
+        take = (b.latency_s < a.latency_s) | ((b.latency_s == a.latency_s) & (b.energy_j < a.energy_j))
+    return PartPrices(
+        np.where(take, b.latency_s, a.latency_s),
+        np.where(take, b.energy_j, a.energy_j),
+        np.where(take, b.overhead_s, a.overhead_s),
+        np.where(take[:, None], b.moved, a.moved),
+        a.vector_ops,
+        np.where(take, b.plan, a.plan),
+    )
+
+
+def _summed(compiled: CompiledWorkload, table: DesignTable, parts: list[PartPrices]) -> Priced:
+    counts = [p.count for p in compiled.parts]
+    fits = compiled.stored_bytes <= table.dram_capacity_bytes
+    latency = np.where(fits, _weighted(counts, [p.latency_s for p in parts]), np.inf)
+    energy = np.where(fits, _weighted(counts, [p.energy_j for p in parts]), np.inf)
+    feasible = np.isfinite(latency)
+    moved = _weighted(counts, [p.moved for p in parts])
+    vector_ops = sum(c * p.vector_ops for c, p in zip(counts, parts, strict=True))
+    busy = busy_seconds(moved, vector_ops, _weighted(counts, [p.overhead_s for p in parts]), table)
+    bound = np.where(feasible, np.argmax(np.stack([busy[r] for r in RESOURCES]), axis=0), -1).astype(np.int8)
+    dram = moved[:, DRAM_READ - 1] + moved[:, DRAM_WRITE - 1]
+    return Priced(compiled.tokens, latency, energy, table.area_mm2, dram, bound, feasible)
+
+
+def busy_seconds(moved: FloatArray, vector_ops: float, overhead_s: FloatArray, table: DesignTable) -> dict[Resource, FloatArray]:
+    """Seconds [D] that each resource is busy, from the counts moved [D, 5]."""
+    return {
+        Resource.ARRAY: moved[:, ARRAY - 1] / (table.clock_hz * table.array_sustained_fraction),
+        Resource.VECTOR: vector_ops / (table.vector_ops_per_cycle * table.clock_hz),
+        Resource.BUFFER_READ: moved[:, BUFFER_READ - 1] / table.buffer_read_bytes_per_s,
+        Resource.BUFFER_WRITE: moved[:, BUFFER_WRITE - 1] / table.buffer_write_bytes_per_s,
+        Resource.DRAM: (moved[:, DRAM_READ - 1] + moved[:, DRAM_WRITE - 1]) / (table.dram_bytes_per_s * table.dram_sustained_fraction),
+        Resource.OVERHEAD: overhead_s,
+    }
+
+
+def _weighted(counts: list[int], arrays: list[FloatArray]) -> FloatArray:
+    return np.asarray(sum(c * a for c, a in zip(counts, arrays, strict=True)))
+
+
+def _least(rounds: list[Priced], metric: str) -> Priced:
+    """Point by point the round with the least value of `metric`, the earliest where they tie."""
+    values = np.stack([np.where(r.feasible, r.energy_j * r.latency_s, np.inf) if metric == "edp_js" else r.metric(metric) for r in rounds])
+    pick = np.argmin(values, axis=0)
+    points = np.arange(values.shape[1])
+
+    def chosen(name: str) -> NDArray[np.generic]:
+        return np.stack([getattr(r, name) for r in rounds])[pick, points]
+
+    fields = {n: chosen(n) for n in ("latency_s", "energy_j", "area_mm2", "dram_bytes", "bound", "feasible")}
+    return Priced(tokens=rounds[0].tokens, **fields)  # type: ignore[arg-type]

@@ -1,0 +1,82 @@
+"""The way from a lowered workload and an accelerator to numbers: lower, compile once per geometry, price many times."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dse.cost.metrics import Objective, Priced
+from dse.cost.workload_pricing import CompiledPart, CompiledPlan, CompiledWorkload, PricerPool, price_workload
+from dse.ir.onnx_read import read_onnx
+from dse.ir.tensor import Role
+from dse.schedule.place import place
+from dse.schedule.plan import Schedule, make_plans
+from dse.units import BITS_PER_BYTE
+
+if TYPE_CHECKING:
+    from dse.hw.accelerator import Geometry
+    from dse.hw.table import DesignTable
+    from dse.ir.graph import OperatorGraph
+    from dse.ir.lowering import LoweredWorkload
+
+__all__ = ["Objective", "Priced", "Schedule", "Step", "compile_step", "compile_workload", "price", "read_step"]
+
+
+class Step:
+    """A lowered step read back as operator graphs, with what DRAM must hold for it."""
+
+    def __init__(self, name: str, tokens: int, graphs: tuple[tuple[OperatorGraph, int], ...], stored_bytes: float) -> None:
+        self.name = name
+        self.tokens = tokens
+        self.graphs = graphs
+        """(graph, times it runs)."""
+        self.stored_bytes = stored_bytes
+
+
+def read_step(workload: LoweredWorkload) -> Step:
+    """Read the ONNX models of a lowered workload.
+
+    DRAM must hold all parameters (experts that this step does not route to included) and all caches.
+
+    Raises:
+        GraphError: an operator cannot be costed; names the node.
+    """
+    graphs = tuple((read_onnx(part.onnx, name=part.name), part.count) for part in workload.parts)
+    weight_bits = 0
+    weights = caches = 0.0
+    for graph, count in graphs:
+        for name in graph.inputs:
+            tensor = graph.tensors[name]
+            if tensor.role is Role.WEIGHT:
+                weights += count * float(tensor.size_bytes)
+                weight_bits = max(weight_bits, tensor.dtype.bits)
+            elif tensor.role is Role.CACHE:
+                caches += count * float(tensor.size_bytes)
+    return Step(workload.name, workload.tokens, graphs, max(weights, workload.parameters_total * weight_bits / BITS_PER_BYTE) + caches)
+
+
+def compile_step(step: Step, geometry: Geometry, *, schedule: Schedule = Schedule.FUSED) -> CompiledWorkload:
+    """Build the plans and frontiers of a step for one geometry.
+
+    Raises:
+        GraphError: a contraction in a data type that the array cannot compute.
+    """
+    pool = PricerPool(geometry)
+    parts = []
+    for graph, count in step.graphs:
+        book = make_plans(graph, schedule)
+        plans = []
+        for plan in book.plans:
+            placed = place(book, plan, geometry)
+            plans.append(CompiledPlan(plan, placed, tuple(pool.pricer(o.work) for o in placed)))
+        parts.append(CompiledPart(graph.name, count, book, tuple(plans)))
+    return CompiledWorkload(step.name, step.tokens, tuple(parts), geometry, step.stored_bytes)
+
+
+def compile_workload(workload: LoweredWorkload, geometry: Geometry, *, schedule: Schedule = Schedule.FUSED) -> CompiledWorkload:
+    """`read_step` and `compile_step` in one call."""
+    return compile_step(read_step(workload), geometry, schedule=schedule)
+
+
+def price(compiled: CompiledWorkload, table: DesignTable, *, objective: Objective = Objective.EDP) -> Priced:
+    """Price a compiled workload over all design points of `table`."""
+    return price_workload(compiled, table, objective)

@@ -1,0 +1,61 @@
+"""Count vectors: what mappings of an operator need and move, with no capacity, bandwidth, energy or clock in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float64]
+    BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Counts of R mappings, arrays [R]; each is better when smaller and none depends on a price."""
+
+    footprint_bytes: FloatArray
+    """Bytes of the on-chip buffer that the mapping occupies."""
+    dram_read_bytes: FloatArray
+    dram_write_bytes: FloatArray
+    buffer_read_bytes: FloatArray
+    """Bytes read from the buffer: by the array or vector unit, and to write tiles back to DRAM."""
+    buffer_write_bytes: FloatArray
+    """Bytes written to the buffer: by the array or vector unit, and by tiles that arrive from DRAM."""
+    array_cycles: FloatArray
+    """Busy cycles of the MAC arrays, fill and drain included."""
+
+    def __len__(self) -> int:
+        return len(self.footprint_bytes)
+
+    def take(self, index: NDArray[np.int64]) -> Counts:
+        """The mappings at `index`."""
+        return Counts(*(getattr(self, f.name)[index] for f in fields(self)))
+
+    def matrix(self) -> FloatArray:
+        """All counts, [R, 6], columns in the order of the fields."""
+        return np.stack([getattr(self, f.name) for f in fields(self)], axis=1)
+
+
+COUNT_NAMES: Final = tuple(f.name for f in fields(Counts))
+
+
+@dataclass(frozen=True, slots=True)
+class OperandTraffic:
+    """Bytes that one operand moves in R mappings, arrays [R]."""
+
+    footprint_bytes: FloatArray
+    dram_read_bytes: FloatArray
+    dram_write_bytes: FloatArray
+    buffer_read_bytes: FloatArray
+    buffer_write_bytes: FloatArray
+
+
+def add_up(operands: tuple[OperandTraffic, ...], array_cycles: FloatArray) -> Counts:
+    """Counts of mappings from what each operand moves."""
+    totals = [sum(getattr(o, f.name) for o in operands) for f in fields(OperandTraffic)]
+    return Counts(*(np.broadcast_to(np.asarray(t, dtype=np.float64), array_cycles.shape).copy() for t in totals), array_cycles)

@@ -1,0 +1,238 @@
+"""The frontier of one operator: the mappings that some price could prefer, and no others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+import moocore
+import numpy as np
+
+from dse.hw.accelerator import Dataflow
+from dse.mapping.counts import Counts, add_up
+from dse.mapping.matmul import Kept, Stationary, TileGrid, array_cycles, array_sides, matmul_traffic
+from dse.mapping.tiles import all_sides, ladder_sides, one_pass_side, thin_sides, whole_side
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from dse.hw.accelerator import Geometry
+    from dse.mapping.counts import OperandTraffic
+    from dse.mapping.problem import MatmulProblem, VectorProblem
+    from dse.mapping.tiles import Sides
+
+MAX_CANDIDATES: Final = 250_000
+"""Mappings enumerated for one operator before tile sides are thinned; about 0.1 s."""
+MAX_ROWS: Final = 512
+"""Rows of one frontier before rows are thinned."""
+EXCESS_LADDER: Final = (0.0, 0.01, 0.02, 0.05, 0.1)
+"""Excesses tried, least first; the last is taken whatever it leaves."""
+
+
+@dataclass(frozen=True, slots=True)
+class MatmulMapping:
+    """One mapping in words: tile sides, what stays, what is kept in the buffer, dataflow."""
+
+    dataflow: Dataflow
+    stationary: Stationary
+    kept: Kept
+    tile_m: int
+    tile_k: int
+    tile_n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Frontier:
+    """Counts of the R mappings that are not dominated, ordered by footprint; `mappings` is empty for vector operators."""
+
+    counts: Counts
+    mappings: tuple[MatmulMapping, ...]
+    excess: float = 0.0
+    """For every mapping of the space a row here needs no more bytes and at most `1 + excess` times any other count."""
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Mappings that share everything but their tile sides: every combination of the sides given."""
+
+    dataflow: Dataflow
+    stationary: Stationary
+    kept: Kept
+    m: Sides
+    k: Sides
+    n: Sides
+
+    @property
+    def size(self) -> int:
+        """Number of mappings."""
+        return len(self.m) * len(self.k) * len(self.n)
+
+    def grid(self) -> TileGrid:
+        """All mappings, flattened in the order of their index."""
+        i, j, l = np.unravel_index(np.arange(self.size), (len(self.m), len(self.k), len(self.n)))
+        return TileGrid(m=self.m.take(i), k=self.k.take(j), n=self.n.take(l))
+
+    def describe(self, index: int) -> MatmulMapping:
+        """The mapping at `index`."""
+        i, j, l = np.unravel_index(index, (len(self.m), len(self.k), len(self.n)))
+        return MatmulMapping(self.dataflow, self.stationary, self.kept, int(self.m.side[i]), int(self.k.side[j]), int(self.n.side[l]))
+
+
+def transposed_stationary(stationary: Stationary) -> Stationary:
+    """Which operand stays put, seen from the transposed product."""
+    return {Stationary.LEFT: Stationary.RIGHT, Stationary.RIGHT: Stationary.LEFT, Stationary.OUT: Stationary.OUT}[stationary]
+
+
+def mapping_counts(
+    problem: MatmulProblem, geometry: Geometry, grid: TileGrid, *, dataflow: Dataflow, stationary: Stationary, kept: Kept
+) -> tuple[tuple[OperandTraffic, OperandTraffic, OperandTraffic], Counts]:
+    """Traffic of left, right and out, and counts, of the mappings with the given tiles; arrays [T].
+
+    A mapping given from outside is costed as given. An operand that is on chip counts as kept.
+    """
+    rate = geometry.array.rate(problem.dtype)
+    assert rate is not None, "the schedule refuses data types that the array cannot compute"
+    if dataflow is Dataflow.INPUT_STATIONARY:
+        (right, left, out), counts = mapping_counts(
+            problem.transposed(),
+            geometry,
+            TileGrid(m=grid.n, k=grid.k, n=grid.m),
+            dataflow=Dataflow.WEIGHT_STATIONARY,
+            stationary=transposed_stationary(stationary),
+            kept=Kept(left=kept.right, right=kept.left, out=kept.out),
+        )
+        return (left, right, out), counts
+    traffic = matmul_traffic(problem, grid, dataflow=dataflow, stationary=stationary, kept=kept, double_buffered=geometry.double_buffered)
+    cycles = array_cycles(problem, grid, geometry.array, dataflow=dataflow, stationary=stationary, rate=rate)
+    return traffic, add_up(traffic, cycles)
+
+
+@lru_cache(maxsize=4096)
+def matmul_frontier(problem: MatmulProblem, geometry: Geometry) -> Frontier:
+    """The mappings of the space that some price could prefer; thinned where there are too many, within `Frontier.excess`.
+
+    A row is dropped only where another row is at most as large in footprint, each DRAM and buffer direction and array
+    cycles; latency, energy and feasibility grow with each of these, so no price can prefer the dropped row. Large spaces
+    are thinned, tile sides by `thin_sides` and rows by `not_dominated`, by the least excess of `EXCESS_LADDER` that
+    brings them under `MAX_CANDIDATES` and `MAX_ROWS`. Several arrays that share a tile's passes round up between them;
+    the bound then holds for bytes, and cycles are those of the sides tried (docs/mapping_space.md).
+    """
+    for side_excess in EXCESS_LADDER:
+        blocks = [b for d in geometry.array.dataflows for b in _blocks(problem, geometry, d, excess=side_excess)]
+        if sum(b.size for b in blocks) <= MAX_CANDIDATES:
+            break
+    rows, origin = _search(problem, geometry, blocks)
+    for row_excess in EXCESS_LADDER:
+        kept = not_dominated(rows, excess=row_excess)
+        if len(kept) <= MAX_ROWS:
+            break
+    rows, origin = rows[kept], origin[kept]
+    order = np.lexsort(rows.T[::-1])
+    mappings = tuple(blocks[number].describe(int(tile)) for number, tile in origin[order])
+    return Frontier(Counts(*np.ascontiguousarray(rows[order].T)), mappings, (1 + side_excess) * (1 + row_excess) - 1)
+
+
+def _search(problem: MatmulProblem, geometry: Geometry, blocks: list[_Block]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Counts [R, 6] of the mappings of `blocks` that are not dominated, and (block, tile) of each [R, 2]."""
+    found: list[NDArray[np.float64]] = []
+    origin: list[NDArray[np.int64]] = []
+    for number, block in enumerate(blocks):
+        grid = block.grid()
+        _, counts = mapping_counts(problem, geometry, grid, dataflow=block.dataflow, stationary=block.stationary, kept=block.kept)
+        rows = counts.matrix()
+        keep = np.flatnonzero(np.isfinite(rows[:, 0]))
+        keep = keep[not_dominated(rows[keep])]
+        found.append(rows[keep])
+        origin.append(np.stack((np.full(len(keep), number), keep), axis=1))
+    rows, index = np.concatenate(found), np.concatenate(origin)
+    keep = not_dominated(rows)
+    return rows[keep], index[keep]
+
+
+def not_dominated(rows: NDArray[np.float64], *, excess: float = 0.0) -> NDArray[np.int64]:
+    """Indices of the rows [R, C] that no other row beats, one of each set of equal rows, ascending.
+
+    With `excess` above 0 the first column is compared as it is and the others by powers of `1 + excess`: for every row
+    left out, one that stays is at most as large in the first column and less than `1 + excess` times as large in the others.
+    """
+    if len(rows) == 0:
+        return np.empty(0, dtype=np.int64)
+    if excess > 0.0:
+        exponents = np.floor(np.log1p(rows[:, 1:]) / np.log1p(excess))
+        rows = np.concatenate((rows[:, :1], exponents), axis=1)
+    return np.flatnonzero(moocore.is_nondominated(rows, keep_weakly=False))
+
+
+def vector_frontier(problem: VectorProblem, *, double_buffered: bool) -> Frontier:
+    """Mappings of a vector operator: a row at a time and, for softmax and norms, in chunks with a second read.
+
+    Source of the two-read form: online softmax corrected in a second pass (FuseMax, MICRO 2024, two passes). The chunk of
+    the two-read form occupies no more than one element of each operand, which is neglected against a row.
+    """
+    copies = 2 if double_buffered else 1
+    options = [(problem.row_bytes * copies if problem.rereads else 0.0, 1.0)]
+    if problem.rereads and problem.row_bytes > 0:
+        options.insert(0, (0.0, 2.0))
+    footprint = np.array([o[0] for o in options])
+    reads = np.array([o[1] for o in options])
+    from_dram = problem.read_bytes * reads
+    to_dram = np.full(len(options), problem.write_bytes)
+    on_chip_reads = problem.on_chip_read_bytes * reads
+    counts = Counts(
+        footprint_bytes=footprint,
+        dram_read_bytes=from_dram,
+        dram_write_bytes=to_dram,
+        buffer_read_bytes=from_dram + on_chip_reads + to_dram,
+        buffer_write_bytes=from_dram + to_dram + problem.on_chip_write_bytes,
+        array_cycles=np.zeros(len(options)),
+    )
+    return Frontier(counts, ())
+
+
+def _blocks(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow, *, excess: float) -> Iterator[_Block]:
+    """The parts of the space that can hold a frontier row.
+
+    Left out because another block is at least as good on every count: a stationary operand that is not kept (its tile
+    would serve nobody); a kept operand of the array in a weight-stationary array unless it is the stationary one (it is
+    used once per tile, so passing it by costs the same DRAM traffic and no buffer). Checked against brute force.
+    """
+    if dataflow is Dataflow.INPUT_STATIONARY:
+        for b in _blocks(problem.transposed(), geometry, Dataflow.WEIGHT_STATIONARY, excess=excess):
+            kept = Kept(left=b.kept.right, right=b.kept.left, out=b.kept.out)
+            yield _Block(dataflow, transposed_stationary(b.stationary), kept, m=b.n, k=b.k, n=b.m)
+        return
+    rate = geometry.array.rate(problem.dtype)
+    assert rate is not None
+    sizes = (problem.m, problem.k, problem.n)
+    array = array_sides(geometry.array, dataflow, rate)
+    every = tuple(thin_sides(all_sides(s, a), excess) for s, a in zip(sizes, array, strict=True))
+    chunk = tuple(ladder_sides(s, a) for s, a in zip(sizes, array, strict=True))
+    single = tuple(one_pass_side(s, a) for s, a in zip(sizes, array, strict=True))
+    whole = tuple(whole_side(s, a) for s, a in zip(sizes, array, strict=True))
+
+    def block(stationary: Stationary, flags: str, m: Sides, k: Sides, n: Sides) -> _Block:
+        return _Block(dataflow, stationary, Kept(left="A" in flags, right="B" in flags, out="C" in flags), m, k, n)
+
+    yield block(Stationary.OUT, "", *whole)
+    if dataflow is Dataflow.WEIGHT_STATIONARY:
+        for flags in ("A", "AC"):
+            yield block(Stationary.LEFT, flags, every[0], every[1], chunk[2])
+        for flags in ("C", "AC"):
+            yield block(Stationary.OUT, flags, every[0], chunk[1], every[2])
+        for flags in ("", "A", "C", "AC"):
+            yield block(Stationary.RIGHT, flags, chunk[0], single[1], single[2])
+            yield block(Stationary.RIGHT, flags + "B", chunk[0], every[1], every[2])
+        return
+    for flags in ("A", "AB", "AC", "ABC"):
+        yield block(Stationary.LEFT, flags, every[0], every[1], chunk[2])
+    for flags in ("B", "AB", "BC", "ABC"):
+        yield block(Stationary.RIGHT, flags, chunk[0], every[1], every[2])
+    for flags in ("", "A", "B", "AB"):
+        yield block(Stationary.OUT, flags, single[0], chunk[1], single[2])
+        yield block(Stationary.OUT, flags + "C", every[0], chunk[1], every[2])

@@ -1,0 +1,259 @@
+"""Counts of matrix-product mappings on one buffer and an array of MACs, vectorised over tiles.
+
+The mapping space (docs/mapping_space.md): buffer tiles m x k x n of any side, the order of the DRAM loops by which
+operand stays put, each operand kept in the buffer or passed straight between DRAM and array, and the array's dataflow.
+Input-stationary mappings are weight-stationary ones of the transposed product, so two dataflows are written out here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dse.hw.accelerator import Dataflow, Folds
+from dse.mapping.counts import OperandTraffic
+from dse.units import BITS_PER_BYTE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dse.hw.accelerator import ArrayGeometry
+    from dse.mapping.problem import MatmulProblem
+    from dse.mapping.tiles import Sides
+
+    FloatArray = NDArray[np.float64]
+    BoolArray = NDArray[np.bool_]
+
+
+class Stationary(StrEnum):
+    """The operand whose buffer tile stays put while the innermost DRAM loop runs over the dimension it lacks."""
+
+    LEFT = "input"
+    """A[m, k] stays, n runs."""
+    RIGHT = "weight"
+    """B[k, n] stays, m runs."""
+    OUT = "output"
+    """C[m, n] stays, k runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Which operands have a tile in the buffer; the others pass straight between DRAM and array."""
+
+    left: bool
+    right: bool
+    out: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TileGrid:
+    """Tile sides of T mappings: side, tile count, last tile and folds along each dimension, arrays [T]."""
+
+    m: Sides
+    k: Sides
+    n: Sides
+
+
+def array_sides(array: ArrayGeometry, dataflow: Dataflow, rate: int) -> tuple[int, int, int]:
+    """Elements of (m, k, n) that one array pass covers; 1 where the dimension streams.
+
+    An array that does `rate` MACs per element and cycle packs them along k.
+    """
+    match dataflow:
+        case Dataflow.WEIGHT_STATIONARY:
+            return 1, array.rows * rate, array.columns
+        case Dataflow.INPUT_STATIONARY:
+            return array.columns, array.rows * rate, 1
+        case Dataflow.OUTPUT_STATIONARY:
+            return array.rows, 1, array.columns
+
+
+def matmul_traffic(
+    problem: MatmulProblem, grid: TileGrid, *, dataflow: Dataflow, stationary: Stationary, kept: Kept, double_buffered: bool
+) -> tuple[OperandTraffic, OperandTraffic, OperandTraffic]:
+    """Bytes that left, right and out move, all groups; arrays [T].
+
+    At the DRAM boundary a kept operand is read once per tile and again for every tile of the loop it lacks, except the
+    stationary one; partial sums that leave are written and read back, the very first read is skipped (facts of the
+    single-buffer machine: Huang et al., ISCA 2024; loop reuse derived here). At the array boundary an operand is read
+    once per array pass that uses it; partial sums are accumulated in the buffer between passes.
+    """
+    q_m, q_k, q_n = grid.m.count, grid.k.count, grid.n.count
+    one = np.ones_like(q_m)
+    left_trips = one if stationary is Stationary.LEFT else q_n
+    right_trips = one if stationary is Stationary.RIGHT else q_m
+    out_trips = one if stationary is Stationary.OUT else q_k
+    passes = _array_trips(grid, dataflow, stationary)
+    tiles = double_buffered
+    left = _input_traffic(
+        elements=problem.groups * problem.m * problem.k,
+        tile=grid.m.side * grid.k.side * _copies(q_m * q_k * problem.groups, tiles),
+        bits=problem.left_bits,
+        trips=left_trips,
+        array_trips=passes.left,
+        kept=kept.left,
+        on_chip=problem.left_on_chip,
+    )
+    right = _input_traffic(
+        elements=problem.groups * problem.k * problem.n,
+        tile=grid.k.side * grid.n.side * _copies(q_k * q_n * problem.groups, tiles),
+        bits=problem.right_bits,
+        trips=right_trips,
+        array_trips=passes.right,
+        kept=kept.right,
+        on_chip=problem.right_on_chip,
+    )
+    out = _output_traffic(
+        problem,
+        tile=grid.m.side * grid.n.side,
+        copies=_copies(q_m * q_n * problem.groups, tiles),
+        trips=out_trips,
+        array_trips=passes.out,
+        kept=kept.out,
+    )
+    return left, right, out
+
+
+@dataclass(frozen=True, slots=True)
+class _ArrayTrips:
+    """How often each operand crosses the array boundary, arrays [T]."""
+
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    out: NDArray[np.int64]
+
+
+def _array_trips(grid: TileGrid, dataflow: Dataflow, stationary: Stationary) -> _ArrayTrips:
+    """Crossings of the array boundary; an operand that fills the array exactly once per stay crosses only then."""
+    one_fold = (grid.k.folds_full == 1) & (grid.n.folds_full == 1)
+    match dataflow:
+        case Dataflow.WEIGHT_STATIONARY:
+            stays = one_fold if stationary is Stationary.RIGHT else np.zeros_like(one_fold)
+            return _ArrayTrips(left=grid.n.folds, right=np.where(stays, 1, grid.m.count), out=grid.k.folds)
+        case Dataflow.OUTPUT_STATIONARY:
+            one_fold = (grid.m.folds_full == 1) & (grid.n.folds_full == 1)
+            stays = one_fold if stationary is Stationary.OUT else np.zeros_like(one_fold)
+            return _ArrayTrips(left=grid.n.folds, right=grid.m.folds, out=np.where(stays, 1, grid.k.count))
+        case Dataflow.INPUT_STATIONARY:
+            raise AssertionError("input-stationary mappings are counted as weight-stationary ones of the transposed product")
+
+
+def _copies(tiles: NDArray[np.int64], double_buffered: bool) -> NDArray[np.int64]:
+    """Copies that a tile occupies: two where tiles are replaced during the operator and transfers overlap."""
+    return np.where(double_buffered & (tiles > 1), 2, 1)
+
+
+def _input_traffic(
+    *,
+    elements: int,
+    tile: NDArray[np.int64],
+    bits: int,
+    trips: NDArray[np.int64],
+    array_trips: NDArray[np.int64],
+    kept: bool,
+    on_chip: bool,
+) -> OperandTraffic:
+    width = bits / BITS_PER_BYTE
+    zero = np.zeros(tile.shape)
+    from_array = elements * width * array_trips
+    if on_chip:
+        return OperandTraffic(zero, zero, zero, from_array, zero)
+    if not kept:
+        return OperandTraffic(zero, from_array, zero, zero, zero)
+    filled = elements * width * trips
+    return OperandTraffic(tile * width, filled, zero, from_array, filled)
+
+
+def _output_traffic(
+    problem: MatmulProblem,
+    *,
+    tile: NDArray[np.int64],
+    copies: NDArray[np.int64],
+    trips: NDArray[np.int64],
+    array_trips: NDArray[np.int64],
+    kept: bool,
+) -> OperandTraffic:
+    """Partial sums cross at `partial_bits`, the finished output once at `out_bits`."""
+    elements = problem.groups * problem.m * problem.n
+    final = elements * problem.out_bits / BITS_PER_BYTE
+    partial = elements * problem.partial_bits / BITS_PER_BYTE
+    zero = np.zeros(tile.shape)
+    array_read = (array_trips - 1) * partial
+    array_write = array_read + final
+    if not (kept or problem.out_on_chip):
+        return OperandTraffic(zero, array_read, array_write, zero, zero)
+    unfinished = (array_trips > 1) | (trips > 1)
+    width = np.where(unfinished, problem.partial_bits, problem.out_bits) / BITS_PER_BYTE
+    if problem.out_on_chip:
+        accumulators = np.where(array_trips > 1, tile * width, 0.0)
+        returned = np.where(trips > 1, np.inf, 0.0)  # the finished tensor has no room for partial sums of a later visit
+        return OperandTraffic(accumulators + returned, zero, zero, array_read, array_write)
+    spilled = (trips - 1) * partial
+    return OperandTraffic(tile * copies * width, spilled, spilled + final, array_read + spilled + final, array_write + spilled)
+
+
+def array_cycles(problem: MatmulProblem, grid: TileGrid, array: ArrayGeometry, *, dataflow: Dataflow, stationary: Stationary, rate: int) -> FloatArray:
+    """Busy cycles of the arrays, all groups; arrays [T].
+
+    Serial passes cost what SCALE-Sim 3.0.0 counts plus one (its figure is the index of the last cycle): weight
+    stationary ceil(K/R) ceil(N/C) (M + 2R + C - 2), output stationary ceil(M/R) ceil(N/C) (K + R + C - 2). Pipelined
+    passes hide the load of the next weights, or the drain of the last outputs, behind the stream: a pass takes the longer
+    of the two, and one fill and drain is paid per operator. With several arrays the passes of one buffer tile are dealt
+    out; where there are fewer passes than arrays the weight-stationary stream is cut into equal shares.
+    """
+    weights = dataflow is Dataflow.WEIGHT_STATIONARY
+    stream, fold_dims = (grid.m, (grid.k, grid.n)) if weights else (grid.k, (grid.m, grid.n))
+    packed = 1 if weights else rate
+    total = np.zeros(stream.side.shape)
+    for stream_tiles, stream_len in _full_and_last(stream):
+        for first_tiles, first_len, first_folds in _full_and_last_folds(fold_dims[0]):
+            for second_tiles, _, second_folds in _full_and_last_folds(fold_dims[1]):
+                steps = stream_tiles * first_tiles * second_tiles
+                folds = first_folds * second_folds
+                length = -(-stream_len // packed)
+                if weights:
+                    hidden = np.minimum(array.rows, -(-first_len // rate))
+                else:
+                    hidden = np.minimum(array.rows, first_len)
+                total += steps * _step_cycles(folds, length, hidden, array, weights=weights)
+    if weights and stationary is Stationary.RIGHT and array.folds is Folds.PIPELINED and array.count == 1:
+        total = np.minimum(total, _resident_weight_cycles(problem, grid, array, rate))
+    total = total * problem.groups
+    if array.folds is Folds.PIPELINED:
+        return total + (2 * array.rows if weights else array.rows) + array.columns - 2
+    return total
+
+
+def _full_and_last(side: Sides) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]:
+    """(number of tiles, elements) of whole tiles and of the last one."""
+    return (side.count - 1, side.side), (np.ones_like(side.count), side.last)
+
+
+def _full_and_last_folds(side: Sides) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], ...]:
+    """(number of tiles, elements, array passes) of whole tiles and of the last one."""
+    return (side.count - 1, side.side, side.folds_full), (np.ones_like(side.count), side.last, side.folds_last)
+
+
+def _step_cycles(
+    folds: NDArray[np.int64], length: NDArray[np.int64], hidden: NDArray[np.int64], array: ArrayGeometry, *, weights: bool
+) -> NDArray[np.int64]:
+    """Cycles of one buffer tile: `folds` passes of `length` streamed elements over `array.count` arrays."""
+    rounds = -(-folds // array.count)
+    if weights and array.count > 1:
+        shares = np.maximum(array.count // np.maximum(folds, 1), 1)
+        length = -(-length // shares)
+    if array.folds is Folds.SERIAL:
+        overhead = (2 * array.rows if weights else array.rows) + array.columns - 2
+        return rounds * (length + overhead)
+    return rounds * np.maximum(length, hidden)
+
+
+def _resident_weight_cycles(problem: MatmulProblem, grid: TileGrid, array: ArrayGeometry, rate: int) -> FloatArray:
+    """One array, weights that fill it once per stay: only the first of the m tiles waits for the load."""
+    one_fold = (grid.k.folds_full == 1) & (grid.n.folds_full == 1)
+    load = np.minimum(array.rows, -(-np.minimum(grid.k.side, problem.k) // rate))
+    cycles = grid.k.count * grid.n.count * np.maximum(problem.m, load)
+    return np.where(one_fold, cycles.astype(np.float64), np.inf)

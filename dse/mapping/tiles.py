@@ -1,0 +1,124 @@
+"""Tile sides worth trying along one dimension, and what a side costs there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Candidate tile sides along one dimension of `size`, arrays [S].
+
+    Sizes that do not divide are cut into `count - 1` whole tiles and a last one of `last` elements.
+    """
+
+    size: int
+    side: IntArray
+    count: IntArray
+    """Tiles along the dimension."""
+    last: IntArray
+    """Elements of the last tile."""
+    folds: IntArray
+    """Array passes along the dimension, over all tiles: sum of ceil(tile / array side)."""
+    folds_full: IntArray
+    """Array passes of a whole tile."""
+    folds_last: IntArray
+    """Array passes of the last tile."""
+
+    def __len__(self) -> int:
+        return len(self.side)
+
+    def take(self, index: IntArray) -> Sides:
+        """The candidates at `index`."""
+        return Sides(
+            self.size,
+            self.side[index],
+            self.count[index],
+            self.last[index],
+            self.folds[index],
+            self.folds_full[index],
+            self.folds_last[index],
+        )
+
+
+def sides(size: int, side: IntArray, array_side: int) -> Sides:
+    """Costs of the given tile sides; `array_side` is 1 along the dimension that streams through the array."""
+    count = -(-size // side)
+    last = size - (count - 1) * side
+    full = -(-side // array_side)
+    tail = -(-last // array_side)
+    return Sides(size, side, count, last, (count - 1) * full + tail, full, tail)
+
+
+def all_sides(size: int, array_side: int) -> Sides:
+    """Every side from one array pass upwards, less those that another beats on side, count and folds alike.
+
+    A smaller side needs fewer bytes; fewer tiles mean less traffic; fewer folds fewer cycles and buffer accesses. All
+    counts of a mapping grow with each of the three, so a side beaten on all three is beaten in every mapping. The tile
+    count falls as the side grows, so only an equal count can beat: within one count, sides with a new least number of
+    folds stay. Source: derived here; checked against brute force in the tests.
+    """
+    least = min(array_side, size)
+    candidates = _least_side_per_count(size, least)
+    if array_side > 1:
+        multiples = np.arange(least, size, array_side, dtype=np.int64)
+        candidates = np.unique(np.concatenate((candidates, multiples, np.array([size]))))
+    found = sides(size, candidates, array_side)
+    rank = found.count * (found.folds.max() + 1) + found.folds
+    best_before = np.minimum.accumulate(np.concatenate(([rank[0] + 1], rank[:-1])))
+    return found.take(np.flatnonzero(rank < best_before))
+
+
+def thin_sides(found: Sides, excess: float) -> Sides:
+    """Drop sides that a kept, smaller one replaces with no more folds and at most `1 + excess` times its tiles.
+
+    Each count of a mapping grows at most in proportion to the tiles along one dimension, so every mapping with a dropped
+    side has one that occupies no more bytes and whose other counts are at most `1 + excess` times as large.
+    """
+    if excess == 0.0:
+        return found
+    kept: list[int] = []
+    for i in range(len(found)):
+        near = [j for j in kept if found.count[j] <= (1 + excess) * found.count[i]]
+        if not any(found.folds[j] <= found.folds[i] for j in near):
+            kept.append(i)
+    return found.take(np.array(kept, dtype=np.int64))
+
+
+def ladder_sides(size: int, array_side: int) -> Sides:
+    """The array side times powers of two, and the whole dimension: chunks of a streamed dimension."""
+    chunks = [min(array_side, size)]
+    while chunks[-1] * 2 < size:
+        chunks.append(chunks[-1] * 2)
+    return sides(size, np.unique(np.array([*chunks, size], dtype=np.int64)), array_side)
+
+
+def whole_side(size: int, array_side: int) -> Sides:
+    """The whole dimension as the only tile."""
+    return sides(size, np.array([size], dtype=np.int64), array_side)
+
+
+def one_pass_side(size: int, array_side: int) -> Sides:
+    """One array pass as the only tile side."""
+    return sides(size, np.array([min(array_side, size)], dtype=np.int64), array_side)
+
+
+def _least_side_per_count(size: int, least: int) -> IntArray:
+    """For each reachable number of tiles the least side that reaches it, sides of at least `least`; ascending."""
+    root = int(np.sqrt(size)) + 1
+    counts = np.arange(1, root + 1, dtype=np.int64)
+    large = -(-size // counts)
+    small = np.arange(1, int(large[-1]) + 1, dtype=np.int64)
+    reached = -(-size // np.unique(np.concatenate((large, small))))
+    side = -(-size // np.unique(reached))
+    side = np.unique(side)
+    kept = side[side >= least]
+    return np.unique(np.concatenate((kept, np.array([least, size], dtype=np.int64))))

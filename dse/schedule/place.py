@@ -1,0 +1,214 @@
+"""Placed operators: each operator of a plan with what it still moves, how often it runs, and its frontier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from dse.errors import GraphError
+from dse.ir.operator import Kind, matmul_shape
+from dse.mapping.frontier import Frontier, matmul_frontier, vector_frontier
+from dse.mapping.problem import MatmulProblem, VectorProblem
+from dse.schedule.storage import touched_bytes
+
+if TYPE_CHECKING:
+    from dse.hw.accelerator import Geometry
+    from dse.ir.operator import Operand, Operator
+    from dse.ir.tensor import Role
+    from dse.schedule.plan import Plan, PlanBook
+    from dse.schedule.segments import Segment
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One operand of a placed operator, per slice."""
+
+    tensor: str
+    role: Role
+    size_bytes: float
+    on_chip: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Bytes that a held tensor brings in or sends out, once for all slices."""
+
+    tensor: str
+    role: Role
+    size_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What determines the counts of a placed operator; equal work is priced once."""
+
+    problem: MatmulProblem | VectorProblem
+    slices: int
+    """Times that the problem is run."""
+    fill_bytes: float
+    drain_bytes: float
+    reserved_bytes: float
+    launches: int
+    touches_dram: bool
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all slices."""
+        return self.slices * self.problem.macs if isinstance(self.problem, MatmulProblem) else 0
+
+    @property
+    def vector_ops(self) -> float:
+        """Vector operations of all slices."""
+        return self.slices * self.problem.vector_ops if isinstance(self.problem, VectorProblem) else 0.0
+
+    @property
+    def dtype(self) -> str | None:
+        """Data type of the MACs; None on the vector unit."""
+        return self.problem.dtype if isinstance(self.problem, MatmulProblem) else None
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedOperator:
+    """One operator of a plan."""
+
+    name: str
+    op_type: str
+    work: Work
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    fills: tuple[Transfer, ...]
+    drains: tuple[Transfer, ...]
+    stream: str | None
+
+
+def place(book: PlanBook, plan: Plan, geometry: Geometry) -> tuple[PlacedOperator, ...]:
+    """The operators of `plan` in order.
+
+    Raises:
+        GraphError: a contraction in a data type that the array cannot compute.
+    """
+    return tuple(_place_one(book, plan, s, position, geometry) for s in plan.segments for position in range(s.first, s.last + 1))
+
+
+def frontier_of(work: Work, geometry: Geometry) -> Frontier:
+    """The frontier of one slice of `work`; cached by problem and geometry."""
+    if isinstance(work.problem, MatmulProblem):
+        return matmul_frontier(work.problem, geometry)
+    return _vector_frontier(work.problem, geometry.double_buffered)
+
+
+@lru_cache(maxsize=4096)
+def _vector_frontier(problem: VectorProblem, double_buffered: bool) -> Frontier:
+    return vector_frontier(problem, double_buffered=double_buffered)
+
+
+def _place_one(book: PlanBook, plan: Plan, segment: Segment, position: int, geometry: Geometry) -> PlacedOperator:
+    operator = book.order[position]
+    on_chip = segment.held | plan.resident
+    inputs = tuple(_port(book, segment, x, on_chip) for x in operator.inputs if x.elements)
+    outputs = tuple(_port(book, segment, x, on_chip) for x in operator.outputs if x.elements)
+    fills, drains = _transfers(book, plan, segment, position)
+    sliced = _slice(book, segment, operator)
+    problem: MatmulProblem | VectorProblem
+    if operator.kind is Kind.CONTRACTION:
+        problem = _matmul_problem(book, sliced, inputs, outputs, geometry)
+    else:
+        problem = _vector_problem(sliced, inputs, outputs, vector_ops=operator.vector_ops / segment.slices)
+    work = Work(
+        problem=problem,
+        slices=segment.slices,
+        fill_bytes=sum(t.size_bytes for t in fills),
+        drain_bytes=sum(t.size_bytes for t in drains),
+        reserved_bytes=plan.reserved_bytes[position],
+        launches=int(position == segment.first),
+        touches_dram=bool(fills or drains or not all(p.on_chip for p in (*inputs, *outputs))),
+    )
+    return PlacedOperator(operator.name, operator.op_type, work, inputs, outputs, fills, drains, segment.stream)
+
+
+def _port(book: PlanBook, segment: Segment, operand: Operand, on_chip: frozenset[str]) -> Port:
+    tensor = book.graph.tensors[operand.tensor]
+    share = segment.slices if segment.stream in book.builder.streams.axes[operand.tensor] else 1
+    return Port(operand.tensor, tensor.role, touched_bytes(book.graph, operand) / share, tensor.storage in on_chip)
+
+
+def _transfers(book: PlanBook, plan: Plan, segment: Segment, position: int) -> tuple[tuple[Transfer, ...], tuple[Transfer, ...]]:
+    """What held storages bring in before, and send out after, the operator at `position`: at their first reader inside
+    the segment, and at each of their writers."""
+    fills, drains = [], []
+    operator = book.order[position]
+    for name in sorted(segment.held - plan.resident):
+        storage = book.builder.storages[name]
+        readers = [r for r in storage.readers if segment.first <= r <= segment.last]
+        filled = book.builder.fill_bytes(storage, segment.first, segment.last)
+        if filled and readers and readers[0] == position:
+            fills.append(Transfer(name, storage.role, filled))
+        if position in storage.writers and book.builder.drain_bytes(storage, segment.first, segment.last):
+            drains.append(Transfer(name, storage.role, _written_bytes(book, operator, name)))
+    for name in sorted(plan.resident):
+        storage = book.builder.storages[name]
+        if storage.to_outside and position in storage.writers:
+            drains.append(Transfer(name, storage.role, _written_bytes(book, operator, name)))
+    return tuple(fills), tuple(drains)
+
+
+def _written_bytes(book: PlanBook, operator: Operator, storage: str) -> float:
+    return sum(touched_bytes(book.graph, x) for x in operator.outputs if book.graph.tensors[x.tensor].storage == storage)
+
+
+def _slice(book: PlanBook, segment: Segment, operator: Operator) -> Operator:
+    """The operator with the segment's streamed loop cut to one index."""
+    if segment.stream is None:
+        return operator
+    dim = book.builder.streams.loops[operator.name][segment.stream]
+    return replace(operator, dims=tuple((d, 1 if d == dim else size) for d, size in operator.dims))
+
+
+def _matmul_problem(book: PlanBook, sliced: Operator, inputs: tuple[Port, ...], outputs: tuple[Port, ...], geometry: Geometry) -> MatmulProblem:
+    shape = matmul_shape(sliced)
+    left, right, out = (book.graph.tensors[x.tensor] for x in (*sliced.inputs[:2], sliced.outputs[0]))
+    dtype = max((left.dtype, right.dtype), key=lambda t: t.bits)
+    if geometry.array.rate(dtype.name) is None:
+        known = ", ".join(name for name, _ in geometry.array.macs_per_pe_per_cycle)
+        raise GraphError.single(
+            f"{book.graph.name}: node '{sliced.name}'",
+            f"multiplies in {dtype.name}, which the array cannot compute; it computes {known}. "
+            "Choose another precision, or add the type to core.array.macs_per_pe_per_cycle",
+        )
+    return MatmulProblem(
+        groups=shape.groups,
+        m=shape.m,
+        k=shape.k,
+        n=shape.n,
+        left_bits=left.dtype.bits,
+        right_bits=right.dtype.bits,
+        out_bits=out.dtype.bits,
+        partial_bits=max(book.graph.accumulation.bits, out.dtype.bits),
+        dtype=dtype.name,
+        left_on_chip=inputs[0].on_chip,
+        right_on_chip=inputs[1].on_chip,
+        out_on_chip=outputs[0].on_chip,
+    )
+
+
+def _vector_problem(sliced: Operator, inputs: tuple[Port, ...], outputs: tuple[Port, ...], *, vector_ops: float) -> VectorProblem:
+    rows = max(1, _rows(sliced))
+    return VectorProblem(
+        read_bytes=sum(p.size_bytes for p in inputs if not p.on_chip),
+        write_bytes=sum(p.size_bytes for p in outputs if not p.on_chip),
+        on_chip_read_bytes=sum(p.size_bytes for p in inputs if p.on_chip),
+        on_chip_write_bytes=sum(p.size_bytes for p in outputs if p.on_chip),
+        vector_ops=vector_ops,
+        row_bytes=sum(p.size_bytes for p in (*inputs, *outputs) if not p.on_chip) / rows,
+        rereads=bool(sliced.reduced_dims) and sliced.reduced_elements > 1,
+    )
+
+
+def _rows(sliced: Operator) -> int:
+    """Rows of a softmax, norm or reduction: the product of the dimensions that are not reduced."""
+    rows = 1
+    for dim, size in sliced.dims:
+        if dim not in sliced.reduced_dims:
+            rows *= size
+    return rows

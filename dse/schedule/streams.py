@@ -1,0 +1,91 @@
+"""Streaming dimensions: which loops of different operators run over the same axis of the tensors between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from networkx.utils import UnionFind
+
+from dse.ir.operator import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dse.ir.graph import OperatorGraph
+    from dse.ir.operator import Operator
+
+
+@dataclass(frozen=True)
+class Streams:
+    """Streams of a graph: sets of loops, one per operator, that can be run in step.
+
+    A stream is named after its first member, `operator.dim`.
+    """
+
+    loops: Mapping[str, Mapping[str, str]]
+    """Operator name → stream → the loop dimension of the operator that belongs to it."""
+    axes: Mapping[str, frozenset[str]]
+    """Tensor name → streams that index one of its axes."""
+    sizes: Mapping[str, int]
+
+    def sliceable(self, operator: Operator) -> frozenset[str]:
+        """Streams by which `operator` can run slice by slice: each slice gives its own part of every output."""
+        found = set()
+        for stream, dim in self.loops[operator.name].items():
+            if dim not in operator.reduced_dims and all(dim in o.axes for o in operator.outputs):
+                found.add(stream)
+        return frozenset(found)
+
+
+def find_streams(graph: OperatorGraph) -> Streams:
+    """Follow axes through tensors and views; loops that index the same axis of a tensor belong together.
+
+    A stream that would meet the same operator or tensor in two dimensions, or has size 1, is left out.
+    """
+    union: UnionFind = UnionFind()
+    for o in graph.operators:
+        for x in (*o.inputs, *o.outputs):
+            shape = graph.tensors[x.tensor].shape
+            for axis, dim in enumerate(x.axes):
+                if dim is not None and shape[axis] == o.size(dim) > 1:
+                    union.union(("loop", o.name, dim), ("axis", x.tensor, axis))
+    loops: dict[str, dict[str, str]] = {o.name: {} for o in graph.operators}
+    axes: dict[str, set[str]] = {t: set() for t in graph.tensors}
+    sizes: dict[str, int] = {}
+    for members in sorted(sorted(s) for s in union.to_sets()):
+        in_loops = [(name, key) for kind, name, key in members if kind == "loop"]
+        in_axes = [name for kind, name, _ in members if kind == "axis"]
+        if len({n for n, _ in in_loops}) < len(in_loops) or len(set(in_axes)) < len(in_axes):
+            continue
+        name = f"{in_loops[0][0]}.{in_loops[0][1]}"
+        sizes[name] = next(o.size(in_loops[0][1]) for o in graph.operators if o.name == in_loops[0][0])
+        for operator, dim in in_loops:
+            loops[operator][name] = dim
+        for tensor in in_axes:
+            axes[tensor].add(name)
+    return Streams(loops, {t: frozenset(s) for t, s in axes.items()}, sizes)
+
+
+def as_late_as_possible(graph: OperatorGraph) -> tuple[Operator, ...]:
+    """Operators that move or compute, each just before the first that needs it; depth first from the outputs.
+
+    Views move nothing and are left out.
+    """
+    producer = {x.tensor: o for o in graph.operators for x in o.outputs}
+    order: list[Operator] = []
+    done: set[str] = set()
+    for root in (*graph.outputs, *(x.tensor for o in graph.operators for x in o.outputs)):
+        stack = [(root, False)]
+        while stack:
+            tensor, ready = stack.pop()
+            operator = producer.get(tensor)
+            if operator is None or operator.name in done:
+                continue
+            if ready:
+                done.add(operator.name)
+                order.append(operator)
+                continue
+            stack.append((tensor, True))
+            stack.extend((x.tensor, False) for x in reversed(operator.inputs))
+    return tuple(o for o in order if o.kind is not Kind.VIEW)
