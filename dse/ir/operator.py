@@ -49,6 +49,8 @@ class Operator:
     """Elementary operations of the vector unit."""
     reduced_elements: int = 1
     """Length of the row that one result of a softmax, norm or reduction depends on; 1 for elementwise."""
+    reduced_dims: tuple[str, ...] = ()
+    """Loop dimensions that one result of a vector operator depends on as a whole (softmax, norm, reduction, top-k axis)."""
 
     def size(self, dim: str) -> int:
         """Size of loop dimension `dim`."""

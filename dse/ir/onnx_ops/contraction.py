@@ -1,0 +1,103 @@
+"""Contractions: Einsum of two operands, MatMul and Gemm, with one loop name per axis."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from typing import TYPE_CHECKING
+
+from dse.ir.onnx_ops.registry import broadcast_axes, loop_names, register
+from dse.ir.operator import Kind, Operator
+from dse.ir.vector_costs import PER_OUTPUT_ELEMENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from dse.ir.onnx_ops.registry import Node, ReadingContext
+
+
+def _contraction(
+    node: Node, context: ReadingContext, left: Sequence[str | None], right: Sequence[str | None], out: Sequence[str]
+) -> Operator:
+    """Two-operand contraction; MACs are the product of all loop sizes."""
+    sizes: dict[str, int] = {}
+    for tensor, axes in ((node.outputs[0], out), (node.inputs[0], left), (node.inputs[1], right)):
+        for axis, size in zip(axes, context.shape(tensor), strict=True):
+            if axis is not None and sizes.setdefault(axis, size) != size:
+                raise node.error(f"index '{axis}' has size {sizes[axis]} and size {size}; expand the smaller operand first")
+    return Operator(
+        name=node.name,
+        op_type=node.op_type,
+        kind=Kind.CONTRACTION,
+        dims=tuple(sizes.items()),
+        inputs=(context.operand(node.inputs[0], left), context.operand(node.inputs[1], right)),
+        outputs=(context.operand(node.outputs[0], out),),
+        macs=prod(sizes.values()),
+    )
+
+
+@register("Einsum")
+def read_einsum(node: Node, context: ReadingContext) -> Iterable[Operator]:
+    """Einstein sum of two operands with an explicit output; the letters are the loop names.
+
+    Raises:
+        GraphError: not two operands, no explicit output, an ellipsis, a letter twice in one operand, or a letter that is
+            summed in one operand alone.
+    """
+    equation = node.text("equation", "").replace(" ", "")
+    if len(node.inputs) != 2:
+        raise node.error(
+            f"Einsum '{equation}' has {len(node.inputs)} operands; split it into products of two, their order is a design choice"
+        )
+    left, comma, rest = equation.partition(",")
+    right, arrow, out = rest.partition("->")
+    if not comma or not arrow or not (left + right + out).isalpha():
+        raise node.error(f"Einsum '{equation}' must be written as 'ab,bc->ac': letters only, explicit output, no ellipsis")
+    for letters in (left, right, out):
+        if len(set(letters)) != len(letters):
+            raise node.error(f"Einsum '{equation}' repeats an index in '{letters}'; diagonals are not supported, take them out first")
+    alone = (set(left) ^ set(right)) - set(out)
+    if alone or set(out) - set(left) - set(right):
+        raise node.error(f"Einsum '{equation}': index '{min(alone or set(out))}' must be in two of left, right and output; use ReduceSum")
+    return (_contraction(node, context, tuple(left), tuple(right), tuple(out)),)
+
+
+@register("MatMul")
+def read_matmul(node: Node, context: ReadingContext) -> Iterable[Operator]:
+    """Matrix product with numpy broadcasting; a broadcast batch axis belongs to the operand that has it."""
+    left_shape, right_shape = context.shape(node.inputs[0]), context.shape(node.inputs[1])
+    left_core = ("m", "k")[2 - min(2, len(left_shape)) :]
+    right_core = ("k", "n")[: min(2, len(right_shape))]
+    out_core = tuple(d for d in ("m", "n") if d in left_core + right_core)
+    batch_shape = context.shape(node.outputs[0])[: len(context.shape(node.outputs[0])) - len(out_core)]
+    batch = tuple(f"g{i}" for i in range(len(batch_shape)))
+    left = broadcast_axes(left_shape[: len(left_shape) - len(left_core)], batch_shape, batch)
+    right = broadcast_axes(right_shape[: len(right_shape) - len(right_core)], batch_shape, batch)
+    return (_contraction(node, context, left + left_core, right + right_core, batch + out_core),)
+
+
+@register("Gemm")
+def read_gemm(node: Node, context: ReadingContext) -> Iterable[Operator]:
+    """alpha A B + beta C as a contraction and, with a bias, an addition; scaling by alpha and beta counts as vector work."""
+    left = ("k", "m") if node.integer("transA", 0) else ("m", "k")
+    right = ("n", "k") if node.integer("transB", 0) else ("k", "n")
+    scaled = sum(node.attributes.get(name, 1.0) != 1.0 for name in ("alpha", "beta"))
+    has_bias = len(node.inputs) > 2 and bool(node.inputs[2])
+    if not has_bias and not scaled:
+        return (_contraction(node, context, left, right, ("m", "n")),)
+    out = context.tensor(node.outputs[0])
+    product = f"{out.name}.product"
+    context.extra[product] = replace(out, name=product, storage=product)
+    contraction = _contraction(replace(node, name=f"{node.name}.product", outputs=(product,)), context, left, right, ("m", "n"))
+    dims = loop_names(2)
+    bias = (context.operand(node.inputs[2], broadcast_axes(context.shape(node.inputs[2]), out.shape, dims)),) if has_bias else ()
+    addition = Operator(
+        name=node.name,
+        op_type="Add" if has_bias else "Mul",
+        kind=Kind.VECTOR,
+        dims=tuple(zip(dims, out.shape, strict=True)),
+        inputs=(context.operand(product, dims), *bias),
+        outputs=(context.operand(out.name, dims),),
+        vector_ops=out.elements * (PER_OUTPUT_ELEMENT["Add"] * has_bias + PER_OUTPUT_ELEMENT["Mul"] * scaled),
+    )
+    return (contraction, addition)

@@ -1,0 +1,153 @@
+"""Operators whose results depend on whole rows: softmax, normalisation, reductions, rotary embedding, top-k."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+from dse.ir.onnx_ops.registry import broadcast_axes, loop_names, register
+from dse.ir.operator import Kind, Operator
+from dse.ir.vector_costs import PER_INPUT_ELEMENT, top_k_operations_per_element
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dse.ir.onnx_ops.registry import Node, ReadingContext
+
+
+def _axis(node: Node, axis: int, rank: int) -> int:
+    """`axis` counted from the front."""
+    if not -rank <= axis < rank:
+        raise node.error(f"axis {axis} is out of range for a tensor of {rank} axes")
+    return axis % rank
+
+
+@register("Softmax", "LogSoftmax")
+def read_softmax(node: Node, context: ReadingContext) -> Iterable[Operator]:
+    """Softmax along one axis (opset 13 and later)."""
+    shape = context.shape(node.inputs[0])
+    dims = loop_names(len(shape))
+    axis = _axis(node, node.integer("axis", -1), len(shape))
+    return (
+        Operator(
+            name=node.name,
+            op_type=node.op_type,
+            kind=Kind.VECTOR,
+            dims=tuple(zip(dims, shape, strict=True)),
+            inputs=(context.operand(node.inputs[0], dims),),
+            outputs=(context.operand(node.outputs[0], dims),),
+            vector_ops=prod(shape) * PER_INPUT_ELEMENT[node.op_type],
+            reduced_elements=shape[axis],
+            reduced_dims=(dims[axis],),
+        ),
+    )
+
+
+@register("RMSNormalization", "LayerNormalization")
+def read_normalization(node: Node, context: ReadingContext) -> Iterable[Operator]:
+    """Normalisation over the axes from `axis` on, with gain and, for LayerNormalization, bias."""
+    shape = context.shape(node.inputs[0])
+    dims = loop_names(len(shape))
+    axis = _axis(node, node.integer("axis", -1), len(shape))
+    parameters = [name for name in node.inputs[1:] if name and name not in context.immediates]
+    return (
+        Operator(
+            name=node.name,
+            op_type=node.op_type,
+            kind=Kind.VECTOR,
+            dims=tuple(zip(dims, shape, strict=True)),
+            inputs=(
+                context.operand(node.inputs[0], dims),
+                *(context.operand(p, broadcast_axes(context.shape(p), shape, dims)) for p in parameters),
+            ),
+            outputs=tuple(context.operand(o, broadcast_axes(context.shape(o), shape, dims)) for o in node.outputs if o),
+            vector_ops=prod(shape) * PER_INPUT_ELEMENT[node.op_type],
+            reduced_elements=prod(shape[axis:]),
+            reduced_dims=dims[axis:],
+        ),
+    )
+
+
+@register(*(name for name in PER_INPUT_ELEMENT if name.startswith("Reduce")))
+def read_reduction(node: Node, context: ReadingContext) -> Iterable[Operator]:
+    """Reduction over constant axes, kept as size 1 or dropped."""
+    shape = context.shape(node.inputs[0])
+    dims = loop_names(len(shape))
+    given = node.integers("axes")
+    given = context.integers(node, 1) if given is None else given
+    if not given and node.integer("noop_with_empty_axes", 0):
+        raise node.error("reduces over no axis (noop_with_empty_axes); leave the node out")
+    reduced = sorted({_axis(node, a, len(shape)) for a in given}) if given else list(range(len(shape)))
+    keep = bool(node.integer("keepdims", 1))
+    out_axes = tuple((None if i in reduced else d) for i, d in enumerate(dims) if keep or i not in reduced)
+    kept = [i for i in range(len(shape)) if i not in reduced]
+    return (
+        Operator(
+            name=node.name,
+            op_type=node.op_type,
+            kind=Kind.VECTOR,
+            dims=tuple((dims[i], shape[i]) for i in (*kept, *reduced)),
+            inputs=(context.operand(node.inputs[0], dims),),
+            outputs=(context.operand(node.outputs[0], out_axes),),
+            vector_ops=prod(shape) * PER_INPUT_ELEMENT[node.op_type],
+            reduced_elements=prod(shape[i] for i in reduced),
+            reduced_dims=tuple(dims[i] for i in reduced),
+        ),
+    )
+
+
+@register("RotaryEmbedding")
+def read_rotary(node: Node, context: ReadingContext) -> Iterable[Operator]:
+    """Rotation of pairs of the last axis; input [B, H, S, E] or [B, S, H*E], cosine and sine [B, S, E/2] or by position.
+
+    Each result depends on the two elements of its pair.
+    """
+    shape = context.shape(node.inputs[0])
+    dims = loop_names(len(shape))
+    batch, sequence = (dims[0], dims[2]) if len(shape) == 4 else (dims[0], dims[1])
+    head = shape[-1] if len(shape) == 4 else shape[-1] // max(1, node.integer("num_heads", 1))
+    rotated = node.integer("rotary_embedding_dim", 0) or head
+    sizes = dict(zip(dims, shape, strict=True))
+    tables = []
+    for name in node.inputs[1:3]:
+        if len(context.shape(name)) == 3:  # [B, S, E/2]
+            tables.append(context.operand(name, (batch, sequence, None)))
+        else:  # [positions, E/2], only the rows of this step's positions
+            tables.append(context.operand(name, (None, None), sizes[batch] * sizes[sequence] * context.shape(name)[-1]))
+    positions = [context.operand(name, (batch, sequence)) for name in node.inputs[3:4] if name]
+    return (
+        Operator(
+            name=node.name,
+            op_type=node.op_type,
+            kind=Kind.VECTOR,
+            dims=tuple(sizes.items()),
+            inputs=(context.operand(node.inputs[0], dims), *tables, *positions),
+            outputs=(context.operand(node.outputs[0], dims),),
+            vector_ops=prod(shape) // head * rotated * PER_INPUT_ELEMENT["RotaryEmbedding"],
+            reduced_elements=2,
+            reduced_dims=(dims[-1],),
+        ),
+    )
+
+
+@register("TopK")
+def read_top_k(node: Node, context: ReadingContext) -> Iterable[Operator]:
+    """The k largest along an axis, with their indices."""
+    shape = context.shape(node.inputs[0])
+    dims = loop_names(len(shape))
+    axis = _axis(node, node.integer("axis", -1), len(shape))
+    outputs = [name for name in node.outputs if name]
+    out_axes = tuple(None if i == axis else d for i, d in enumerate(dims))
+    return (
+        Operator(
+            name=node.name,
+            op_type=node.op_type,
+            kind=Kind.VECTOR,
+            dims=tuple(zip(dims, shape, strict=True)),
+            inputs=(context.operand(node.inputs[0], dims),),
+            outputs=tuple(context.operand(name, out_axes) for name in outputs),
+            vector_ops=prod(shape) * top_k_operations_per_element(context.shape(outputs[0])[axis]),
+            reduced_elements=shape[axis],
+            reduced_dims=(dims[axis],),
+        ),
+    )

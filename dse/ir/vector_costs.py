@@ -1,0 +1,73 @@
+"""Elementary operations per element of the operators that run on a vector unit.
+
+An elementary operation is one result of one lane: add, multiply, compare, select, divide, or one transcendental
+(exponential, root, error function), which counts as one, as a table-driven unit gives one result per issue slot.
+Moves (gather, concatenation, cache append) have no arithmetic and are costed by their bytes alone.
+"""
+
+from __future__ import annotations
+
+from math import ceil, log2
+from typing import Final
+
+PER_OUTPUT_ELEMENT: Final = {
+    "Add": 1,  # one addition
+    "Sub": 1,  # one subtraction
+    "Mul": 1,  # one multiplication
+    "Div": 1,  # one division
+    "Neg": 1,  # one negation
+    "Abs": 1,  # one absolute value
+    "Max": 1,  # one comparison with select (per input pair)
+    "Min": 1,  # one comparison with select (per input pair)
+    "Pow": 1,  # one transcendental; squares are one multiplication
+    "Exp": 1,  # one transcendental
+    "Log": 1,  # one transcendental
+    "Sqrt": 1,  # one transcendental
+    "Reciprocal": 1,  # one division
+    "Erf": 1,  # one transcendental
+    "Tanh": 1,  # one transcendental
+    "Sin": 1,  # one transcendental
+    "Cos": 1,  # one transcendental
+    "Relu": 1,  # one comparison with select
+    "Clip": 2,  # two comparisons with select
+    "Where": 1,  # one select
+    "Cast": 1,  # one conversion
+    "Equal": 1,  # one comparison
+    "Greater": 1,  # one comparison
+    "Less": 1,  # one comparison
+    "GreaterOrEqual": 1,  # one comparison
+    "LessOrEqual": 1,  # one comparison
+    "And": 1,  # one logical operation
+    "Or": 1,  # one logical operation
+    "Not": 1,  # one logical operation
+    "Sigmoid": 4,  # counted here: negate, exponential, add, reciprocal
+    "Swish": 5,  # counted here: sigmoid (4) and one multiplication
+    "Gelu": 5,  # counted here, exact form: scale, erf, add, multiply, halve
+    "Softplus": 3,  # counted here: exponential, add, logarithm
+}
+"""Elementwise operators, operations per output element."""
+
+PER_INPUT_ELEMENT: Final = {
+    "Softmax": 7,  # LLMSimulator source, softmax layer: 7 FLOP per element (max, subtract, exponential, sum, divide, with two conversions)
+    "LogSoftmax": 7,  # as Softmax; the division becomes a subtraction
+    "RMSNormalization": 4,  # counted here: square, sum, multiply by 1/rms, multiply by gain; the root is once per row and left out
+    "LayerNormalization": 7,  # counted here: sum; subtract, square, sum; multiply by 1/sigma, gain, bias; the root is left out
+    "ReduceSum": 1,  # one addition
+    "ReduceMean": 1,  # one addition; the division is once per row and left out
+    "ReduceMax": 1,  # one comparison
+    "ReduceMin": 1,  # one comparison
+    "ReduceProd": 1,  # one multiplication
+    "ReduceSumSquare": 2,  # multiplication and addition
+    "ReduceL2": 2,  # multiplication and addition; the root is once per row and left out
+    "RotaryEmbedding": 3,  # counted here: per rotated pair four multiplications and two additions
+}
+"""Reductions and row-wise operators, operations per input element."""
+
+
+def top_k_operations_per_element(k: int) -> int:
+    """Comparisons per input element to keep a sorted list of the `k` largest.
+
+    Each element is placed by binary search in a list of k entries: ceil(log2(k + 1)) comparisons, at least one.
+    Derived here; the shifts of a hardware sorter's registers are free. Worked number: k = 8 gives 4.
+    """
+    return max(1, ceil(log2(k + 1)))
