@@ -1,0 +1,96 @@
+"""Which folder a command works in: a new one, or the one of the same campaign to go on with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from dse.campaign.view import LOG, read_manifest, runs_in
+from dse.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RUNS: Final = Path("runs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderRequest:
+    """What the user asked for."""
+
+    run_dir: Path | None = None
+    """Exactly this folder; None: under runs/<campaign>/."""
+    new: bool = False
+    """Start a new run, whatever is there."""
+    force: bool = False
+    """Use the folder although it was written by another configuration or code version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The folder to work in."""
+
+    folder: Path
+    restart: bool = False
+    """The folder's old log belongs to another configuration and is to be set aside."""
+    forced: tuple[str, ...] = ()
+    """Differences that --force overrode."""
+
+
+def choose_folder(request: FolderRequest, name: str, identity: Mapping[str, object], identity_hash: str) -> Chosen:
+    """Where to run campaign `name`.
+
+    With `run_dir` that folder; else the latest run under runs/<name>/, finished or not; else a new one. A run of
+    another identity (configuration, input files or code version) is refused with the difference.
+
+    Raises:
+        UsageError: --new and --force together, or --new with a folder that holds a run.
+        RunError: the run there has another identity and neither --new nor --force was given.
+    """
+    if request.new and request.force:
+        raise UsageError("--new and --force exclude each other: --new starts another folder, --force goes on in the old one")
+    fresh = RUNS / name / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z-{identity_hash[:6]}"
+    if request.run_dir is None:
+        known = runs_in(RUNS / name)
+        if request.new or not known:
+            return Chosen(fresh)
+        return _go_on(known[-1], identity, force=request.force)
+    if not (request.run_dir / LOG).exists():
+        return Chosen(request.run_dir)
+    if request.new:
+        raise UsageError(f"--new: {request.run_dir} already holds a run; give another --run-dir, or --force to write over it")
+    return _go_on(request.run_dir, identity, force=request.force)
+
+
+def _go_on(folder: Path, identity: Mapping[str, object], *, force: bool) -> Chosen:
+    old = read_manifest(folder).get("identity")
+    old = old if isinstance(old, dict) else {}
+    lines = differences(old, identity)
+    if not lines:
+        return Chosen(folder)
+    if not force:
+        raise RunError(
+            f"{folder}: was written by another configuration or code version:\n"
+            + "\n".join(f"  {line}" for line in lines)
+            + "\n  --new starts a new run; --force goes on in this folder (results of another configuration are set aside)"
+        )
+    same_config = old.get("config") == identity["config"]
+    return Chosen(folder, restart=not same_config, forced=tuple(lines))
+
+
+def differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+    """`path: old -> new` for every leaf that differs."""
+    before, after = _leaves(old, ""), _leaves(new, "")
+    return [
+        f"{key}: {before.get(key, 'absent')} -> {after.get(key, 'absent')}"
+        for key in sorted({*before, *after})
+        if before.get(key) != after.get(key)
+    ]
+
+
+def _leaves(value: object, prefix: str) -> dict[str, object]:
+    if isinstance(value, dict):
+        return {key: leaf for name, inner in value.items() for key, leaf in _leaves(inner, f"{prefix}{name}.").items()}
+    return {prefix.rstrip("."): value}

@@ -1,0 +1,206 @@
+"""One session of a campaign: choose the folder, take its lock, go on where the log ends, write everything out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from dse.campaign.folder import Chosen, FolderRequest, choose_folder
+from dse.campaign.header import digest, header_of, identity_config
+from dse.campaign.lock import RunLock
+from dse.campaign.log import ResultLog
+from dse.campaign.runner import Stop, Work, run
+from dse.campaign.tables import pareto_json, pareto_rows, to_csv, to_json, trial_rows
+from dse.campaign.version import code_version, environment
+from dse.campaign.view import LOG, MANIFEST, Run, read_manifest, view
+from dse.errors import ExitCode, RunError
+from dse.files import atomic_write, dump_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from dse.campaign.plan import Plan
+    from dse.campaign.study import StudyWriter
+    from dse.search.evaluator import EvaluatorFactory
+    from dse.search.trial import TrialRecord
+
+JOURNAL: Final = "study.journal"
+LOCK: Final = ".lock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRequest:
+    """How to run a plan."""
+
+    folder: FolderRequest = field(default_factory=FolderRequest)
+    workers: int = 1
+    storage: str | None = None
+    """URL of an optuna storage that gets a copy of the study."""
+    command: tuple[str, ...] = ()
+    """As typed, for the manifest."""
+    inputs: tuple[tuple[str, str], ...] = ()
+    """(name, SHA-256) of the files that the campaign reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionResult:
+    """How a session ended."""
+
+    run: Run
+    stop: Stop
+    resumed_at: int
+    """Trials that the log held at the start."""
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Interrupted (also by the time budget, when trials are left), nothing feasible, failed trials, or done."""
+        if self.stop is Stop.INTERRUPTED:
+            return ExitCode.INTERRUPTED
+        if self.run.failures:
+            return ExitCode.FAILED_TRIALS
+        if self.run.records and not len(self.run.archive):
+            return ExitCode.NOTHING_FEASIBLE
+        return ExitCode.DONE
+
+
+def run_session(
+    plan: Plan,
+    factory: EvaluatorFactory,
+    request: SessionRequest,
+    *,
+    start: Callable[[Path, Sequence[TrialRecord]], None] | None = None,
+    watch: Callable[[Sequence[TrialRecord]], None] | None = None,
+) -> SessionResult:
+    """Run or resume a campaign; tables are written when it ends, also when interrupted.
+
+    `start` is told the folder and the trials that it holds already, `watch` every new batch once it is on disk.
+
+    Raises:
+        RunError: the folder cannot be used; UsageError: options that exclude each other, a storage that cannot be opened.
+    """
+    identity = _identity(plan, request)
+    chosen = choose_folder(request.folder, plan.form.name, identity, digest(identity))
+    folder = chosen.folder
+    _make(folder)
+    with RunLock(folder / LOCK):
+        if chosen.restart:
+            _set_aside(folder)
+        manifest = _begin(plan, chosen, identity, request)
+        log = ResultLog(folder / LOG, header_of(plan).to_json())
+        resumed_at = len(log.content.records)
+        writers = _writers(plan, folder, log, request)
+        if start:
+            start(folder, log.content.records)
+
+        def told(records: Sequence[TrialRecord]) -> None:
+            for writer in writers:
+                writer.add(records)
+            if watch:
+                watch(records)
+
+        work = Work(
+            space=plan.space,
+            goals=plan.goals,
+            sampler=plan.sampler,
+            seed=plan.form.seed,
+            trials=plan.trials,
+            timeout_s=plan.form.budget.timeout_s,
+            workers=request.workers,
+        )
+        stop = run(work, factory, log, told)
+        result = SessionResult(view(folder, log.content, manifest), stop, resumed_at)
+        write_tables(result.run)
+        _end(folder, manifest, result)
+    return result
+
+
+def write_tables(run: Run) -> None:
+    """`trials.csv`, `pareto.csv` and `pareto.json` in the run's folder; the same run gives the same bytes."""
+    paths = run.header.space.paths
+    rows = pareto_rows(run)
+    atomic_write(run.folder / "trials.csv", to_csv(trial_rows(run)))
+    atomic_write(run.folder / "pareto.csv", to_csv(rows, None if rows else ["trial", *paths, *run.header.goals.objectives]))
+    atomic_write(run.folder / "pareto.json", to_json(pareto_json(run)))
+
+
+def _identity(plan: Plan, request: SessionRequest) -> dict[str, object]:
+    return {"config": identity_config(plan), "code_version": code_version(), "inputs": dict(request.inputs)}
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be made ({error.strerror}); give --run-dir a folder that you can write to") from error
+
+
+def _set_aside(folder: Path) -> None:
+    """Keep the log of another configuration under a numbered name; drop the study derived from it."""
+    number = 1
+    while (kept := folder / f"{LOG}.{number}").exists():
+        number += 1
+    (folder / LOG).rename(kept)
+    (folder / JOURNAL).unlink(missing_ok=True)
+
+
+def _begin(plan: Plan, chosen: Chosen, identity: Mapping[str, object], request: SessionRequest) -> dict[str, object]:
+    """Write the manifest and the resolved configuration."""
+    known = {} if chosen.restart else read_manifest(chosen.folder)
+    sessions = known.get("sessions")
+    manifest: dict[str, object] = {
+        "schema_version": 1,
+        "campaign": plan.form.name,
+        "identity": dict(identity),
+        "seed": plan.form.seed,
+        "sampler": str(plan.sampler),
+        "trials": plan.trials,
+        "overrides": list(plan.overrides),
+        "environment": environment(),
+        "sessions": [
+            *(sessions if isinstance(sessions, list) else []),
+            {
+                "command": list(request.command),
+                "workers": request.workers,
+                "forced": list(chosen.forced),
+                "start": _now(),
+                "end": None,
+                "stop": None,
+                "exit_code": None,
+            },
+        ],
+    }
+    atomic_write(chosen.folder / MANIFEST, to_json(manifest))
+    atomic_write(chosen.folder / "config.resolved.yaml", dump_yaml(plan.resolved()))
+    return manifest
+
+
+def _end(folder: Path, manifest: dict[str, object], result: SessionResult) -> None:
+    sessions = manifest["sessions"]
+    assert isinstance(sessions, list)
+    sessions[-1] |= {
+        "end": _now(),
+        "stop": str(result.stop),
+        "exit_code": int(result.exit_code),
+        "trials_before": result.resumed_at,
+        "trials_after": len(result.run.records),
+    }
+    atomic_write(folder / MANIFEST, to_json(manifest))
+
+
+def _writers(plan: Plan, folder: Path, log: ResultLog, request: SessionRequest) -> list[StudyWriter]:
+    from dse.campaign.study import journal_writer, storage_writer  # optuna takes 0.4 s to import
+
+    header = header_of(plan)
+    writers = []
+    if request.storage:
+        outside = storage_writer(request.storage, f"{plan.form.name}-{header.config_hash}", header)
+        outside.add(log.content.records)
+        writers.append(outside)
+    writers.append(journal_writer(folder / JOURNAL, header, log.content.records))
+    return writers
+
+
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,114 @@
+"""A run as it lies in its folder, read from its log alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from dse.campaign.header import Header
+from dse.campaign.log import LogContent, read_log
+from dse.errors import RunError
+from dse.search.archive import Archive
+from dse.search.trial import TrialState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dse.search.archive import Member
+    from dse.search.space import Value
+    from dse.search.trial import TrialRecord
+
+LOG: Final = "results.jsonl"
+MANIFEST: Final = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Header, trials and front of a run."""
+
+    folder: Path
+    header: Header
+    records: tuple[TrialRecord, ...]
+    archive: Archive
+    hypervolumes: tuple[tuple[int, float], ...]
+    """(trials done, hypervolume) after each batch from the first with feasible designs on."""
+    manifest: Mapping[str, object]
+
+    @property
+    def exact(self) -> bool:
+        """Whether every design of the space was priced, so that the front is the true one."""
+        visited = len({record.outer for record in self.records}) == self.header.space.outer_size
+        return visited and all(record.state is not TrialState.FAILED for record in self.records)
+
+    @property
+    def priced(self) -> int:
+        """Designs priced."""
+        return sum(record.priced for record in self.records)
+
+    @property
+    def failures(self) -> tuple[TrialRecord, ...]:
+        """Failed trials."""
+        return tuple(record for record in self.records if record.state is TrialState.FAILED)
+
+    def parameters(self, member: Member) -> dict[str, Value]:
+        """Values of all dimensions of a front member."""
+        return self.header.space.parameters(member.outer, member.design.inner)
+
+
+def view(folder: Path, content: LogContent, manifest: Mapping[str, object]) -> Run:
+    """The run behind the content of a log."""
+    header = Header.from_json(content.header)
+    archive = Archive(header.goals, header.reference)
+    history: list[tuple[int, float]] = []
+    done = 0
+    for batch in content.batches:
+        archive.add_batch(batch)
+        done += len(batch)
+        if archive.reference is not None:
+            history.append((done, archive.hypervolume))
+    return Run(folder, header, content.records, archive, tuple(history), manifest)
+
+
+def load_run(path: str | Path) -> Run:
+    """The run in a folder; of a folder that holds several runs, the latest by name.
+
+    Raises:
+        RunError: no run there, or one that cannot be read.
+    """
+    folder = find_run(Path(path))
+    content = read_log(folder / LOG)
+    return view(folder, content, read_manifest(folder))
+
+
+def read_manifest(folder: Path) -> Mapping[str, object]:
+    """The manifest of a run; empty where there is none yet."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder / MANIFEST}: cannot be read ({error}); start again with --new") from error
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def find_run(path: Path) -> Path:
+    """The folder of the run that `path` names.
+
+    Raises:
+        RunError: there is none.
+    """
+    if (path / LOG).is_file():
+        return path
+    inside = runs_in(path)
+    if inside:
+        return inside[-1]
+    raise RunError(f"{path}: holds no run (no {LOG}); give the folder that dse search printed")
+
+
+def runs_in(path: Path) -> list[Path]:
+    """Run folders directly under `path`, by name; names start with the time, so the last is the latest."""
+    if not path.is_dir():
+        return []
+    return sorted(child for child in path.iterdir() if (child / LOG).is_file())
