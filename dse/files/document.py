@@ -63,10 +63,11 @@ class Document:
                 return None
         return here
 
-    def with_settings(self, settings: Mapping[str, Value], *, origin: str = "setting") -> Document:
+    def with_settings(self, settings: Mapping[str, Value], *, origin: str = "setting", add_parents: bool = False) -> Document:
         """A document with `{'path.to.field': value}` laid over it; errors then name `origin path=value`.
 
-        A last key that is not there yet is added (it may be optional); whether it is known, validation decides.
+        A last key that is not there yet is added (it may be optional), with `add_parents` the keys on the way too;
+        whether they are known, validation decides.
 
         Raises:
             UsageError: the way to a field leads through a key that does not exist.
@@ -75,10 +76,20 @@ class Document:
         origins = dict(self.origins)
         for path, value in settings.items():
             location = tuple(path.split("."))
+            if add_parents:
+                _add_parents(data, location)
             _put(data, location, deepcopy(value), f"{origin} {path}={render(value)}")
             origins = {k: v for k, v in origins.items() if k[: len(location)] != location}
             origins[location] = f"{origin} {path}={render(value)}"
         return Document(self.path, self.text, data, origins)
+
+
+def _add_parents(data: dict[str, Value], location: tuple[str, ...]) -> None:
+    here: Value = data
+    for step in location[:-1]:
+        if not isinstance(here, dict):
+            return  # _put says what is wrong
+        here = here.setdefault(step, {})
 
 
 def _put(data: dict[str, Value], location: tuple[str, ...], value: Value, origin: str) -> None:

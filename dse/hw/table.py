@@ -1,0 +1,149 @@
+"""Many accelerators of one geometry as columns: what pricing works on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dse.errors import UsageError, did_you_mean
+from dse.hw.accelerator import AreaBreakdown, Prices
+from dse.hw.area import area_columns
+from dse.units import BYTES_PER_GB, BYTES_PER_GIB, BYTES_PER_KIB, HZ_PER_MHZ, SECONDS_PER_NS, SECONDS_PER_US
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from dse.hw.accelerator import ArrayGeometry
+    from dse.hw.paths import FieldPath
+    from dse.hw.technology import Technology
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DesignTable:
+    """Prices of `size` = D design points; every array is float64 [D], names and units as in `Prices`."""
+
+    size: int
+    clock_hz: NDArray[np.float64]
+    buffer_capacity_bytes: NDArray[np.float64]
+    buffer_read_bytes_per_s: NDArray[np.float64]
+    buffer_write_bytes_per_s: NDArray[np.float64]
+    buffer_read_pj_per_byte: NDArray[np.float64]
+    buffer_write_pj_per_byte: NDArray[np.float64]
+    dram_capacity_bytes: NDArray[np.float64]
+    dram_bytes_per_s: NDArray[np.float64]
+    dram_read_pj_per_byte: NDArray[np.float64]
+    dram_write_pj_per_byte: NDArray[np.float64]
+    dram_latency_s: NDArray[np.float64]
+    vector_ops_per_cycle: NDArray[np.float64]
+    vector_pj_per_op: NDArray[np.float64]
+    mac_pj: Mapping[str, NDArray[np.float64]]
+    launch_latency_s: NDArray[np.float64]
+    leakage_w: NDArray[np.float64]
+    array_sustained_fraction: NDArray[np.float64]
+    dram_sustained_fraction: NDArray[np.float64]
+    area_by_component: Mapping[str, NDArray[np.float64]]
+    """mm2 with the names of `AreaBreakdown`."""
+    area_mm2: NDArray[np.float64]
+
+    def prices(self, index: int = 0) -> Prices:
+        """One design point."""
+        single = {f.name: float(getattr(self, f.name)[index]) for f in fields(Prices) if f.name != "mac_pj"}
+        return Prices(mac_pj={t: float(column[index]) for t, column in self.mac_pj.items()}, **single)
+
+    def area(self, index: int = 0) -> AreaBreakdown:
+        """Area of one design point."""
+        return AreaBreakdown(**{name: float(column[index]) for name, column in self.area_by_component.items()})
+
+
+def build_table(
+    columns: Mapping[str, NDArray[np.float64]], *, buffer: str, dram: str, array: ArrayGeometry, technology: Technology
+) -> DesignTable:
+    """Convert columns in file units, by path, to a table in internal units; the only place where prices are converted.
+
+    `columns` has every price path of one accelerator, each [1] or [D]; `buffer` and `dram` are the memories' names.
+    """
+    size = max((column.size for column in columns.values()), default=1)
+    sram, main, mac, other = f"memories.{buffer}.", f"memories.{dram}.", "core.array.mac_energy_pj.", "area.other_mm2."
+    lanes = columns["core.vector.lanes"]
+    buffer_bytes = columns[sram + "capacity_kib"] * BYTES_PER_KIB
+    dram_rate = columns[main + "bandwidth_gb_per_s"] * BYTES_PER_GB
+    area = area_columns(
+        array,
+        technology,
+        lanes=lanes,
+        buffer_bytes=buffer_bytes,
+        dram_bytes_per_s=dram_rate,
+        other_mm2={p: c for p, c in columns.items() if p.startswith(other)},
+    )
+
+    def wide(column: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.broadcast_to(column, (size,))  # [D]
+
+    return DesignTable(
+        size=size,
+        clock_hz=wide(columns["clock_mhz"] * HZ_PER_MHZ),
+        buffer_capacity_bytes=wide(buffer_bytes),
+        buffer_read_bytes_per_s=wide(columns[sram + "read_gb_per_s"] * BYTES_PER_GB),
+        buffer_write_bytes_per_s=wide(columns[sram + "write_gb_per_s"] * BYTES_PER_GB),
+        buffer_read_pj_per_byte=wide(columns[sram + "read_energy_pj_per_byte"]),
+        buffer_write_pj_per_byte=wide(columns[sram + "write_energy_pj_per_byte"]),
+        dram_capacity_bytes=wide(columns[main + "capacity_gib"] * BYTES_PER_GIB),
+        dram_bytes_per_s=wide(dram_rate),
+        dram_read_pj_per_byte=wide(columns[main + "read_energy_pj_per_byte"]),
+        dram_write_pj_per_byte=wide(columns[main + "write_energy_pj_per_byte"]),
+        dram_latency_s=wide(columns[main + "latency_ns"] * SECONDS_PER_NS),
+        vector_ops_per_cycle=wide(lanes),
+        vector_pj_per_op=wide(columns["core.vector.energy_pj_per_op"]),
+        mac_pj={p.removeprefix(mac): wide(c) for p, c in columns.items() if p.startswith(mac)},
+        launch_latency_s=wide(columns["overheads.launch_latency_us"] * SECONDS_PER_US),
+        leakage_w=wide(columns["leakage_w"]),
+        array_sustained_fraction=wide(columns["core.array.sustained_fraction"]),
+        dram_sustained_fraction=wide(columns[main + "sustained_fraction"]),
+        area_by_component={name: wide(column) for name, column in area.items()},
+        area_mm2=wide(sum(area.values(), start=np.zeros(1))),
+    )
+
+
+def checked_columns(paths: Sequence[FieldPath], given: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float64]]:
+    """Every price path as a float64 array [1] or [D]: what is given, else the present value.
+
+    Raises:
+        UsageError: a path that is unknown or no price, columns of different lengths, a value that is not finite, out
+            of bounds, or no whole number where one is needed.
+    """
+    prices = {p.path: p for p in paths if p.effect == "price"}
+    for path in given:
+        if path not in prices:
+            _refuse(path, paths, prices)
+    columns = {path: np.atleast_1d(np.asarray(given.get(path, field.value), dtype=np.float64)) for path, field in prices.items()}
+    sizes = {path: columns[path].size for path in given if columns[path].size != 1}
+    if len(set(sizes.values())) > 1 or any(columns[path].ndim != 1 for path in given):
+        shapes = ", ".join(f"{path} {columns[path].shape}" for path in given)
+        raise UsageError(f"columns of a table must be scalars or have one length; given: {shapes}")
+    if 0 in sizes.values():
+        raise UsageError("a table needs at least one design point; the columns are empty")
+    for path in given:
+        _check_values(prices[path], columns[path])
+    return columns
+
+
+def _refuse(path: str, paths: Sequence[FieldPath], prices: Mapping[str, FieldPath]) -> None:
+    if any(path == p.path for p in paths):
+        raise UsageError(f"'{path}' cannot be a column of a table: it selects another frontier; use with_overrides for it")
+    raise UsageError(f"'{path}' is not a field that can be priced; allowed: {', '.join(prices)}.{did_you_mean(path, prices)}")
+
+
+def _check_values(field: FieldPath, column: NDArray[np.float64]) -> None:
+    low = column > field.minimum if field.above_minimum else column >= field.minimum
+    good = np.isfinite(column) & low & (column <= field.maximum)
+    if field.type == "integer":
+        good &= column == np.floor(column)
+    if not good.all():
+        first = int(np.argmin(good))
+        kind = "whole" if field.type == "integer" else "finite"
+        allowed = f" {field.allowed}" if field.allowed else ""
+        raise UsageError(f"'{field.path}' must be a {kind} number{allowed}, not {column[first]:g} (design point {first})")
