@@ -1,0 +1,89 @@
+"""The command `dse`: collects the commands, turns errors into messages and exit codes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from dse import __version__
+from dse.commands import check, listing, schema
+from dse.errors import DseError, ExitCode, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = (listing, check, schema)
+"""In the order of `dse --help`; a new command is one module more."""
+
+
+class _Group(TyperGroup):
+    """Runs a command and ends with the exit code of what it raises."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # Any: the context class is private to typer
+        return list(self.commands)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DseError as error:
+            _tell(error)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            typer.echo("interrupted; what was written stays", err=True)
+            raise typer.Exit(ExitCode.INTERRUPTED) from error
+
+
+app = typer.Typer(name="dse", cls=_Group, add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+for _command in COMMANDS:
+    _command.register(app)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"dse {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more on standard error.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only errors on standard error.")] = False,
+) -> None:
+    """Design-space exploration of accelerators for attention and mixture-of-experts layers.
+
+    Results go to standard output, all else to standard error. Exit codes: 0 done, 1 our bug, 2 usage, 3 bad input
+    file, 4 nothing feasible, 5 finished with failed trials, 6 outside a validation band, 130 interrupted.
+    """
+    level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s: %(message)s")
+    logging.captureWarnings(True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `dse` with `arguments` (those of the process unless given); the exit code."""
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="dse")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except Exception:  # noqa: BLE001  the last line of defence: a bug must not look like a wrong input
+        traceback.print_exc()
+        typer.echo(f"this is a bug of dse {__version__}, not of your input; please report it with the lines above", err=True)
+        return ExitCode.BUG
+    return ExitCode.DONE
+
+
+def _tell(error: DseError) -> None:
+    """Problems of a file stand bare, as compilers write them; everything else says that it is an error."""
+    typer.echo(str(error) if isinstance(error, InputError) else f"error: {error}", err=True)
+    for note in getattr(error, "__notes__", ()):
+        typer.echo(note, err=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The commands of `dse`: one module each with `register(app)`, thin, heavy imports inside the functions."""

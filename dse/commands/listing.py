@@ -1,0 +1,72 @@
+"""`dse list`: what the catalogues have."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from dse.commands.common import FormatOption, examples
+from dse.report.output import Format, write_records
+
+if TYPE_CHECKING:
+    from dse.report.output import Cell
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    MODELS = "models"
+    ACCELERATORS = "accelerators"
+    SYSTEMS = "systems"
+    EXPERIMENTS = "experiments"
+
+
+_COLUMNS: Final = {
+    Kind.MODELS: ("name", "attention_schemes", "summary"),
+    Kind.ACCELERATORS: ("name", "technology", "area_mm2", "summary"),
+    Kind.SYSTEMS: ("name", "summary"),
+    Kind.EXPERIMENTS: ("name", "campaign", "question"),
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    epilog = examples("dse list accelerators", "dse list models --format json")
+    app.command("list", epilog=epilog)(list_)
+
+
+def list_(
+    what: Annotated[Kind, typer.Argument(metavar="WHAT", help="models, accelerators, systems or experiments.", show_default=False)],
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """List what the catalogues have, in order of names.
+
+    Experiments are the folders with a campaign.yaml under ./experiments. Systems of several chips come with a later
+    version: the list is empty.
+    """
+    rows = {Kind.MODELS: _models, Kind.ACCELERATORS: _accelerators, Kind.SYSTEMS: list, Kind.EXPERIMENTS: _experiments}
+    write_records(rows[what](), _COLUMNS[what], form)
+
+
+def _models() -> list[dict[str, Cell]]:
+    from dse.plugins import load_model, model_names
+
+    models = [load_model(name) for name in model_names()]
+    return [{"name": m.name, "attention_schemes": " ".join(m.attention_schemes), "summary": m.summary} for m in models]
+
+
+def _accelerators() -> list[dict[str, Cell]]:
+    from dse.plugins import accelerator_names, load_accelerator
+
+    found = [load_accelerator(name).accelerator() for name in accelerator_names()]
+    return [{"name": a.name, "technology": a.technology, "area_mm2": round(a.area.total_mm2, 1), "summary": a.summary} for a in found]
+
+
+def _experiments() -> list[dict[str, Cell]]:
+    from dse.files import load_yaml
+
+    found = sorted(Path("experiments").glob("*/campaign.yaml"))
+    return [{"name": p.parent.name, "campaign": str(p), "question": str(load_yaml(p).data.get("question") or "")} for p in found]
