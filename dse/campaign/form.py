@@ -138,7 +138,7 @@ class ObjectiveForm(FileForm):
 class MappingForm(FileForm):
     """How a mapping is chosen for each design."""
 
-    objective: Objective = Objective.LATENCY
+    objective: Objective = Objective.EDP
     """`latency`, `energy` or `edp`."""
 
 

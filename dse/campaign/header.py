@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dse.search.goals import Constraint, Goals
-from dse.search.space import Dimension, Scale, Space
+from dse.search.space import Dimension, Scale, Space, with_values
 from dse.search.strategy import SamplerName
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ class Header:
     """Of the resolved configuration without its budget."""
     sampler: SamplerName
     seed: int
+    workload: str
+    """The step in one line."""
+    accelerators: tuple[str, ...]
     space: Space
     goals: Goals
     reference: tuple[float, ...] | None
@@ -47,6 +50,8 @@ class Header:
             config_hash=values["config_hash"],
             sampler=SamplerName(values["sampler"]),
             seed=values["seed"],
+            workload=values["workload"],
+            accelerators=tuple(values["accelerators"]),
             space=Space(tuple(map(_dimension, space["outer"])), tuple(map(_dimension, space["inner"]))),
             goals=Goals(tuple(goals["objectives"]), tuple(Constraint(**c) for c in goals["constraints"])),
             reference=None if values["reference"] is None else tuple(values["reference"]),
@@ -62,6 +67,8 @@ def header_of(plan: Plan) -> Header:
         config_hash=digest(identity_config(plan)),
         sampler=plan.sampler,
         seed=plan.form.seed,
+        workload=with_values(plan.form.workload.model_dump(mode="json", exclude_none=True)),
+        accelerators=plan.accelerators,
         space=plan.space,
         goals=plan.goals,
         reference=None if given is None else tuple(given[name] for name in plan.goals.objectives),

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 ACCELERATOR: Final = "accelerator"
 WORKLOAD: Final = "workload."
+CHOICES: Final = {"schedule": ("fused", "layer_by_layer"), "mapping.objective": ("latency", "energy", "edp")}
+"""Other dimensions and the words that they take."""
 MAX_INNER: Final = 20_000_000
 """Most inner points of one outer choice: about a quarter of an hour of pricing."""
 
@@ -139,7 +141,7 @@ def _override(document: Document, path: str, value: FileValue) -> Document:
     """One `--set`; under `space.` the rest of the path is one key, dots included."""
     head, _, rest = path.partition(".")
     if head != "space" or not rest:
-        return document.with_settings({path: value}, origin="--set")
+        return document.with_settings({path: value}, origin="--set", add_parents=True)
     space = document.data.get("space")
     known = dict(space) if isinstance(space, dict) else {}
     wrapped: FileValue = value if isinstance(value, dict) else {"values": value if isinstance(value, list) else [value]}
@@ -199,9 +201,7 @@ def _unknown_precision(given: object) -> str:
     return f"precision '{given}' is not known; allowed: {', '.join(PRECISIONS)}.{did_you_mean(str(given), PRECISIONS)}"
 
 
-def _fields(
-    accelerators: Iterable[str], document: Document, sources: Sources, problems: list[Problem]
-) -> dict[str, dict[str, Field]]:
+def _fields(accelerators: Iterable[str], document: Document, sources: Sources, problems: list[Problem]) -> dict[str, dict[str, Field]]:
     found: dict[str, dict[str, Field]] = {}
     for name in accelerators:
         try:
@@ -247,6 +247,8 @@ class _Builder:
                 outer.append(Dimension(path, self._accelerators, Scale.CATEGORICAL))
             elif path.startswith(WORKLOAD):
                 outer.append(self._workload(path, values, schemes))
+            elif path in CHOICES:
+                outer.append(self._words(path, values))
             else:
                 self._accelerator(path, values, outer, inner)
         if not self._problems and not outer and not inner:
@@ -269,6 +271,12 @@ class _Builder:
     def _distinct_accelerators(self) -> None:
         for name in {name for name in self._accelerators if self._accelerators.count(name) > 1}:
             self._problems.append(Problem(self._document.where((ACCELERATOR,)), f"accelerator '{name}' is given twice; keep one"))
+
+    def _words(self, path: str, form: ValuesForm) -> Dimension:
+        for value in form.values or (None,):
+            if value not in CHOICES[path]:
+                self._problem(path, f"'space.{path}' takes values: [...] out of {', '.join(CHOICES[path])}, not {value}")
+        return Dimension(path, form.values or (None,), Scale.CATEGORICAL)
 
     def _workload(self, path: str, form: ValuesForm, schemes: Sequence[str]) -> Dimension:
         name = path.removeprefix(WORKLOAD)
@@ -318,15 +326,15 @@ class _Builder:
     def _unknown(self, path: str) -> None:
         everywhere = [set(known) for known in self._fields.values()]
         common = sorted(set.intersection(*everywhere)) if everywhere else []
-        allowed = [ACCELERATOR, *(WORKLOAD + name for name in WorkloadForm.model_fields), *common]
+        allowed = [ACCELERATOR, *CHOICES, *(WORKLOAD + name for name in WorkloadForm.model_fields), *common]
         lacking = [name for name, known in self._fields.items() if path not in known]
         if len(lacking) < len(self._fields) and not path.startswith(WORKLOAD):
             self._problem(path, f"'space.{path}': {', '.join(lacking)} has no such field, others have; give them campaigns of their own")
             return
         self._problem(
             path,
-            f"'space.{path}' is not known; allowed: accelerator, workload.<field>, or a field of the accelerator"
-            f" (dse schema campaign lists them).{did_you_mean(path, allowed)}",
+            f"'space.{path}' is not known; allowed: accelerator, schedule, mapping.objective, workload.<field>,"
+            f" or a field of the accelerator such as {common[0] if common else 'clock_mhz'}.{did_you_mean(path, allowed)}",
         )
 
 
@@ -335,6 +343,12 @@ def _inside(error: DseError) -> str:
     if isinstance(error, InputError):
         return "; ".join(problem.message for problem in error.problems)
     return str(error)
+
+
+def located(name: str, folder: str) -> str:
+    """`name`, or its path from the campaign's folder where it is a file there."""
+    beside = Path(folder) / name
+    return str(beside) if name.endswith((".yaml", ".yml", ".json")) and beside.is_file() else name
 
 
 def expand(form: ValuesForm, *, integer: bool) -> tuple[Value, ...] | None:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import dse
+from dse.campaign.plan import located
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from dse.campaign.plan import Plan
 
 _GROUPS: Final = ("dse.models", "dse.accelerators")
 _PACKAGES: Final = ("numpy", "moocore", "optuna", "onnx", "networkx", "pydantic", "ruamel.yaml", "matplotlib")
@@ -31,9 +32,14 @@ def code_version() -> str:
     return f"{dse.__version__}+{hashed.hexdigest()[:12]}"
 
 
-def file_hashes(paths: Iterable[Path]) -> dict[str, str]:
-    """SHA-256 of each file that exists, by its name as given."""
-    return {path.as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()}
+def input_hashes(plan: Plan) -> tuple[tuple[str, str], ...]:
+    """(name, SHA-256) of the files that a plan names by path: models and accelerators. Catalogue entries are in the code version."""
+    names: set[str] = {*plan.accelerators, plan.form.workload.model}
+    for dimension in plan.space.outer:
+        if dimension.path == "workload.model":
+            names |= {str(value) for value in dimension.values}
+    files = {name: Path(located(name, plan.folder)) for name in names}
+    return tuple((name, hashlib.sha256(files[name].read_bytes()).hexdigest()) for name in sorted(names) if files[name].is_file())
 
 
 def environment() -> dict[str, object]:

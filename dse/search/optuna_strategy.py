@@ -72,7 +72,7 @@ class OptunaStrategy:
         study = optuna.create_study(
             storage=optuna.storages.InMemoryStorage(),
             sampler=self._make_sampler(_seed(self._seed, batch)),
-            directions=[str(METRICS[name].better) for name in self._goals.objectives],
+            directions=[METRICS[name].better.value for name in self._goals.objectives],
         )
         study.add_trials([frozen_trial(record, self._space, self._goals) for record in history])
         return study

@@ -84,9 +84,7 @@ class _State:
             return
         self._violated += (violations > 0).sum(axis=0)
         nearest = violations.argmin(axis=0)  # [C]
-        attained = np.array(
-            [table.metrics[c.metric][row] for c, row in zip(self._goals.constraints, nearest, strict=True)]
-        )
+        attained = np.array([table.metrics[c.metric][row] for c, row in zip(self._goals.constraints, nearest, strict=True)])
         if self._attained is not None:
             keep = [
                 c.violation(old.reshape(1))[0] <= c.violation(new.reshape(1))[0]

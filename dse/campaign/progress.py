@@ -1,0 +1,87 @@
+"""How a session shows where it is: one live bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dse.search.archive import Archive
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from dse.campaign.plan import Plan
+    from dse.search.trial import TrialRecord
+
+LINE_EVERY: Final = 0.1
+"""Share of the trials after which a plain line is written."""
+
+
+class SessionProgress:
+    """Counts, best values and hypervolume of a running session; use as a context manager."""
+
+    def __init__(self, plan: Plan, console: Console) -> None:
+        self._plan = plan
+        self._console = console
+        given = plan.form.reference_point
+        self._archive = Archive(plan.goals, None if given is None else [given[name] for name in plan.goals.objectives])
+        self._done = self._priced = self._fresh = self._feasible = 0
+        self._started = time.monotonic()
+        self._next_line = 0.0
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> SessionProgress:
+        if self._console.is_terminal:
+            columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[state]}"), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=self._console)
+            self._bar.start()
+            self._bar.add_task("trials", total=self._plan.trials, state="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def start(self, folder: Path, records: Sequence[TrialRecord]) -> None:
+        """Called once with the run's folder and the trials it holds."""
+        text = f"run folder {folder}" + (f", {len(records)} trials are there already" if records else "")
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        batches: dict[int, list[TrialRecord]] = {}
+        for record in records:
+            batches.setdefault(record.batch, []).append(record)
+        for batch in batches.values():
+            self._take(batch)
+        self._started = time.monotonic()
+        self._fresh = 0
+
+    def batch(self, records: Sequence[TrialRecord]) -> None:
+        """Called with every new batch."""
+        self._take(records)
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], completed=self._done, state=self._state())
+        elif self._done >= self._next_line or self._done == self._plan.trials:
+            self._console.print(f"trial {self._done}/{self._plan.trials}: {self._state()}", highlight=False, markup=False, soft_wrap=True)
+            self._next_line = self._done + LINE_EVERY * self._plan.trials
+
+    def _take(self, records: Sequence[TrialRecord]) -> None:
+        self._archive.add_batch(records)
+        self._done += len(records)
+        self._priced += sum(record.priced for record in records)
+        self._fresh += sum(record.priced for record in records)
+        self._feasible += sum(record.feasible for record in records)
+
+    def _state(self) -> str:
+        parts = [f"feasible {self._feasible / max(self._priced, 1):.0%}"]
+        for name in self._plan.goals.objectives:
+            member = self._archive.best(name)
+            if member:
+                parts.append(f"best {name} {member.design.metrics[name]:.4g}")
+        parts.append(f"front {len(self._archive)}")
+        parts.append(f"hypervolume {self._archive.hypervolume:.4g}")
+        parts.append(f"{self._fresh / max(time.monotonic() - self._started, 1e-9):,.0f} designs/s")
+        return ", ".join(parts)

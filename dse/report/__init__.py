@@ -1,0 +1,1 @@
+"""Reports: tables, pictures (data first, drawing second) and the page of a run."""
