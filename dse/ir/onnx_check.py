@@ -61,16 +61,51 @@ def prepared(model: ModelProto, *, where: str, dims: Mapping[str, int]) -> Model
     ready = onnx.ModelProto()
     ready.CopyFrom(model)
     _external_data_to_inputs(ready)
+    _check_order(ready, where)
     _set_dimensions(ready, dims)
     try:
         if ready.functions:
             ready = inliner.inline_local_functions(ready)
-        checker.check_model(ready, full_check=False)
-        ready = shape_inference.infer_shapes(ready, check_type=True, strict_mode=True, data_prop=True)
+        ready = shape_inference.infer_shapes(
+            ready, check_type=True, strict_mode=True, data_prop=True
+        )  # gives outputs the type that the checker wants
+        _check_shapes_are_there(ready, where)
+        checker.check_model(ready)
     except (checker.ValidationError, shape_inference.InferenceError, RuntimeError, ValueError) as e:
         reason = " ".join(str(e).split())
         raise GraphError.single(where, f"is not a valid ONNX model: {reason}") from e
     return ready
+
+
+def shapeless(name: str, where: str) -> GraphError:
+    """The error for a tensor whose shape is not known."""
+    return GraphError.single(
+        where,
+        f"tensor '{name}' has no concrete shape after shape inference; give every symbolic dimension a size (--dim name=value) "
+        "and export with fixed shapes where sizes are computed at run time",
+    )
+
+
+def _check_order(model: ModelProto, where: str) -> None:
+    """Every node comes after the nodes it reads from, as ONNX demands; so there is no cycle."""
+    later = {output: node for node in model.graph.node for output in node.output if output}
+    for node in model.graph.node:
+        late = next((name for name in node.input if name in later), None)
+        if late is not None:
+            raise GraphError.single(
+                f"{where}: node '{node.name}' ({node.op_type})",
+                f"reads '{late}', which node '{later[late].name}' ({later[late].op_type}) writes later; ONNX wants nodes topologically "
+                "sorted, so sort them, or break the cycle if there is one",
+            )
+        for output in node.output:
+            later.pop(output, None)
+
+
+def _check_shapes_are_there(model: ModelProto, where: str) -> None:
+    """The checker wants shapes of inputs and outputs, but does not say whose is missing."""
+    for value in (*model.graph.input, *model.graph.output):
+        if value.type.WhichOneof("value") in (None, "tensor_type") and not value.type.tensor_type.HasField("shape"):
+            raise shapeless(value.name, where)
 
 
 def _external_data_to_inputs(model: ModelProto) -> None:

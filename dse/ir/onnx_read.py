@@ -13,7 +13,7 @@ from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from dse.errors import DseError, GraphError, UsageError
 from dse.ir.graph import OperatorGraph, check_graph
-from dse.ir.onnx_check import open_model, prepared, standard_opset
+from dse.ir.onnx_check import open_model, prepared, shapeless, standard_opset
 from dse.ir.onnx_ops import READERS, Node, ReadingContext
 from dse.ir.precision import storage_type
 from dse.ir.tensor import Role, Tensor, data_type
@@ -102,12 +102,7 @@ def read_onnx(
     context = ReadingContext(tensors=tensors, constants=constants, immediates=immediates, uses=_uses(ready, nodes))
     operators: list[Operator] = []
     for node in _named(nodes, opset, where):
-        if node.op_type not in READERS:
-            raise node.error(
-                f"operator type '{node.op_type}' has no cost; rewrite it in supported operators ({', '.join(sorted(READERS))}) "
-                "or add a reader with dse.ir.onnx_ops.register"
-            )
-        for operator in READERS[node.op_type](node, context):
+        for operator in _read_node(node, context):
             operators.append(operator)
             context.producers.update({x.tensor: operator for x in operator.outputs})
     return check_graph(
@@ -120,6 +115,19 @@ def read_onnx(
             accumulation=_accumulation(ready, precision, where),
         )
     )
+
+
+def _read_node(node: Node, context: ReadingContext) -> tuple[Operator, ...]:
+    """Operators of one node; ONNX' own checks are not complete, so a node may still not fit its tensors."""
+    if node.op_type not in READERS:
+        raise node.error(
+            f"operator type '{node.op_type}' has no cost; rewrite it in supported operators ({', '.join(sorted(READERS))}) "
+            "or add a reader with dse.ir.onnx_ops.register"
+        )
+    try:
+        return tuple(READERS[node.op_type](node, context))
+    except (ValueError, KeyError, IndexError, ZeroDivisionError) as e:
+        raise node.error(f"inputs, attributes and shapes do not fit each other ({e}); see the ONNX definition of {node.op_type}") from e
 
 
 def _split_constants(model: ModelProto) -> tuple[list[NodeProto], dict[str, tuple[int, ...]], frozenset[str]]:
@@ -182,16 +190,8 @@ def _tensors(model: ModelProto, nodes: Iterable[NodeProto], precision: Precision
     for node in nodes:
         for output in node.output:
             if output and output not in tensors and _is_standard(node):
-                raise _shapeless(output, where)
+                raise shapeless(output, where)
     return tensors
-
-
-def _shapeless(name: str, where: str) -> GraphError:
-    return GraphError.single(
-        where,
-        f"tensor '{name}' has no concrete shape after shape inference; give every symbolic dimension a size (--dim name=value) "
-        "and export with fixed shapes where sizes are computed at run time",
-    )
 
 
 def _concrete_shape(value: ValueInfoProto, where: str) -> tuple[int, ...]:
@@ -199,7 +199,7 @@ def _concrete_shape(value: ValueInfoProto, where: str) -> tuple[int, ...]:
         raise GraphError.single(where, f"'{value.name}' is not a tensor; sequences, maps and optionals are not supported")
     tensor_type = value.type.tensor_type
     if not tensor_type.HasField("shape"):
-        raise _shapeless(value.name, where)
+        raise shapeless(value.name, where)
     symbols = [d.dim_param or "?" for d in tensor_type.shape.dim if not d.HasField("dim_value")]
     if symbols:
         raise GraphError.single(

@@ -85,9 +85,14 @@ class ReadingContext:
         return self.tensor(name).shape
 
     def operand(self, name: str, axes: Sequence[str | None], elements: int | None = None) -> Operand:
-        """Operand over tensor `name`, touching all of it unless `elements` says less."""
+        """Operand over tensor `name`, touching all of it unless `elements` says less.
+
+        Raises:
+            ValueError: the tensor has another number of axes; the reading loop makes it an error that names the node.
+        """
         tensor = self.tensor(name)
-        assert len(axes) == len(tensor.shape), name
+        if len(axes) != len(tensor.shape):
+            raise ValueError(f"tensor '{name}' has shape {list(tensor.shape)}, {len(axes)} axes are expected")
         return Operand(tensor=name, axes=tuple(axes), elements=tensor.elements if elements is None else min(elements, tensor.elements))
 
     def integers(self, node: Node, index: int) -> tuple[int, ...] | None:
