@@ -106,8 +106,8 @@ def recognise(document: Document) -> Kind:
     found = {kind: len(keys[kind] & document.data.keys()) for kind in Kind}
     best = max(Kind, key=lambda kind: found[kind])
     if not found[best]:
-        kinds = "; ".join(f"{kind.value}: {', '.join(sorted(names))}" for kind, names in keys.items())
-        raise InputError.single(document.where(), f"is of no known kind; keys that tell one are {kinds}")
+        kinds = ", ".join(f"{kind.value} ({', '.join(sorted(names)[:4])}, …)" for kind, names in keys.items())
+        raise InputError.single(document.where(), f"has no key of any kind of file: {kinds}; all keys: dse schema KIND")
     return best
 
 

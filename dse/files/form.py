@@ -59,6 +59,8 @@ def _deepest(details: list[ErrorDetails]) -> list[ErrorDetails]:
 
 def _problem(document: Document, form: type[BaseModel], detail: ErrorDetails) -> Problem:
     location, holders = _locate(document, form, detail)
+    if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        location = (*location, detail["ctx"]["discriminator"].strip("'"))
     key = ".".join(str(step) for step in location) or "the file"
     if detail["type"] == "missing":
         about = _description(holders, str(location[-1]))
@@ -160,13 +162,12 @@ def _one_of(key: str, detail: ErrorDetails) -> str:
 
 
 def _tag(key: str, detail: ErrorDetails) -> str:
-    discriminator = detail["ctx"]["discriminator"].strip("'")
     if detail["type"] == "union_tag_not_found":
-        return f"'{key}.{discriminator}' is missing; it tells which keys are allowed beside it"
+        return f"'{key}' is missing; it tells which keys are allowed beside it"
     allowed = detail["ctx"]["expected_tags"].replace("'", "")
     near = did_you_mean(str(detail["ctx"]["tag"]), allowed.split(", "))
     end = f".{near}" if near else ""
-    return f"'{key}.{discriminator}' must be one of {allowed}, not '{detail['ctx']['tag']}'{end}"
+    return f"'{key}' must be one of {allowed}, not '{detail['ctx']['tag']}'{end}"
 
 
 def _own(key: str, detail: ErrorDetails) -> str:

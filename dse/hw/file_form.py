@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from dse.errors import did_you_mean
 from dse.files import FileForm
 from dse.hw.accelerator import Dataflow, Folds
 from dse.ir.tensor import DATA_TYPES
 
+
+def _known_type(name: str) -> str:
+    if name not in DATA_TYPES:
+        raise ValueError(f"data type '{name}' is not known; allowed: {', '.join(DATA_TYPES)}.{did_you_mean(name, DATA_TYPES)}")
+    return name
+
+
+DataTypeName = Annotated[str, AfterValidator(_known_type)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 SchemaVersion = Annotated[int, Field(ge=1, le=1)]
 Whole = Annotated[int, Field(ge=1)]
@@ -32,9 +40,9 @@ class ArrayForm(FileForm):
     """What may stay in the array while the third dimension streams by; the mapper takes the cheapest."""
     folds: Folds
     """Whether each pass pays its own fill and drain (serial) or the next tile loads meanwhile (pipelined)."""
-    macs_per_pe_per_cycle: dict[str, Whole] = Field(min_length=1)
+    macs_per_pe_per_cycle: dict[DataTypeName, Whole] = Field(min_length=1)
     """MACs that one processing element does in a cycle, by data type; a type that is not listed cannot be computed."""
-    mac_energy_pj: dict[str, Positive] = Field(default_factory=dict)
+    mac_energy_pj: dict[DataTypeName, Positive] = Field(default_factory=dict)
     """pJ per MAC by data type, operand registers included; where left out, the technology's."""
     sustained_fraction: Share = 1.0
     """Attainable share of the peak rate."""
@@ -44,14 +52,6 @@ class ArrayForm(FileForm):
     def _distinct(cls, given: tuple[Dataflow, ...]) -> tuple[Dataflow, ...]:
         if len(set(given)) < len(given):
             raise ValueError("a dataflow is named twice; name each once")
-        return given
-
-    @field_validator("macs_per_pe_per_cycle", "mac_energy_pj")
-    @classmethod
-    def _known_types(cls, given: dict[str, float]) -> dict[str, float]:
-        for name in given:
-            if name not in DATA_TYPES:
-                raise ValueError(f"data type '{name}' is not known; allowed: {', '.join(DATA_TYPES)}.{did_you_mean(name, DATA_TYPES)}")
         return given
 
     @model_validator(mode="after")

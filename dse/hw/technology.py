@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Protocol
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from dse.errors import did_you_mean
 from dse.files import FileForm, load_yaml, validate
-from dse.hw.file_form import Name, Positive, SchemaVersion
-from dse.ir.tensor import DATA_TYPES
+from dse.hw.file_form import DataTypeName, Name, Positive, SchemaVersion
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +24,7 @@ class Technology(FileForm):
     """One line for `dse list`."""
     node_nm: Positive
     """Name of the process node in nm."""
-    mac_energy_pj: dict[str, Positive] = Field(min_length=1)
+    mac_energy_pj: dict[DataTypeName, Positive] = Field(min_length=1)
     """pJ per MAC by data type, operand registers included."""
     vector_energy_pj_per_op: Positive
     """pJ per elementary operation of a vector unit."""
@@ -38,7 +36,7 @@ class Technology(FileForm):
     """pJ per byte read from DRAM, both ends of the link included."""
     dram_write_energy_pj_per_byte: Positive
     """pJ per byte written to DRAM, both ends of the link included."""
-    mac_area_um2: dict[str, Positive] = Field(min_length=1)
+    mac_area_um2: dict[DataTypeName, Positive] = Field(min_length=1)
     """um2 per MAC and cycle by data type, registers included; an element that does several types has the largest demand."""
     vector_lane_area_um2: Positive
     """um2 per elementary operation and cycle of a vector unit, registers included."""
@@ -46,14 +44,6 @@ class Technology(FileForm):
     """mm2 per MiB of on-chip buffer, peripheral circuits included."""
     dram_interface_area_mm2_per_gb_per_s: Positive
     """mm2 per 10^9 bytes per second of DRAM interface: PHY and controller."""
-
-    @field_validator("mac_energy_pj", "mac_area_um2")
-    @classmethod
-    def _known_types(cls, given: dict[str, float]) -> dict[str, float]:
-        for name in given:
-            if name not in DATA_TYPES:
-                raise ValueError(f"data type '{name}' is not known; allowed: {', '.join(DATA_TYPES)}.{did_you_mean(name, DATA_TYPES)}")
-        return given
 
 
 class TechnologyCatalogue(Protocol):

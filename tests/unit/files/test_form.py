@@ -87,7 +87,7 @@ def test_good_file() -> None:
         ("[red]", "[]", "f:3: 'colours' must be a list of at least 1, not the list []"),
         ("[red]", "[bleu]", "f:3: 'colours.0' must be one of red, blue, not the text 'bleu'. Did you mean 'blue'?"),
         ("[red]", "red", "f:3: 'colours' must be a list, not the text 'red'"),
-        ("kind: square", "kind: squar", "f:6: 'shapes.b.kind' must be one of round, square, not 'squar'. Did you mean 'square'?"),
+        ("kind: square", "kind: squar", "f:7: 'shapes.b.kind' must be one of round, square, not 'squar'. Did you mean 'square'?"),
         ("    kind: square\n", "", "f:6: 'shapes.b.kind' is missing; it tells which keys are allowed beside it"),
         ("side_mm: 1.5", "side_mm: -1", "f:8: 'shapes.b.side_mm' must be above 0, not -1"),
         ("side_mm: 1.5", "side_cm: 1", "f:6: 'shapes.b.side_mm' is missing; add it\nf:8: key 'shapes.b.side_cm' is not known; allowed here: kind, side_mm. Did you mean 'side_mm'?"),
