@@ -63,7 +63,7 @@ def compile_step(step: Step, geometry: Geometry, *, schedule: Schedule = Schedul
     pool = PricerPool(geometry)
     parts = []
     for graph, count in step.graphs:
-        book = make_plans(graph, schedule)
+        book = make_plans(graph, schedule, geometry)
         plans = []
         for plan in book.plans:
             placed = place(book, plan, geometry)

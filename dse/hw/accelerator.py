@@ -41,6 +41,8 @@ class ArrayGeometry:
     folds: Folds
     macs_per_pe_per_cycle: tuple[tuple[str, int], ...]
     """(data type name, MACs that one element does in a cycle); a type that is not listed cannot be computed."""
+    load_rows_per_cycle: int = 1
+    """Rows of the array whose stationary operand is exchanged in a cycle; 1 where it is shifted in row by row."""
 
     def rate(self, dtype: str) -> int | None:
         """MACs per element and cycle in `dtype`; None where the array cannot compute it."""

@@ -15,7 +15,7 @@ from dse.mapping.matmul import Kept, Stationary, TileGrid, array_cycles, array_s
 from dse.mapping.tiles import all_sides, ladder_sides, one_pass_side, thin_sides, whole_side
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from dse.mapping.counts import OperandTraffic
     from dse.mapping.problem import MatmulProblem, VectorProblem
     from dse.mapping.tiles import Sides
+
+    _Triple = tuple[Sides, Sides, Sides]
+    _BlockShape = tuple[Stationary, str, Sides, Sides, Sides]
 
 MAX_CANDIDATES: Final = 250_000
 """Mappings enumerated for one operator before tile sides are thinned; about 0.1 s."""
@@ -42,6 +45,8 @@ class MatmulMapping:
     tile_m: int
     tile_k: int
     tile_n: int
+    together: int
+    """Groups that run at the same time on different arrays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,7 @@ class _Block:
     m: Sides
     k: Sides
     n: Sides
+    together: int
 
     @property
     def size(self) -> int:
@@ -81,7 +87,7 @@ class _Block:
     def describe(self, index: int) -> MatmulMapping:
         """The mapping at `index`."""
         i, j, l = np.unravel_index(index, (len(self.m), len(self.k), len(self.n)))
-        return MatmulMapping(self.dataflow, self.stationary, self.kept, int(self.m.side[i]), int(self.k.side[j]), int(self.n.side[l]))
+        return MatmulMapping(self.dataflow, self.stationary, self.kept, int(self.m.side[i]), int(self.k.side[j]), int(self.n.side[l]), self.together)
 
 
 def transposed_stationary(stationary: Stationary) -> Stationary:
@@ -90,7 +96,7 @@ def transposed_stationary(stationary: Stationary) -> Stationary:
 
 
 def mapping_counts(
-    problem: MatmulProblem, geometry: Geometry, grid: TileGrid, *, dataflow: Dataflow, stationary: Stationary, kept: Kept
+    problem: MatmulProblem, geometry: Geometry, grid: TileGrid, *, dataflow: Dataflow, stationary: Stationary, kept: Kept, together: int = 1
 ) -> tuple[tuple[OperandTraffic, OperandTraffic, OperandTraffic], Counts]:
     """Traffic of left, right and out, and counts, of the mappings with the given tiles; arrays [T].
 
@@ -106,10 +112,13 @@ def mapping_counts(
             dataflow=Dataflow.WEIGHT_STATIONARY,
             stationary=transposed_stationary(stationary),
             kept=Kept(left=kept.right, right=kept.left, out=kept.out),
+            together=together,
         )
         return (left, right, out), counts
-    traffic = matmul_traffic(problem, grid, dataflow=dataflow, stationary=stationary, kept=kept, double_buffered=geometry.double_buffered)
-    cycles = array_cycles(problem, grid, geometry.array, dataflow=dataflow, stationary=stationary, rate=rate)
+    traffic = matmul_traffic(
+        problem, grid, dataflow=dataflow, stationary=stationary, kept=kept, double_buffered=geometry.double_buffered, together=together
+    )
+    cycles = array_cycles(problem, grid, geometry.array, dataflow=dataflow, stationary=stationary, rate=rate, together=together)
     return traffic, add_up(traffic, cycles)
 
 
@@ -144,7 +153,9 @@ def _search(problem: MatmulProblem, geometry: Geometry, blocks: list[_Block]) ->
     origin: list[NDArray[np.int64]] = []
     for number, block in enumerate(blocks):
         grid = block.grid()
-        _, counts = mapping_counts(problem, geometry, grid, dataflow=block.dataflow, stationary=block.stationary, kept=block.kept)
+        _, counts = mapping_counts(
+            problem, geometry, grid, dataflow=block.dataflow, stationary=block.stationary, kept=block.kept, together=block.together
+        )
         rows = counts.matrix()
         keep = np.flatnonzero(np.isfinite(rows[:, 0]))
         keep = keep[not_dominated(rows[keep])]
@@ -153,6 +164,23 @@ def _search(problem: MatmulProblem, geometry: Geometry, blocks: list[_Block]) ->
     rows, index = np.concatenate(found), np.concatenate(origin)
     keep = not_dominated(rows)
     return rows[keep], index[keep]
+
+
+@lru_cache(maxsize=16384)
+def least_cycles(problem: MatmulProblem, geometry: Geometry) -> float:
+    """Array cycles with the whole operator as one tile, the least over dataflows and groups that run together."""
+    rate = geometry.array.rate(problem.dtype)
+    assert rate is not None
+    found = []
+    for dataflow in geometry.array.dataflows:
+        sides_of = zip((problem.m, problem.k, problem.n), array_sides(geometry.array, dataflow, rate), strict=True)
+        grid = TileGrid(*(whole_side(size, side) for size, side in sides_of))
+        for together in _together(problem.groups, geometry.array.count):
+            _, counts = mapping_counts(
+                problem, geometry, grid, dataflow=dataflow, stationary=Stationary.OUT, kept=_kept("ABC"), together=together
+            )
+            found.append(float(counts.array_cycles[0]))
+    return min(found)
 
 
 def not_dominated(rows: NDArray[np.float64], *, excess: float = 0.0) -> NDArray[np.int64]:
@@ -205,34 +233,51 @@ def _blocks(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow, *, e
     if dataflow is Dataflow.INPUT_STATIONARY:
         for b in _blocks(problem.transposed(), geometry, Dataflow.WEIGHT_STATIONARY, excess=excess):
             kept = Kept(left=b.kept.right, right=b.kept.left, out=b.kept.out)
-            yield _Block(dataflow, transposed_stationary(b.stationary), kept, m=b.n, k=b.k, n=b.m)
+            yield _Block(dataflow, transposed_stationary(b.stationary), kept, m=b.n, k=b.k, n=b.m, together=b.together)
         return
     rate = geometry.array.rate(problem.dtype)
     assert rate is not None
     sizes = (problem.m, problem.k, problem.n)
     array = array_sides(geometry.array, dataflow, rate)
-    every = tuple(thin_sides(all_sides(s, a), excess) for s, a in zip(sizes, array, strict=True))
-    chunk = tuple(ladder_sides(s, a) for s, a in zip(sizes, array, strict=True))
-    single = tuple(one_pass_side(s, a) for s, a in zip(sizes, array, strict=True))
-    whole = tuple(whole_side(s, a) for s, a in zip(sizes, array, strict=True))
+    every = _triple(lambda s, a: thin_sides(all_sides(s, a), excess), sizes, array)
+    chunk, single, whole = (_triple(f, sizes, array) for f in (ladder_sides, one_pass_side, whole_side))
 
-    def block(stationary: Stationary, flags: str, m: Sides, k: Sides, n: Sides) -> _Block:
-        return _Block(dataflow, stationary, Kept(left="A" in flags, right="B" in flags, out="C" in flags), m, k, n)
+    shapes = _weight_block_shapes if dataflow is Dataflow.WEIGHT_STATIONARY else _output_block_shapes
+    for together in _together(problem.groups, geometry.array.count):
+        yield _Block(dataflow, Stationary.OUT, _kept(""), *whole, together)
+        for stationary, flags, m, k, n in shapes(every, chunk, single):
+            yield _Block(dataflow, stationary, _kept(flags), m, k, n, together)
 
-    yield block(Stationary.OUT, "", *whole)
-    if dataflow is Dataflow.WEIGHT_STATIONARY:
-        for flags in ("A", "AC"):
-            yield block(Stationary.LEFT, flags, every[0], every[1], chunk[2])
-        for flags in ("C", "AC"):
-            yield block(Stationary.OUT, flags, every[0], chunk[1], every[2])
-        for flags in ("", "A", "C", "AC"):
-            yield block(Stationary.RIGHT, flags, chunk[0], single[1], single[2])
-            yield block(Stationary.RIGHT, flags + "B", chunk[0], every[1], every[2])
-        return
+
+def _triple(make: Callable[[int, int], Sides], sizes: tuple[int, int, int], array: tuple[int, int, int]) -> _Triple:
+    return make(sizes[0], array[0]), make(sizes[1], array[1]), make(sizes[2], array[2])
+
+
+def _together(groups: int, arrays: int) -> tuple[int, ...]:
+    """Groups that may run at the same time: powers of two up to the number of arrays."""
+    most = min(groups, arrays)
+    return tuple(2**i for i in range(most.bit_length()))
+
+
+def _kept(flags: str) -> Kept:
+    return Kept(left="A" in flags, right="B" in flags, out="C" in flags)
+
+
+def _weight_block_shapes(every: _Triple, chunk: _Triple, single: _Triple) -> Iterator[_BlockShape]:
+    for flags in ("A", "AC"):
+        yield Stationary.LEFT, flags, every[0], every[1], chunk[2]
+    for flags in ("C", "AC"):
+        yield Stationary.OUT, flags, every[0], chunk[1], every[2]
+    for flags in ("", "A", "C", "AC"):
+        yield Stationary.RIGHT, flags, chunk[0], single[1], single[2]
+        yield Stationary.RIGHT, flags + "B", chunk[0], every[1], every[2]
+
+
+def _output_block_shapes(every: _Triple, chunk: _Triple, single: _Triple) -> Iterator[_BlockShape]:
     for flags in ("A", "AB", "AC", "ABC"):
-        yield block(Stationary.LEFT, flags, every[0], every[1], chunk[2])
+        yield Stationary.LEFT, flags, every[0], every[1], chunk[2]
     for flags in ("B", "AB", "BC", "ABC"):
-        yield block(Stationary.RIGHT, flags, chunk[0], every[1], every[2])
+        yield Stationary.RIGHT, flags, chunk[0], every[1], every[2]
     for flags in ("", "A", "B", "AB"):
-        yield block(Stationary.OUT, flags, single[0], chunk[1], single[2])
-        yield block(Stationary.OUT, flags + "C", every[0], chunk[1], every[2])
+        yield Stationary.OUT, flags, single[0], chunk[1], single[2]
+        yield Stationary.OUT, flags + "C", every[0], chunk[1], every[2]

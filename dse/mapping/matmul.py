@@ -72,14 +72,15 @@ def array_sides(array: ArrayGeometry, dataflow: Dataflow, rate: int) -> tuple[in
 
 
 def matmul_traffic(
-    problem: MatmulProblem, grid: TileGrid, *, dataflow: Dataflow, stationary: Stationary, kept: Kept, double_buffered: bool
+    problem: MatmulProblem, grid: TileGrid, *, dataflow: Dataflow, stationary: Stationary, kept: Kept, double_buffered: bool, together: int = 1
 ) -> tuple[OperandTraffic, OperandTraffic, OperandTraffic]:
     """Bytes that left, right and out move, all groups; arrays [T].
 
     At the DRAM boundary a kept operand is read once per tile and again for every tile of the loop it lacks, except the
     stationary one; partial sums that leave are written and read back, the very first read is skipped (facts of the
     single-buffer machine: Huang et al., ISCA 2024; loop reuse derived here). At the array boundary an operand is read
-    once per array pass that uses it; partial sums are accumulated in the buffer between passes.
+    once per array pass that uses it; partial sums are accumulated in the buffer between passes. `together` groups run at
+    the same time, each with tiles of its own.
     """
     q_m, q_k, q_n = grid.m.count, grid.k.count, grid.n.count
     one = np.ones_like(q_m)
@@ -88,9 +89,10 @@ def matmul_traffic(
     out_trips = one if stationary is Stationary.OUT else q_k
     passes = _array_trips(grid, dataflow, stationary)
     tiles = double_buffered
+    rounds = -(-problem.groups // together)
     left = _input_traffic(
         elements=problem.groups * problem.m * problem.k,
-        tile=grid.m.side * grid.k.side * _copies(q_m * q_k * problem.groups, tiles),
+        tile=together * grid.m.side * grid.k.side * _copies(q_m * q_k * rounds, tiles),
         bits=problem.left_bits,
         trips=left_trips,
         array_trips=passes.left,
@@ -99,7 +101,7 @@ def matmul_traffic(
     )
     right = _input_traffic(
         elements=problem.groups * problem.k * problem.n,
-        tile=grid.k.side * grid.n.side * _copies(q_k * q_n * problem.groups, tiles),
+        tile=together * grid.k.side * grid.n.side * _copies(q_k * q_n * rounds, tiles),
         bits=problem.right_bits,
         trips=right_trips,
         array_trips=passes.right,
@@ -108,8 +110,8 @@ def matmul_traffic(
     )
     out = _output_traffic(
         problem,
-        tile=grid.m.side * grid.n.side,
-        copies=_copies(q_m * q_n * problem.groups, tiles),
+        tile=together * grid.m.side * grid.n.side,
+        copies=_copies(q_m * q_n * rounds, tiles),
         trips=out_trips,
         array_trips=passes.out,
         kept=kept.out,
@@ -195,14 +197,15 @@ def _output_traffic(
     return OperandTraffic(tile * copies * width, spilled, spilled + final, array_read + spilled + final, array_write + spilled)
 
 
-def array_cycles(problem: MatmulProblem, grid: TileGrid, array: ArrayGeometry, *, dataflow: Dataflow, stationary: Stationary, rate: int) -> FloatArray:
+def array_cycles(problem: MatmulProblem, grid: TileGrid, array: ArrayGeometry, *, dataflow: Dataflow, stationary: Stationary, rate: int, together: int = 1) -> FloatArray:
     """Busy cycles of the arrays, all groups; arrays [T].
 
     Serial passes cost what SCALE-Sim 3.0.0 counts plus one (its figure is the index of the last cycle): weight
     stationary ceil(K/R) ceil(N/C) (M + 2R + C - 2), output stationary ceil(M/R) ceil(N/C) (K + R + C - 2). Pipelined
     passes hide the load of the next weights, or the drain of the last outputs, behind the stream: a pass takes the longer
     of the two, and one fill and drain is paid per operator. With several arrays the passes of one buffer tile are dealt
-    out; where there are fewer passes than arrays the weight-stationary stream is cut into equal shares.
+    out, those of `together` groups at a time; where there are fewer passes than arrays the weight-stationary stream is
+    cut into equal shares.
     """
     weights = dataflow is Dataflow.WEIGHT_STATIONARY
     stream, fold_dims = (grid.m, (grid.k, grid.n)) if weights else (grid.k, (grid.m, grid.n))
@@ -212,19 +215,23 @@ def array_cycles(problem: MatmulProblem, grid: TileGrid, array: ArrayGeometry, *
         for first_tiles, first_len, first_folds in _full_and_last_folds(fold_dims[0]):
             for second_tiles, _, second_folds in _full_and_last_folds(fold_dims[1]):
                 steps = stream_tiles * first_tiles * second_tiles
-                folds = first_folds * second_folds
+                folds = first_folds * second_folds * together
                 length = -(-stream_len // packed)
                 if weights:
-                    hidden = np.minimum(array.rows, -(-first_len // rate))
+                    hidden = -(-np.minimum(array.rows, -(-first_len // rate)) // array.load_rows_per_cycle)
                 else:
-                    hidden = np.minimum(array.rows, first_len)
+                    hidden = -(-np.minimum(array.rows, first_len) // array.load_rows_per_cycle)
                 total += steps * _step_cycles(folds, length, hidden, array, weights=weights)
     if weights and stationary is Stationary.RIGHT and array.folds is Folds.PIPELINED and array.count == 1:
         total = np.minimum(total, _resident_weight_cycles(problem, grid, array, rate))
-    total = total * problem.groups
-    if array.folds is Folds.PIPELINED:
-        return total + (2 * array.rows if weights else array.rows) + array.columns - 2
-    return total
+    total = total * -(-problem.groups // together)
+    return total + fill_and_drain_cycles(array, weights=weights) if array.folds is Folds.PIPELINED else total
+
+
+def fill_and_drain_cycles(array: ArrayGeometry, *, weights: bool) -> int:
+    """Cycles of one pass beyond its stream: skew over rows and columns and, where weights stay, their load."""
+    load = -(-array.rows // array.load_rows_per_cycle) if weights else 0
+    return load + array.rows + array.columns - 2
 
 
 def _full_and_last(side: Sides) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]:
@@ -246,14 +253,13 @@ def _step_cycles(
         shares = np.maximum(array.count // np.maximum(folds, 1), 1)
         length = -(-length // shares)
     if array.folds is Folds.SERIAL:
-        overhead = (2 * array.rows if weights else array.rows) + array.columns - 2
-        return rounds * (length + overhead)
+        return rounds * (length + fill_and_drain_cycles(array, weights=weights))
     return rounds * np.maximum(length, hidden)
 
 
 def _resident_weight_cycles(problem: MatmulProblem, grid: TileGrid, array: ArrayGeometry, rate: int) -> FloatArray:
     """One array, weights that fill it once per stay: only the first of the m tiles waits for the load."""
     one_fold = (grid.k.folds_full == 1) & (grid.n.folds_full == 1)
-    load = np.minimum(array.rows, -(-np.minimum(grid.k.side, problem.k) // rate))
+    load = -(-np.minimum(array.rows, -(-grid.k.side // rate)) // array.load_rows_per_cycle)
     cycles = grid.k.count * grid.n.count * np.maximum(problem.m, load)
     return np.where(one_fold, cycles.astype(np.float64), np.inf)

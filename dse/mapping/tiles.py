@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     IntArray = NDArray[np.int64]
@@ -58,6 +61,7 @@ def sides(size: int, side: IntArray, array_side: int) -> Sides:
     return Sides(size, side, count, last, (count - 1) * full + tail, full, tail)
 
 
+@lru_cache(maxsize=1024)
 def all_sides(size: int, array_side: int) -> Sides:
     """Every side from one array pass upwards, less those that another beats on side, count and folds alike.
 
@@ -85,12 +89,20 @@ def thin_sides(found: Sides, excess: float) -> Sides:
     """
     if excess == 0.0:
         return found
+    counts, folds = found.count.tolist(), found.folds.tolist()
     kept: list[int] = []
     for i in range(len(found)):
-        near = [j for j in kept if found.count[j] <= (1 + excess) * found.count[i]]
-        if not any(found.folds[j] <= found.folds[i] for j in near):
+        if not any(folds[j] <= folds[i] for j in _near(kept, counts, (1 + excess) * counts[i])):
             kept.append(i)
     return found.take(np.array(kept, dtype=np.int64))
+
+
+def _near(kept: list[int], counts: list[int], most: float) -> Iterator[int]:
+    """The last of `kept` (whose counts fall) that have at most `most` tiles, latest first."""
+    for j in reversed(kept):
+        if counts[j] > most:
+            return
+        yield j
 
 
 def ladder_sides(size: int, array_side: int) -> Sides:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from dse.errors import GraphError
-from dse.ir.operator import Kind, matmul_shape
+from dse.ir.operator import Kind
 from dse.mapping.frontier import Frontier, matmul_frontier, vector_frontier
 from dse.mapping.problem import MatmulProblem, VectorProblem
+from dse.schedule.problems import slice_operator, slice_problem
 from dse.schedule.storage import touched_bytes
 
 if TYPE_CHECKING:
@@ -109,12 +109,17 @@ def _place_one(book: PlanBook, plan: Plan, segment: Segment, position: int, geom
     inputs = tuple(_port(book, segment, x, on_chip) for x in operator.inputs if x.elements)
     outputs = tuple(_port(book, segment, x, on_chip) for x in operator.outputs if x.elements)
     fills, drains = _transfers(book, plan, segment, position)
-    sliced = _slice(book, segment, operator)
+    dim = book.builder.streams.loops[operator.name][segment.stream] if segment.stream is not None else None
     problem: MatmulProblem | VectorProblem
     if operator.kind is Kind.CONTRACTION:
-        problem = _matmul_problem(book, sliced, inputs, outputs, geometry)
+        problem = replace(
+            slice_problem(book.graph, operator, dim, segment.slices, geometry),
+            left_on_chip=inputs[0].on_chip,
+            right_on_chip=inputs[1].on_chip,
+            out_on_chip=outputs[0].on_chip,
+        )
     else:
-        problem = _vector_problem(sliced, inputs, outputs, vector_ops=operator.vector_ops / segment.slices)
+        problem = _vector_problem(slice_operator(operator, dim, segment.slices), inputs, outputs, vector_ops=operator.vector_ops / segment.slices)
     work = Work(
         problem=problem,
         slices=segment.slices,
@@ -155,41 +160,6 @@ def _transfers(book: PlanBook, plan: Plan, segment: Segment, position: int) -> t
 
 def _written_bytes(book: PlanBook, operator: Operator, storage: str) -> float:
     return sum(touched_bytes(book.graph, x) for x in operator.outputs if book.graph.tensors[x.tensor].storage == storage)
-
-
-def _slice(book: PlanBook, segment: Segment, operator: Operator) -> Operator:
-    """The operator with the segment's streamed loop cut to one index."""
-    if segment.stream is None:
-        return operator
-    dim = book.builder.streams.loops[operator.name][segment.stream]
-    return replace(operator, dims=tuple((d, 1 if d == dim else size) for d, size in operator.dims))
-
-
-def _matmul_problem(book: PlanBook, sliced: Operator, inputs: tuple[Port, ...], outputs: tuple[Port, ...], geometry: Geometry) -> MatmulProblem:
-    shape = matmul_shape(sliced)
-    left, right, out = (book.graph.tensors[x.tensor] for x in (*sliced.inputs[:2], sliced.outputs[0]))
-    dtype = max((left.dtype, right.dtype), key=lambda t: t.bits)
-    if geometry.array.rate(dtype.name) is None:
-        known = ", ".join(name for name, _ in geometry.array.macs_per_pe_per_cycle)
-        raise GraphError.single(
-            f"{book.graph.name}: node '{sliced.name}'",
-            f"multiplies in {dtype.name}, which the array cannot compute; it computes {known}. "
-            "Choose another precision, or add the type to core.array.macs_per_pe_per_cycle",
-        )
-    return MatmulProblem(
-        groups=shape.groups,
-        m=shape.m,
-        k=shape.k,
-        n=shape.n,
-        left_bits=left.dtype.bits,
-        right_bits=right.dtype.bits,
-        out_bits=out.dtype.bits,
-        partial_bits=max(book.graph.accumulation.bits, out.dtype.bits),
-        dtype=dtype.name,
-        left_on_chip=inputs[0].on_chip,
-        right_on_chip=inputs[1].on_chip,
-        out_on_chip=outputs[0].on_chip,
-    )
 
 
 def _vector_problem(sliced: Operator, inputs: tuple[Port, ...], outputs: tuple[Port, ...], *, vector_ops: float) -> VectorProblem:

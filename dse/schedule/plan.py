@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from dse.ir.operator import Kind
+from dse.mapping.frontier import least_cycles
+from dse.schedule.problems import slice_problem
 from dse.schedule.segments import Segment, SegmentBuilder
 from dse.schedule.storage import find_storages
 from dse.schedule.streams import as_late_as_possible, find_streams
 from dse.units import BYTES_PER_GIB, BYTES_PER_KIB
 
 if TYPE_CHECKING:
+    from dse.hw.accelerator import Geometry
     from dse.ir.graph import OperatorGraph
     from dse.ir.operator import Operator
     from dse.schedule.storage import Storage
@@ -28,7 +32,11 @@ class Schedule(StrEnum):
 
 SMALLEST_BUDGET_BYTES: Final = 16 * BYTES_PER_KIB
 LARGEST_BUDGET_BYTES: Final = BYTES_PER_GIB
-"""Plans are made for budgets of held bytes between these two, each twice the one before."""
+BUDGET_STEP: Final = 4
+"""Plans are made for budgets of held bytes between these two, each this many times the one before."""
+BALANCES_MACS_PER_BYTE: Final = (32.0, 128.0, float("inf"))
+"""Array peak over DRAM rate for which plans are made: 64 and 256 operations per byte, about the ends of today's
+accelerators (138.9 to 320, arXiv 2507.15465 Table I, and slower edge arrays), and traffic alone."""
 
 
 @dataclass(frozen=True)
@@ -60,37 +68,61 @@ class PlanBook:
         return self.builder.order
 
 
-def make_plans(graph: OperatorGraph, schedule: Schedule) -> PlanBook:
-    """Plans for `graph`: for each budget of held bytes the cut into segments with the least DRAM traffic.
+def make_plans(graph: OperatorGraph, schedule: Schedule, geometry: Geometry) -> PlanBook:
+    """Plans for `graph`: for each budget of held bytes and each balance, the cut into segments of least cost.
 
-    A dynamic programme over the schedule order, exact for the segments that `SegmentBuilder` offers; ties go to fewer
-    slices, then fewer segments. Which plan runs is decided for each design point when it is priced.
+    Cost is the sum over operators of DRAM bytes, or of the bytes that the balance could have moved during the array's
+    cycles where those are more. A dynamic programme over the schedule order, exact for the segments that
+    `SegmentBuilder` offers; ties go to fewer slices, then fewer segments. Which plan runs is decided for each design
+    point when it is priced.
+
+    Raises:
+        GraphError: a contraction in a data type that the array cannot compute.
     """
     order = as_late_as_possible(graph)
     streams = find_streams(graph)
-    builder = SegmentBuilder(graph, order, streams, find_storages(graph, order, streams.axes))
-    nothing_held = tuple(builder.build(p, p, None, frozenset()) for p in range(len(order)))
+    builder = SegmentBuilder(graph, order, streams, find_storages(graph, order, streams.axes), _CycleTable(graph, geometry))
+    nothing_held = tuple(builder.build(p, p, None, 1, frozenset()) for p in range(len(order)))
     plans = [Plan(nothing_held, frozenset(), (0.0,) * len(order))]
     if schedule is Schedule.FUSED and order:
         segments = sorted(builder.all_segments(LARGEST_BUDGET_BYTES), key=lambda s: (s.first, s.last, s.peak_bytes))
-        budget = SMALLEST_BUDGET_BYTES
-        while budget <= LARGEST_BUDGET_BYTES:
-            plan = _with_residents(builder, _least_traffic(segments, len(order), budget), budget)
-            if plan not in plans:
-                plans.append(plan)
-            budget *= 2
+        peak = geometry.array.rows * geometry.array.columns * geometry.array.count
+        for intensity in BALANCES_MACS_PER_BYTE:
+            costs = [s.cost_bytes(peak / intensity) for s in segments]
+            budget = SMALLEST_BUDGET_BYTES
+            while budget <= LARGEST_BUDGET_BYTES:
+                plan = _with_residents(builder, _least_cost(segments, costs, len(order), budget), budget)
+                if plan not in plans:
+                    plans.append(plan)
+                budget *= BUDGET_STEP
     return PlanBook(graph, builder, tuple(plans))
 
 
-def _least_traffic(segments: list[Segment], operators: int, budget_bytes: float) -> tuple[Segment, ...]:
-    """Segments that cover all operators within the budget with least (DRAM bytes, slices, segments)."""
+class _CycleTable:
+    """Least array cycles of operator slices, each found once."""
+
+    def __init__(self, graph: OperatorGraph, geometry: Geometry) -> None:
+        self._graph = graph
+        self._geometry = geometry
+        self._found: dict[tuple[str, str | None, int], float] = {}
+
+    def __call__(self, operator: Operator, dim: str | None, slices: int) -> float:
+        key = (operator.name, dim, slices)
+        if key not in self._found:
+            contraction = operator.kind is Kind.CONTRACTION
+            self._found[key] = least_cycles(slice_problem(self._graph, operator, dim, slices, self._geometry), self._geometry) if contraction else 0.0
+        return self._found[key]
+
+
+def _least_cost(segments: list[Segment], costs: list[float], operators: int, budget_bytes: float) -> tuple[Segment, ...]:
+    """Segments that cover all operators within the budget with least (cost, slices, segments)."""
     best: list[tuple[float, int, int]] = [(0.0, 0, 0)] + [(float("inf"), 0, 0)] * operators
     taken: list[Segment | None] = [None] * (operators + 1)
-    for s in segments:
+    for s, cost_bytes in zip(segments, costs, strict=True):
         if s.peak_bytes > budget_bytes:
             continue
         before = best[s.first]
-        cost = (before[0] + s.dram_bytes, before[1] + s.slices, before[2] + 1)
+        cost = (before[0] + cost_bytes, before[1] + s.slices, before[2] + 1)
         if cost < best[s.last + 1]:
             best[s.last + 1] = cost
             taken[s.last + 1] = s

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from dse.schedule.storage import touched_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from dse.ir.graph import OperatorGraph
     from dse.ir.operator import Operator
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 MAX_SEGMENT_OPERATORS: Final = 24
 """Longest segment tried; bounds the plan search to a linear number of segments."""
 
+SLICE_STEP: Final = 4
+"""Ratio between the numbers of slices tried."""
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Operators `first` to `last` of a schedule, run once per index of `stream` (once, where it is None)."""
+    """Operators `first` to `last` of a schedule, run `slices` times over equal parts of `stream` (once, where it is None)."""
 
     first: int
     last: int
@@ -30,15 +33,30 @@ class Segment:
     slices: int
     held: frozenset[str]
     """Storages of which one slice (all, where the stream does not index them) is on chip."""
-    dram_bytes: float
-    """Bytes to and from DRAM when each operand that is not held is moved once per slice: a lower bound."""
+    dram_bytes: tuple[float, ...]
+    """Bytes to and from DRAM by operator when each operand that is not held is moved once per slice: a lower bound."""
+    array_cycles: tuple[float, ...]
+    """Least busy cycles of the array by operator, all slices."""
     reserved_bytes: tuple[float, ...]
     """Bytes that held storages occupy while each operator runs."""
+
+    def cost_bytes(self, bytes_per_cycle: float) -> float:
+        """DRAM bytes, or the bytes that could have moved during the array's cycles where those are more, summed."""
+        return sum(max(b, c * bytes_per_cycle) for b, c in zip(self.dram_bytes, self.array_cycles, strict=True))
 
     @property
     def peak_bytes(self) -> float:
         """Most bytes held at once."""
         return max(self.reserved_bytes)
+
+
+def slice_counts(size: int) -> tuple[int, ...]:
+    """Ways to cut a stream of `size` indices into equal parts: divisors from `size` down, each at most a quarter of the one before."""
+    found = [size]
+    for count in range(size // SLICE_STEP, 1, -1):
+        if size % count == 0 and count * SLICE_STEP <= found[-1]:
+            found.append(count)
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -49,23 +67,30 @@ class SegmentBuilder:
     order: tuple[Operator, ...]
     streams: Streams
     storages: Mapping[str, Storage]
+    cycles: Callable[[Operator, str | None, int], float]
+    """Least array cycles of one slice: operator, its streamed loop, number of slices."""
 
     def all_segments(self, most_bytes: float) -> Iterator[Segment]:
         """Every segment whose held bytes stay within `most_bytes`, single operators with nothing held among them."""
         for first in range(len(self.order)):
-            yield self.build(first, first, None, frozenset())
-            for stream in (None, *sorted(self.streams.loops[self.order[first].name])):
-                yield from self._growing(first, stream, most_bytes)
+            yield self.build(first, first, None, 1, frozenset())
+            yield from self._growing(first, None, 1, most_bytes)
+            for stream in sorted(self.streams.loops[self.order[first].name]):
+                for slices in slice_counts(self.streams.sizes[stream]):
+                    yield from self._growing(first, stream, slices, most_bytes)
 
-    def _growing(self, first: int, stream: str | None, most_bytes: float) -> Iterator[Segment]:
+    def _growing(self, first: int, stream: str | None, slices: int, most_bytes: float) -> Iterator[Segment]:
         for last in range(first, min(len(self.order), first + MAX_SEGMENT_OPERATORS)):
             if stream is not None and stream not in self.streams.sliceable(self.order[last]):
                 return
             between = self._intermediates(first, last)
             shared = self._shared_inputs(first, last, stream)
             choices = {between, between | shared}
-            found = [self.build(first, last, stream, held) for held in sorted(choices, key=len) if held]
-            yield from (s for s in found if s.peak_bytes <= most_bytes)
+            found = [self.build(first, last, stream, slices, held) for held in sorted(choices, key=len) if held]
+            fitting = [s for s in found if s.peak_bytes <= most_bytes]
+            if found and not fitting:
+                return
+            yield from fitting
 
     def _intermediates(self, first: int, last: int) -> frozenset[str]:
         """Storages written and read inside."""
@@ -94,11 +119,15 @@ class SegmentBuilder:
         """Bytes of the part of `storage` that one slice of `stream` uses."""
         return storage.size_bytes / slices if stream in storage.streams else storage.size_bytes
 
-    def build(self, first: int, last: int, stream: str | None, held: frozenset[str]) -> Segment:
+    def build(self, first: int, last: int, stream: str | None, slices: int, held: frozenset[str]) -> Segment:
         """The segment with its DRAM bytes and the bytes held while each operator runs."""
-        slices = self.streams.sizes[stream] if stream is not None else 1
-        moved = sum(self._moved_bytes(p, stream, slices, held) for p in range(first, last + 1))
-        moved += sum(self.fill_bytes(self.storages[h], first, last) + self.drain_bytes(self.storages[h], first, last) for h in held)
+        inside_range = range(first, last + 1)
+        moved = [self._moved_bytes(p, stream, slices, held) for p in inside_range]
+        for name in held:
+            storage = self.storages[name]
+            inside = [p for p in (*storage.readers, *storage.writers) if first <= p <= last]
+            moved[inside[0] - first] += self.fill_bytes(storage, first, last) + self.drain_bytes(storage, first, last)
+        cycles = tuple(slices * self._slice_cycles(p, stream, slices) for p in inside_range)
         reserved = [0.0] * (last - first + 1)
         for name in held:
             s = self.storages[name]
@@ -107,7 +136,12 @@ class SegmentBuilder:
             start, stop = (first, last) if whole else (min(inside), max(inside))
             for p in range(start, stop + 1):
                 reserved[p - first] += self.slice_bytes(s, stream, slices)
-        return Segment(first, last, stream, slices, held, moved, tuple(reserved))
+        return Segment(first, last, stream, slices, held, tuple(moved), cycles, tuple(reserved))
+
+    def _slice_cycles(self, position: int, stream: str | None, slices: int) -> float:
+        operator = self.order[position]
+        dim = self.streams.loops[operator.name][stream] if stream is not None else None
+        return self.cycles(operator, dim, slices)
 
     def _moved_bytes(self, position: int, stream: str | None, slices: int, held: frozenset[str]) -> float:
         total = 0.0

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dse.units import BITS_PER_BYTE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -32,8 +34,7 @@ class Storage:
 
 def touched_bytes(graph: OperatorGraph, operand: Operand) -> float:
     """Bytes that an operator touches of one operand."""
-    tensor = graph.tensors[operand.tensor]
-    return float(operand.elements * tensor.size_bytes / tensor.elements) if tensor.elements else 0.0
+    return operand.elements * graph.tensors[operand.tensor].dtype.bits / BITS_PER_BYTE
 
 
 def find_storages(graph: OperatorGraph, order: tuple[Operator, ...], streams: Mapping[str, frozenset[str]]) -> dict[str, Storage]:

@@ -1,0 +1,139 @@
+"""Attention on the two-level machine: buffer elements against DRAM elements, fused and unfused.
+
+N_q query rows against N_k keys, widths E (query, key) and F (value); softmax statistics neglected. Sources: FlashAttention
+(NeurIPS 2022) and FlashAttention-2 orders, FLAT (ASPLOS 2023), AccelForge 1.0.467 for the unfused and query-stationary
+points; formulas of T and need:
+
+    query stationary, B rows:  need B (E + F) + 2 B,           T = N_q (E + F) + ceil(N_q / B) N_k W
+    key stationary, B keys:    need B W + E + F + 2,           T = N_k W + t N_q E + (2 t - 1) N_q F, t = ceil(N_k / B)
+    unfused:                   the two products one after the other, and the scores out and in again for the softmax
+    mixed:                     the same with the softmax folded into one of the products
+
+W = E + F, or E where the values are a slice of the keys. Worked number (tested): 64 x 64 x 16 x 16 moves 34,816 elements
+with 136, 18,432 with 272 and 4,096 with 2,082.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dse.errors import UsageError
+from dse.mapping.tiles import all_sides
+from dse.mapping.two_level import gemm_frontier, staircase
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionShape:
+    """Attention of `heads` heads; with `shared_kv` all heads meet the same keys and values (absorbed MLA, multi-query)."""
+
+    heads: int
+    queries: int
+    keys: int
+    qk: int
+    v: int
+    shared_kv: bool = False
+    alias_v: bool = False
+    """Values are the first `v` columns of the keys."""
+
+    def __post_init__(self) -> None:
+        """Check sizes.
+
+        Raises:
+            UsageError: a size below 1, or an alias wider than the keys.
+        """
+        for name in ("heads", "queries", "keys", "qk", "v"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"attention: {name} = {getattr(self, name)}; give a whole number of at least 1")
+        if self.alias_v and self.v > self.qk:
+            raise UsageError(f"attention: alias_v needs v <= qk, given v = {self.v} and qk = {self.qk}")
+
+    @property
+    def problems(self) -> int:
+        """Independent problems: heads, or 1 where they share keys and values."""
+        return 1 if self.shared_kv else self.heads
+
+    @property
+    def rows(self) -> int:
+        """Query rows of one problem."""
+        return self.queries * (self.heads if self.shared_kv else 1)
+
+    @property
+    def key_width(self) -> int:
+        """Elements per key and value together."""
+        return self.qk if self.alias_v else self.qk + self.v
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionPoint:
+    """One point of the frontier, in elements; `block` is rows or keys per block, 0 where the form has none."""
+
+    footprint_elements: int
+    dram_elements: int
+    form: str
+    block: int
+
+
+class Form(StrEnum):
+    """What happens to the scores."""
+
+    FUSED = "fused"
+    """They never leave the chip: the least of query- and key-stationary."""
+    UNFUSED = "unfused"
+    """Written, read by the softmax, written, read again."""
+    MIXED = "mixed"
+    """Written once and read once: the softmax is folded into one of the products."""
+    BEST = "best"
+    """The least of all of these."""
+
+
+def attention_frontier(shape: AttentionShape, form: Form) -> tuple[AttentionPoint, ...]:
+    """Pareto points, ascending in footprint; all heads, the buffer of one problem at a time."""
+    points: list[AttentionPoint] = []
+    if form in (Form.UNFUSED, Form.BEST):
+        points += _unfused(shape, "unfused", passes=2)
+    if form in (Form.MIXED, Form.BEST):
+        points += _unfused(shape, "mixed", passes=0)
+    if form in (Form.FUSED, Form.BEST):
+        points += [*_query_stationary(shape), *_key_stationary(shape)]
+    need = np.array([p.footprint_elements for p in points])
+    moved = np.array([p.dram_elements for p in points])
+    return tuple(points[i] for i in staircase(need, moved))
+
+
+def _query_stationary(shape: AttentionShape) -> list[AttentionPoint]:
+    rows, wide = shape.rows, shape.qk + shape.v
+    return [
+        AttentionPoint(b * wide + 2 * b, shape.problems * (rows * wide + -(-rows // b) * shape.keys * shape.key_width), "query_stationary", b)
+        for b in all_sides(rows, 1).side.tolist()
+    ]
+
+
+def _key_stationary(shape: AttentionShape) -> list[AttentionPoint]:
+    points = []
+    for b in all_sides(shape.keys, 1).side.tolist():
+        t = -(-shape.keys // b)
+        moved = shape.keys * shape.key_width + t * shape.rows * shape.qk + (2 * t - 1) * shape.rows * shape.v
+        points.append(AttentionPoint(b * shape.key_width + shape.qk + shape.v + 2, shape.problems * moved, "key_stationary", b))
+    return points
+
+
+def _unfused(shape: AttentionShape, form: str, *, passes: int) -> list[AttentionPoint]:
+    """Score product, `passes` crossings of the scores for the softmax, context product; each at its best for the buffer."""
+    score = gemm_frontier(shape.rows, shape.qk, shape.keys)
+    context = gemm_frontier(shape.rows, shape.keys, shape.v)
+    softmax = passes * shape.rows * shape.keys
+    points = []
+    for need in sorted({p.footprint_elements for p in (*score, *context)}):
+        fitting = [[p.dram_elements for p in f if p.footprint_elements <= need] for f in (score, context)]
+        if all(fitting):
+            points.append(AttentionPoint(need, shape.problems * (sum(f[-1] for f in fitting) + softmax), form, 0))
+    return points
