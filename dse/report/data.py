@@ -66,7 +66,7 @@ class SchemeBest:
 
 @dataclass(frozen=True, slots=True)
 class CrossoverPoint:
-    """Best throughput of two schemes at one DRAM bandwidth; x is the ridge of the faster of the two designs."""
+    """Best throughput of two schemes at one DRAM bandwidth; x is the highest peak rate of the sweep over that bandwidth."""
 
     accelerator: str
     first: str
@@ -164,7 +164,7 @@ def _roofline_point(key: tuple[str, str], record: TrialRecord) -> RooflinePoint:
 
 
 def scheme_bests(run: Run) -> list[SchemeBest]:
-    """For each accelerator and objective the best of each scheme, and which wins."""
+    """For each accelerator and objective the best of each scheme, and which wins; not where all schemes tie (area)."""
     found: dict[tuple[str, str, str], tuple[float, int]] = {}
     for record in run.records:
         key = (accelerator_of(run, record), scheme_of(run, record))
@@ -180,7 +180,8 @@ def scheme_bests(run: Run) -> list[SchemeBest]:
             row = {s: found[accelerator, s, name] for s in schemes(run) if (accelerator, s, name) in found}
             up = METRICS[name].better is Direction.MAXIMIZE
             top = (max if up else min)((value for value, _ in row.values()), default=None)
-            rows += [SchemeBest(accelerator, s, name, value, trial, value == top) for s, (value, trial) in row.items()]
+            if len(row) == 1 or any(value != top for value, _ in row.values()):
+                rows += [SchemeBest(accelerator, s, name, value, trial, value == top) for s, (value, trial) in row.items()]
     return rows
 
 
@@ -198,18 +199,19 @@ def crossover_points(run: Run, pair: tuple[str, str]) -> list[CrossoverPoint]:
     values = next(d.values for d in run.header.space.inner if d.path == path)
     table: dict[tuple[str, str, int], tuple[float, float]] = {}
     for record in run.records:
+        if scheme_of(run, record) not in pair:
+            continue
+        peak = max((m.peak_macs_per_s for m in record.marginals), default=0.0)
         for marginal in record.marginals:
-            if marginal.path == path and marginal.objective == "tokens_per_s" and scheme_of(run, record) in pair:
+            if marginal.path == path and marginal.objective == "tokens_per_s":
                 key = (accelerator_of(run, record), scheme_of(run, record), marginal.position)
-                ridge = FLOPS_PER_MAC * marginal.peak_macs_per_s / marginal.dram_bytes_per_s
-                table[key] = max(table.get(key, (0.0, 0.0)), (marginal.value, ridge))
+                table[key] = max(table.get(key, (0.0, 0.0)), (marginal.value, FLOPS_PER_MAC * peak / marginal.dram_bytes_per_s))
     points = []
     for accelerator in accelerators(run):
         for position, bandwidth in enumerate(values):
             first, second = (table.get((accelerator, scheme, position)) for scheme in pair)
             if first and second:
-                ridge = max(first, second)[1]
-                points.append(CrossoverPoint(accelerator, *pair, float(str(bandwidth)), ridge, second[0] / first[0]))
+                points.append(CrossoverPoint(accelerator, *pair, float(str(bandwidth)), first[1], second[0] / first[0]))
     return points
 
 

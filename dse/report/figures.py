@@ -63,9 +63,9 @@ def _front(run: Run) -> Picture | None:
         }
         for p in points
     ]
-    shown = "" if len(goals.objectives) == 2 else f" (projected from {len(goals.objectives)} objectives)"
+    shown = "" if len(goals.objectives) == 2 else f" of {len(goals.objectives)} objectives, each against the first"
     caption = (
-        f"Pareto front{shown}: no priced design is better than these in one objective and as good in the others."
+        f"Pareto front{shown}: no priced design is as good as one of these in all objectives and better in one."
         f" Pale: the best designs of single trials that a design of another trial dominates. Hypervolume {run.archive.hypervolume:.6g}."
     )
     return Picture("pareto", caption, to_svg(figure, titles), to_csv(rows))
@@ -75,7 +75,8 @@ def _schemes(run: Run) -> Picture | None:
     rows = data.scheme_bests(run)
     if not rows or data.schemes(run) == ("",):
         return None
-    figure = schemes_figure(rows, run.header.goals.objectives, data.schemes(run), data.accelerators(run))
+    objectives = [name for name in run.header.goals.objectives if any(row.objective == name for row in rows)]
+    figure = schemes_figure(rows, objectives, data.schemes(run), data.accelerators(run))
     caption = "Best value of each objective that each scheme reaches over the whole inner sweep of each accelerator; winners are labelled."
     return Picture("schemes", caption, to_svg(figure), _csv(rows))
 

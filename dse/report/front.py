@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
 from dse.cost.metrics import METRICS
-from dse.report.style import INK, PALE, colour, marker, new_figure, styled
+from dse.report.style import INK, PALE, colour, marker, styled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
     from dse.report.data import FrontPoint
 
@@ -20,28 +22,34 @@ TIPS: Final = 300
 
 
 def front_figure(
-    points: Sequence[FrontPoint], objectives: Sequence[str], maximise: Sequence[bool], schemes: Sequence[str], accelerators: Sequence[str]
+    points: Sequence[FrontPoint],
+    objectives: Sequence[str],
+    maximise: Sequence[bool],
+    schemes: Sequence[str],
+    accelerators: Sequence[str],
 ) -> tuple[Figure, dict[str, str]]:
-    """The first two objectives against each other, and hover texts by gid; more objectives are projected."""
+    """Each further objective against the first, one panel each, and hover texts by gid.
+
+    The staircase is drawn for two objectives only: in a projection of more, the front is no staircase.
+    """
+    front = sorted((p for p in points if p.on_front), key=lambda p: p.values)
+    pale = [p for p in points if not p.on_front]
+    titles: dict[str, str] = {}
     with styled():
-        figure, axes = new_figure()
-        pale = [p for p in points if not p.on_front]
-        front = sorted((p for p in points if p.on_front), key=lambda p: p.values)
-        axes.scatter([p.values[0] for p in pale], [p.values[1] for p in pale], s=6, color=PALE, linewidths=0, zorder=1)
-        if len(objectives) == 2:
-            _staircase(axes, front, maximise)
-        titles = _members(axes, front, objectives, schemes, accelerators)
-        for p in front:
-            if p.knee:
-                x, y = p.values[:2]
-                axes.scatter(x, y, s=150, facecolors="none", edgecolors=INK, linewidths=1.2, zorder=4)
-                axes.annotate("knee", (x, y), xytext=(9, 9), textcoords="offset points")
-        _scales(axes, points)
-        _better(axes, maximise)
-        axes.set_xlabel(f"{objectives[0]} [{METRICS[objectives[0]].unit}]")
-        axes.set_ylabel(f"{objectives[1]} [{METRICS[objectives[1]].unit}]")
-        _legend(axes, front, bool(pale), schemes, accelerators)
-        axes.set_title(f"Front of {len(front)} designs", loc="left")
+        figure = Figure(figsize=(8.4, 0.6 + 3.8 * (len(objectives) - 1)), layout="constrained")
+        FigureCanvasSVG(figure)
+        panels: list[Axes] = list(figure.subplots(len(objectives) - 1, 1, squeeze=False)[:, 0])
+        for column, axes in enumerate(panels, start=1):
+            axes.scatter([p.values[0] for p in pale], [p.values[column] for p in pale], s=6, color=PALE, linewidths=0, zorder=1)
+            if len(objectives) == 2:
+                _staircase(axes, front, maximise)
+            titles |= _members(axes, front, column, objectives, schemes, accelerators)
+            _scales(axes, points, column)
+            _better(axes, maximise[0], maximise[column])
+            axes.set_xlabel(f"{objectives[0]} [{METRICS[objectives[0]].unit}]")
+            axes.set_ylabel(f"{objectives[column]} [{METRICS[objectives[column]].unit}]")
+        panels[0].set_title(f"Front of {len(front)} designs", loc="left")
+        _legend(panels[0], front, bool(pale), schemes, accelerators)
     return figure, titles
 
 
@@ -53,42 +61,49 @@ def _staircase(axes: Axes, front: Sequence[FrontPoint], maximise: Sequence[bool]
 
 
 def _members(
-    axes: Axes, front: Sequence[FrontPoint], objectives: Sequence[str], schemes: Sequence[str], accelerators: Sequence[str]
+    axes: Axes,
+    front: Sequence[FrontPoint],
+    column: int,
+    objectives: Sequence[str],
+    schemes: Sequence[str],
+    accelerators: Sequence[str],
 ) -> dict[str, str]:
     titles: dict[str, str] = {}
     every = max(1, -(-len(front) // TIPS))
     for i, p in enumerate(front):
-        x, y = p.values[:2]
+        x, y = p.values[0], p.values[column]
         face, shape = colour(schemes, p.scheme), marker(accelerators, p.accelerator)
-        dots = axes.scatter(x, y, s=24, color=face, marker=shape, linewidths=0, zorder=3)
+        dots = axes.scatter(x, y, s=22, color=face, marker=shape, linewidths=0, zorder=3)
         if i % every == 0:
-            dots.set_gid(f"tip-{i}")
+            dots.set_gid(f"tip-{column}-{i}")
             values = ", ".join(f"{name} {value:.4g} {METRICS[name].unit}" for name, value in zip(objectives, p.values, strict=True))
-            titles[f"tip-{i}"] = f"trial {p.trial}: {values}; {p.label}"
+            titles[f"tip-{column}-{i}"] = f"trial {p.trial}: {values}; {p.label}"
+        if p.knee:
+            axes.scatter(x, y, s=150, facecolors="none", edgecolors=INK, linewidths=1.2, zorder=4)
+            axes.annotate("knee", (x, y), xytext=(9, 9), textcoords="offset points")
     return titles
 
 
-def _scales(axes: Axes, points: Sequence[FrontPoint]) -> None:
-    for column, scale in ((0, axes.set_xscale), (1, axes.set_yscale)):
-        values = [p.values[column] for p in points]
+def _scales(axes: Axes, points: Sequence[FrontPoint], column: int) -> None:
+    for place, scale in ((0, axes.set_xscale), (column, axes.set_yscale)):
+        values = [p.values[place] for p in points]
         if values and min(values) > 0 and max(values) > 10 * min(values):
             scale("log")
 
 
-def _better(axes: Axes, maximise: Sequence[bool]) -> None:
-    x, y = (0.97 if maximise[0] else 0.03), (0.97 if maximise[1] else 0.03)
-    start = (x - 0.09 if maximise[0] else x + 0.09, y - 0.12 if maximise[1] else y + 0.12)
+def _better(axes: Axes, right: bool, up: bool) -> None:
+    """An arrow beside the plot that points to the better corner."""
+    start, end = ((1.04, 1.12) if right else (1.12, 1.04)), ((0.06, 0.2) if up else (0.2, 0.06))
     axes.annotate(
-        "better",
-        xy=(x, y),
-        xytext=start,
+        "",
+        xy=(start[1], end[1]),
+        xytext=(start[0], end[0]),
         xycoords="axes fraction",
         textcoords="axes fraction",
-        ha="center",
-        va="center",
-        color=INK,
-        arrowprops={"arrowstyle": "-|>", "color": INK, "linewidth": 1.2},
+        annotation_clip=False,
+        arrowprops={"arrowstyle": "-|>", "color": INK, "linewidth": 1.4},
     )
+    axes.text(1.14, 0.13, "better", transform=axes.transAxes, va="center")
 
 
 def _legend(axes: Axes, front: Sequence[FrontPoint], pale: bool, schemes: Sequence[str], accelerators: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ def roofline_figure(points: Sequence[RooflinePoint], schemes: Sequence[str], acc
     Roofs are those of the EDP-best design that is fastest on its accelerator; one MAC is two operations.
     """
     with styled():
-        figure, axes = new_figure()
+        figure, axes = new_figure(8.4, 4.6)
         intensities = [p.operations_per_byte for p in points] + [p.peak_operations_per_s / p.dram_bytes_per_s for p in points]
         low, high = min(intensities) / 3, max(intensities) * 6
         for accelerator in accelerators:
@@ -34,11 +34,6 @@ def roofline_figure(points: Sequence[RooflinePoint], schemes: Sequence[str], acc
             x = np.array([low, ridge, high])
             axes.plot(x, np.minimum(top.peak_operations_per_s, x * top.dram_bytes_per_s), color=INK, linewidth=0.9, zorder=1)
             axes.plot(ridge, top.peak_operations_per_s, marker="|", color=INK, markersize=9, zorder=2)
-            tera, giga = top.peak_operations_per_s / 1e12, top.dram_bytes_per_s / 1e9
-            label = f"{accelerator}: {tera:.3g}e12 op/s, {giga:.3g} GB/s, ridge {ridge:.3g} op/byte"
-            axes.annotate(
-                label, (high, top.peak_operations_per_s), xytext=(0, 2), textcoords="offset points", ha="right", va="bottom", fontsize=7
-            )
         titles: dict[str, str] = {}
         for i, p in enumerate(points):
             face, shape = colour(schemes, p.scheme), marker(accelerators, p.accelerator)
@@ -56,9 +51,19 @@ def roofline_figure(points: Sequence[RooflinePoint], schemes: Sequence[str], acc
         for scheme in schemes:
             if scheme and any(p.scheme == scheme for p in points):
                 axes.scatter([], [], s=30, color=colour(schemes, scheme), label=scheme)
-        for accelerator in accelerators if len(accelerators) > 1 else ():
-            axes.scatter([], [], s=30, facecolors="none", edgecolors=INK, marker=marker(accelerators, accelerator), label=accelerator)
+        for accelerator in accelerators:
+            own = [p for p in points if p.accelerator == accelerator]
+            if own:
+                shape = marker(accelerators, accelerator)
+                axes.scatter([], [], s=30, facecolors="none", edgecolors=INK, marker=shape, label=_roofs(own))
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
         axes.set_title("Roofline of the EDP-best design of each scheme", loc="left")
     return figure, titles
+
+
+def _roofs(points: Sequence[RooflinePoint]) -> str:
+    """Name and roofs of one accelerator."""
+    top = max(points, key=lambda p: p.operations_per_s)
+    peak, rate = top.peak_operations_per_s, top.dram_bytes_per_s
+    return f"{top.accelerator}: {peak / 1e12:,.3g} Tera-op/s,\n{rate / 1e9:,.4g} GB/s, ridge {peak / rate:.3g} op/byte"
