@@ -295,16 +295,26 @@ def _stored(
     Storage is the end of the chain of aliases; a view of a weight or a cache has its role.
     """
     found: dict[str, Tensor] = {}
+    roots: dict[str, str] = {}
     kept = declared | {x.tensor for o in operators for x in (*o.inputs, *o.outputs)}
     for name, tensor in tensors.items():
-        root = name
-        while root in aliases:
-            root = aliases[root]
+        root = _root(name, aliases, roots)
         source = tensors[root].role
         role = source if tensor.role is Role.ACTIVATION and source in (Role.WEIGHT, Role.CACHE) else tensor.role
         if name in kept:
             found[name] = replace(tensor, storage=root, role=role)
     return found
+
+
+def _root(name: str, aliases: Mapping[str, str], roots: dict[str, str]) -> str:
+    """End of the chain of aliases from `name`; `roots` remembers it for every link, so that long chains stay linear."""
+    chain = []
+    while name not in roots and name in aliases:
+        chain.append(name)
+        name = aliases[name]
+    root = roots.get(name, name)
+    roots.update(dict.fromkeys(chain, root))
+    return root
 
 
 def _graph_inputs(model: ModelProto, operators: Iterable[Operator]) -> tuple[str, ...]:

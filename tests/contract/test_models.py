@@ -7,19 +7,17 @@ from pathlib import Path
 import pytest
 
 import workloads
+from dse.ir.lowering import Model
 from dse.testing.models import ModelContract
 from workloads.catalogue import CATALOGUE
 
 FILES = sorted((Path(workloads.__file__).parent / "models").glob("*.yaml"))
 
 
-@pytest.fixture(params=CATALOGUE.names())
-def model(request: pytest.FixtureRequest):
-    return CATALOGUE.load(request.param)
-
-
 class TestCatalogue(ModelContract):
-    pass
+    @pytest.fixture(params=CATALOGUE.names())
+    def model(self, request: pytest.FixtureRequest) -> Model:
+        return CATALOGUE.load(request.param)
 
 
 def test_catalogue_has_the_names_that_scripts_rely_on():
