@@ -25,8 +25,8 @@ Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | 
 Location: TypeAlias = tuple[str | int, ...]
 """Keys and list positions from the top of a file down to a value."""
 
-MAX_YAML_BYTES: Final = 4 * 1024**2
-"""A larger file is refused; the largest of ours has some KiB."""
+MAX_YAML_BYTES: Final = 1024**2
+"""A larger file is refused: the largest of ours has some KiB, and one of this size takes seconds to parse."""
 _MAX_SETTING_CHARACTERS: Final = 10_000
 _LARGEST_INTEGER: Final = 2**63 - 1
 _TAG: Final = "tag:yaml.org,2002:"

@@ -40,6 +40,8 @@ class ArrayForm(FileForm):
     """What may stay in the array while the third dimension streams by; the mapper takes the cheapest."""
     folds: Folds
     """Whether each pass pays its own fill and drain (serial) or the next tile loads meanwhile (pipelined)."""
+    load_rows_per_cycle: Whole = 1
+    """Rows whose stationary operand is exchanged in a cycle; 1 where it is shifted in row by row."""
     macs_per_pe_per_cycle: dict[DataTypeName, Whole] = Field(min_length=1)
     """MACs that one processing element does in a cycle, by data type; a type that is not listed cannot be computed."""
     mac_energy_pj: dict[DataTypeName, Positive] = Field(default_factory=dict)

@@ -35,7 +35,7 @@ UNITS: Final = {
     "_w": "W",
 }
 """Unit by suffix of a key; keys without have none."""
-_GEOMETRY: Final = ("core.array.rows", "core.array.columns", "core.array.count", "core.array.dataflows", "core.array.folds")
+_GEOMETRY: Final = tuple(f"core.array.{key}" for key in ("rows", "columns", "count", "dataflows", "folds", "load_rows_per_cycle"))
 _NOT_SETTABLE: Final = frozenset({"schema_version", "name", "summary", "core.count"})
 
 

@@ -86,6 +86,7 @@ class AcceleratorDescription:
                 dataflows=array.dataflows,
                 folds=array.folds,
                 macs_per_pe_per_cycle=tuple(sorted(array.macs_per_pe_per_cycle.items())),
+                load_rows_per_cycle=array.load_rows_per_cycle,
             ),
             double_buffered=self.file.buffer[1].double_buffered,
         )

@@ -68,7 +68,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"b\.yaml:2: is not text in UTF-8"):
         load_yaml(tmp_path / "b.yaml")
     (tmp_path / "c.yaml").write_bytes(b"#" * (MAX_YAML_BYTES + 1))
-    with pytest.raises(InputError, match="is larger than 4194304 bytes"):
+    with pytest.raises(InputError, match="is larger than 1048576 bytes"):
         load_yaml(tmp_path / "c.yaml")
 
 

@@ -68,7 +68,7 @@ def test_paths_tell_effect_type_and_unit() -> None:
     geometry = {p for p in paths if paths[p].effect == "geometry"}
     assert geometry == {
         "core.array.rows", "core.array.columns", "core.array.count", "core.array.dataflows", "core.array.folds",
-        "core.array.macs_per_pe_per_cycle.bf16", "core.array.macs_per_pe_per_cycle.fp8", "memories.vmem.double_buffered",
+        "core.array.load_rows_per_cycle", "core.array.macs_per_pe_per_cycle.bf16", "core.array.macs_per_pe_per_cycle.fp8", "memories.vmem.double_buffered",
     }  # fmt: skip
 
 
