@@ -45,7 +45,7 @@ GOALS = Goals(("tokens_per_s", "joules_per_token"), (Constraint("area_mm2", 120.
 
 @dataclass(frozen=True)
 class FakePrepared:
-    """time = max(MACs / peak, bytes / bandwidth), energy linear in both, area in rows and capacity."""
+    """time = max(MACs / peak, bytes / bandwidth), energy linear in both and dearer per byte with more bandwidth."""
 
     choice: Mapping[str, Value]
 
@@ -67,7 +67,7 @@ class FakePrepared:
         capacity = columns.get("memories.sram.capacity_kib", np.full(size, 64.0))
         moved = self.compulsory_bytes * (1 + 8 / capacity)
         latency = np.maximum(self.macs / (rows * rows * 1e9), moved / bandwidth)
-        energy = self.macs * 1e-12 * (1 + 4 / rows) + moved * 20e-12 + latency * bandwidth * 1e-12
+        energy = self.macs * 1e-12 * (1 + 4 / rows) + moved * 20e-12 + moved * bandwidth * 1e-23
         area = rows * rows * 0.01 + capacity * 0.1 + bandwidth * 1e-10
         fits = capacity >= 32
         return Priced(

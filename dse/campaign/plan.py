@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -298,7 +299,7 @@ class _Builder:
         else:
             base = self._form.workload.model_dump(mode="json")
             try:
-                WorkloadForm.model_validate({**base, name: value}, strict=False if isinstance(value, str) else None)
+                WorkloadForm.model_validate_json(json.dumps({**base, name: value}))
             except ValidationError as error:
                 self._problem(path, f"'space.{path}': {value}: {error.errors()[0]['msg']}")
 

@@ -1,0 +1,91 @@
+"""The result log: nothing acknowledged is lost, a torn tail costs at most the last batch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dse.campaign.lock import RunLock
+from dse.campaign.log import ResultLog, read_log
+from dse.errors import RunError
+from dse.search.sweep import sweep
+from dse.search.trial import TrialRecord, failed
+from tests.search_fakes import GOALS, SPACE, FakePrepared
+
+
+def record(number: int, batch: int) -> TrialRecord:
+    found = sweep(FakePrepared(SPACE.choice(number)), SPACE, GOALS)
+    values = {name: getattr(found, name) for name in found.__dataclass_fields__}
+    return TrialRecord(**values, number=number, batch=batch, outer=number, sampler_state={"x:generation": 1})
+
+
+def filled(path: Path) -> ResultLog:
+    log = ResultLog(path, {"campaign": "fake"})
+    for batch in range(4):
+        log.append([record(3 * batch + i, batch) for i in range(3)])
+    return log
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    log = filled(tmp_path / "log.jsonl")
+    again = read_log(tmp_path / "log.jsonl")
+    assert again.header == {"campaign": "fake"}
+    assert again.records == log.content.records
+    assert [len(batch) for batch in again.batches] == [3, 3, 3, 3]
+    assert all(json.loads(line)["checksum"] for line in (tmp_path / "log.jsonl").read_text().splitlines())
+
+
+def test_failed_trials_are_kept(tmp_path: Path) -> None:
+    log = ResultLog(tmp_path / "log.jsonl", {})
+    found = failed(ValueError("no"))
+    values = {name: getattr(found, name) for name in found.__dataclass_fields__}
+    log.append([TrialRecord(**values, number=0, batch=0, outer=5)])
+    assert read_log(tmp_path / "log.jsonl").records[0].error == "ValueError: no"
+
+
+@pytest.mark.parametrize("cut", [*range(1, 40), *range(40, 201, 8)])
+def test_a_truncated_log_loses_at_most_the_last_batch(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "log.jsonl"
+    whole = filled(path).content
+    raw = path.read_bytes()
+    path.write_bytes(raw[:-cut])
+    log = ResultLog(path, {"campaign": "fake"})
+    assert log.content.batches == whole.batches[:3]
+    log.append(whole.batches[3])
+    assert path.read_bytes() == raw
+
+
+def test_damage_before_the_tail_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    filled(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[2] = lines[2].replace(b'"number":3', b'"number":4', 1)
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(RunError, match=r"log.jsonl:3: the record is damaged"):
+        ResultLog(path, {})
+
+
+def test_another_kind_of_file_and_another_version_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"op_code": 0}\n', encoding="utf-8")
+    with pytest.raises(RunError, match="damaged"):
+        ResultLog(path, {})
+    path.unlink()
+    with pytest.raises(RunError, match="version 99"):
+        ResultLog(path, {"version": 99})
+
+
+def test_a_log_cut_within_its_first_line_starts_anew(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    ResultLog(path, {"campaign": "fake"})
+    path.write_bytes(path.read_bytes()[:10])
+    assert ResultLog(path, {"campaign": "fake"}).content.records == ()
+
+
+def test_one_coordinator_owns_a_run(tmp_path: Path) -> None:
+    with RunLock(tmp_path / ".lock"), pytest.raises(RunError, match="another dse search"), RunLock(tmp_path / ".lock"):
+        pass
+    with RunLock(tmp_path / ".lock"):
+        pass

@@ -1,0 +1,287 @@
+"""Sessions: the same bytes with any number of workers, interrupted or not; folders, locks, studies, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import optuna
+import pytest
+
+from dse.campaign.folder import FolderRequest
+from dse.campaign.session import SessionRequest, SessionResult, run_session
+from dse.campaign.view import load_run
+from dse.errors import ExitCode, RunError, UsageError
+from tests.search_fakes import FakeFactory, fake_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dse.campaign.plan import Plan
+    from dse.search.trial import TrialRecord
+
+SAME = ("results.jsonl", "trials.csv", "pareto.csv", "pareto.json", "config.resolved.yaml")
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+def session(
+    folder: Path, plan: Plan | None = None, *, workers: int = 1, stop_after: int | None = None, factory: FakeFactory | None = None
+) -> SessionResult:
+    told = 0
+
+    def watch(_: Sequence[TrialRecord]) -> None:
+        nonlocal told
+        told += 1
+        if told == stop_after:
+            raise KilledError
+
+    request = SessionRequest(folder=FolderRequest(run_dir=folder), workers=workers)
+    return run_session(plan or fake_plan(), factory or FakeFactory(), request, watch=watch)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in SAME}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    session(folder)
+    return folder
+
+
+def test_a_run_is_complete(whole: Path) -> None:
+    run = load_run(whole)
+    assert len(run.records) == 40
+    assert not run.exact
+    assert len(run.archive) > 3
+    pareto = json.loads((whole / "pareto.json").read_text())
+    assert list(pareto) == ["objectives", "hypervolume", "reference_point", "points"]
+    assert [set(point) for point in pareto["points"]] == [{"parameters", "values", "trial"}] * len(run.archive)
+    manifest = json.loads((whole / "manifest.json").read_text())
+    assert manifest["sessions"][0]["exit_code"] == 0
+    assert len((whole / "trials.csv").read_text().splitlines()) == 41
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random", "exhaustive"])
+def test_resumed_equals_uninterrupted(tmp_path: Path, sampler: str) -> None:
+    plan = fake_plan(("sampler: tpe", f"sampler: {sampler}"), ("trials: 40", "trials: 45"))
+    session(tmp_path / "whole", plan)
+    for stop in random.Random(sampler).sample(range(1, 4), 2):
+        folder = tmp_path / f"killed{stop}"
+        with pytest.raises(KilledError):
+            session(folder, plan, stop_after=stop)
+        session(folder, plan)
+        assert contents(folder) == contents(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_two_workers_give_the_same_bytes(tmp_path: Path, whole: Path) -> None:
+    session(tmp_path, workers=2)
+    assert contents(tmp_path) == contents(whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_kill_minus_nine(tmp_path: Path, whole: Path, workers: int, repository: Path) -> None:
+    """Three kills at random moments, then to the end: nothing lost, nothing twice, the same bytes."""
+    chance = random.Random(workers)
+    command = [sys.executable, "-m", "tests.campaign_process", str(tmp_path), str(workers), "0.05"]
+    acknowledged = 0
+    for _ in range(3):
+        process = subprocess.Popen(command, cwd=repository, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        log = tmp_path / "results.jsonl"
+        while process.poll() is None and time.monotonic() < deadline and lines(log) <= acknowledged + 1:
+            time.sleep(0.02)
+        time.sleep(chance.uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert lines(log) >= acknowledged
+        acknowledged = lines(log)
+    assert subprocess.run(command, cwd=repository, check=False, stderr=subprocess.DEVNULL, timeout=60).returncode == 0
+    assert contents(tmp_path) == contents(whole)
+    study = optuna.load_study(study_name="fake", storage=str_storage(tmp_path))
+    assert len(study.trials) == 40
+    assert not [t for t in study.trials if t.state is optuna.trial.TrialState.RUNNING]
+
+
+def lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def str_storage(folder: Path) -> optuna.storages.BaseStorage:
+    backend = optuna.storages.journal.JournalFileBackend(str(folder / "study.journal"))  # type: ignore[attr-defined]
+    return optuna.storages.JournalStorage(backend)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_finish_the_batch_and_write_everything(tmp_path: Path, whole: Path, number: signal.Signals, repository: Path) -> None:
+    command = [sys.executable, "-m", "tests.campaign_process", str(tmp_path), "1", "0.1"]
+    process = subprocess.Popen(command, cwd=repository, stderr=subprocess.DEVNULL)
+    while lines(tmp_path / "results.jsonl") < 2:
+        time.sleep(0.02)
+    process.send_signal(number)
+    assert process.wait(timeout=30) == ExitCode.INTERRUPTED
+    assert (tmp_path / "pareto.json").exists()
+    assert json.loads((tmp_path / "manifest.json").read_text())["sessions"][0]["stop"] == "interrupted"
+    session(tmp_path)
+    assert contents(tmp_path) == contents(whole)
+
+
+def test_the_journal_is_brought_level_and_rebuilt(tmp_path: Path) -> None:
+    with pytest.raises(KilledError):
+        session(tmp_path, stop_after=2)
+    journal = tmp_path / "study.journal"
+    journal.write_bytes(journal.read_bytes()[:-30])  # torn
+    session(tmp_path)
+    study = optuna.load_study(study_name="fake", storage=str_storage(tmp_path))
+    assert len(study.trials) == 40
+    journal.write_text('{"broken\n', encoding="utf-8")
+    session(tmp_path)
+    study = optuna.load_study(study_name="fake", storage=str_storage(tmp_path))
+    assert len(study.trials) == 40
+    best = [t for t in study.best_trials if t.constraints]
+    assert all(value <= 0 for t in best for value in t.constraints.values())
+
+
+def test_a_finished_run_is_not_run_again(tmp_path: Path, whole: Path) -> None:
+    session(tmp_path)
+    again = session(tmp_path, factory=FakeFactory(fail_on=(("workload.attention", "plain"),)))
+    assert again.resumed_at == 40
+    assert contents(tmp_path) == contents(whole)
+
+
+def test_the_budget_may_grow(tmp_path: Path) -> None:
+    session(tmp_path, fake_plan(("trials: 40", "trials: 20")))
+    session(tmp_path)
+    assert len(load_run(tmp_path).records) == 40
+
+
+def test_another_configuration_is_refused_with_the_difference(tmp_path: Path, whole: Path) -> None:
+    session(tmp_path)
+    changed = fake_plan(("seed: 7", "seed: 8"))
+    with pytest.raises(RunError, match=r"config\.seed: 7 -> 8") as caught:
+        session(tmp_path, changed)
+    assert "--new" in str(caught.value)
+    assert "--force" in str(caught.value)
+    assert contents(tmp_path) == contents(whole)
+    request = SessionRequest(folder=FolderRequest(run_dir=tmp_path, force=True))
+    result = run_session(changed, FakeFactory(), request)
+    assert result.resumed_at == 0
+    assert (tmp_path / "results.jsonl.1").read_bytes() == (whole / "results.jsonl").read_bytes()
+
+
+def test_another_code_version_is_refused_and_may_be_forced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session(tmp_path, fake_plan(("trials: 40", "trials: 20")))
+    monkeypatch.setattr("dse.campaign.session.code_version", lambda: "9.9.9+other")
+    with pytest.raises(RunError, match=r"code_version: .* -> 9\.9\.9\+other"):
+        session(tmp_path)
+    result = run_session(fake_plan(), FakeFactory(), SessionRequest(folder=FolderRequest(run_dir=tmp_path, force=True)))
+    assert result.resumed_at == 20
+    assert json.loads((tmp_path / "manifest.json").read_text())["sessions"][1]["forced"]
+
+
+def test_default_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = fake_plan(("trials: 40", "trials: 10"))
+    first = run_session(plan, FakeFactory(), SessionRequest()).run.folder
+    assert first.parent == Path("runs/fake")
+    assert run_session(plan, FakeFactory(), SessionRequest()).run.folder == first
+    second = run_session(plan, FakeFactory(), SessionRequest(folder=FolderRequest(new=True))).run.folder
+    assert second != first
+    assert load_run("runs/fake").folder == second
+    with pytest.raises(UsageError, match="already holds a run"):
+        run_session(plan, FakeFactory(), SessionRequest(folder=FolderRequest(run_dir=first, new=True)))
+    with pytest.raises(UsageError, match="exclude each other"):
+        run_session(plan, FakeFactory(), SessionRequest(folder=FolderRequest(force=True, new=True)))
+
+
+def test_a_missing_run_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no run"):
+        load_run(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(RunError, match="cannot be made"):
+        session(tmp_path / "file" / "run")
+
+
+def test_failed_trials_are_kept_and_set_the_exit_code(tmp_path: Path) -> None:
+    result = session(tmp_path, factory=FakeFactory(fail_on=(("workload.attention", "reuse"),)))
+    assert result.exit_code is ExitCode.FAILED_TRIALS
+    assert result.run.failures
+    assert result.run.failures[0].error == "UsageError: this choice cannot be evaluated"
+    assert len(result.run.archive) > 0
+    assert "UsageError" in (tmp_path / "trials.csv").read_text()
+
+
+def test_nothing_feasible(tmp_path: Path) -> None:
+    from dse.campaign.summary import diagnosis
+
+    result = session(tmp_path, fake_plan(("max: 120", "max: 0.5")))
+    assert result.exit_code is ExitCode.NOTHING_FEASIBLE
+    text = diagnosis(result.run)
+    assert "area_mm2 <= 0.5 mm2: violated by" in text
+    assert "nearest miss, trial" in text
+    assert json.loads((tmp_path / "pareto.json").read_text())["points"] == []
+
+
+def test_a_storage_gets_a_copy(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    request = SessionRequest(folder=FolderRequest(run_dir=tmp_path / "run"), storage=url)
+    plan = fake_plan(("trials: 40", "trials: 20"))
+    run_session(plan, FakeFactory(), request)
+    run_session(plan, FakeFactory(), request)  # once more adds nothing
+    names = optuna.get_all_study_names(url)
+    assert len(names) == 1
+    assert len(optuna.load_study(study_name=names[0], storage=url).trials) == 20
+    with pytest.raises(UsageError, match="optuna cannot open it"):
+        run_session(plan, FakeFactory(), SessionRequest(folder=FolderRequest(run_dir=tmp_path / "two"), storage="nosuch://x"))
+
+
+def test_the_time_budget_stops_between_batches(tmp_path: Path, whole: Path) -> None:
+    plan = fake_plan(("{trials: 40}", "{trials: 40, timeout_s: 0.000001}"))
+    result = session(tmp_path, plan)
+    assert result.stop.value == "timeout"
+    assert len(result.run.records) == 0
+    session(tmp_path)
+    names = [name for name in SAME if name != "config.resolved.yaml"]
+    assert {n: contents(tmp_path)[n] for n in names} == {n: contents(whole)[n] for n in names}
+
+
+def test_an_exhausted_space_is_exact(tmp_path: Path) -> None:
+    result = session(tmp_path, fake_plan(("sampler: tpe", "sampler: auto"), ("trials: 40", "trials: 120")))
+    assert result.run.exact
+    assert result.run.priced == 120 * 35
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path) -> None:
+    real = os.fsync
+    calls = 0
+
+    def fsync(descriptor: int) -> None:
+        nonlocal calls
+        calls += "results.jsonl" in str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        if calls == 3:
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr("os.fsync", fsync)
+    with pytest.raises(RunError, match="No space left"):
+        session(tmp_path)
+    monkeypatch.setattr("os.fsync", real)
+    session(tmp_path)
+    assert contents(tmp_path) == contents(whole)
