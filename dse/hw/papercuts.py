@@ -17,7 +17,7 @@ SLOWEST_CLOCK_MHZ: Final = 10
 LARGEST_BUFFER_KIB: Final = 1024**2
 """1 GiB on chip: somebody wrote bytes."""
 DRAM_PJ_PER_BIT: Final = (1.0, 40.0)
-"""Published range, stacked to commodity DRAM with its link."""
+"""Usual range, stacked to commodity DRAM with its link; outside it a warning, no more."""
 
 
 def papercuts(form: AcceleratorFile, prices: Mapping[str, float], document: Document) -> tuple[str, ...]:
