@@ -77,6 +77,6 @@ def compile_workload(workload: LoweredWorkload, geometry: Geometry, *, schedule:
     return compile_step(read_step(workload), geometry, schedule=schedule)
 
 
-def price(compiled: CompiledWorkload, table: DesignTable, *, objective: Objective = Objective.EDP) -> Priced:
+def price(compiled: CompiledWorkload, table: DesignTable, *, objective: Objective = Objective.LATENCY) -> Priced:
     """Price a compiled workload over all design points of `table`."""
     return price_workload(compiled, table, objective)

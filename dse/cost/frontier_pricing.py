@@ -14,6 +14,8 @@ from dse.schedule.place import Work, frontier_of
 from dse.units import JOULES_PER_PJ
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from dse.hw.accelerator import Geometry
@@ -51,6 +53,7 @@ class OperatorPricer:
         counts[:, DRAM_WRITE] += work.drain_bytes
         counts[:, BUFFER_READ] += work.drain_bytes
         self.work = work
+        self.geometry = geometry
         self.excess = frontier.excess
         self.counts = counts
         """[R, 6], all slices and transfers of held tensors included, in order of footprint."""
@@ -70,22 +73,11 @@ class OperatorPricer:
         d = table.size
         fitting = np.searchsorted(self.needed_bytes, table.buffer_capacity_bytes, side="right")
         latency, energy, row = np.full(d, np.inf), np.full(d, np.inf), np.full(d, -1, dtype=np.int64)
-        if d and fitting[0] == fitting[-1] and (fitting == fitting[0]).all():
-            classes = [(int(fitting[0]), slice(0, d))]
-        else:
-            order = np.argsort(fitting, kind="stable")
-            bounds = np.flatnonzero(np.diff(fitting[order])) + 1
-            classes = [(int(fitting[part[0]]), part) for part in np.split(order, bounds) if len(part)]
-        for count, part in classes:
-            if count == 0:
-                continue
+        for count, where in _capacity_classes(fitting):
             rows = self._rows_at(count)
-            where = np.arange(d) if isinstance(part, slice) else part
-            for start in range(0, len(where), CHUNK_POINTS):
-                points = where[start : start + CHUNK_POINTS]
-                view = slice(start, start + len(points)) if isinstance(part, slice) else points
-                weight = None if edp_weight is None else edp_weight[view]
-                latency[view], energy[view], row[view] = self._best(rows, table, view, objective, weight)
+            for at in _chunks(where):
+                weight = None if edp_weight is None else edp_weight[at]
+                latency[at], energy[at], row[at] = self._best(rows, table, at, objective, weight)
         return PricedOperator(latency, energy, row)
 
     def _best(
@@ -134,3 +126,24 @@ class OperatorPricer:
         if self.work.dtype is not None:
             compute = compute + self.work.macs * table.mac_pj[self.work.dtype][at]
         return np.asarray((self.counts[rows, DRAM_READ:ARRAY] @ prices + compute) * JOULES_PER_PJ + table.leakage_w[at] * latency_s)
+
+
+def _capacity_classes(fitting: IntArray) -> Iterator[tuple[int, slice | IntArray]]:
+    """Points by the number of rows that fit, those with none left out; a slice where all points are of one class."""
+    if len(fitting) and (fitting == fitting[0]).all():
+        classes: list[slice | IntArray] = [slice(0, len(fitting))]
+    else:
+        order = np.argsort(fitting, kind="stable")
+        classes = [part for part in np.split(order, np.flatnonzero(np.diff(fitting[order])) + 1) if len(part)]
+    for where in classes:
+        count = int(fitting[where][0])
+        if count:
+            yield count, where
+
+
+def _chunks(where: slice | IntArray) -> Iterator[slice | IntArray]:
+    """Parts of `where` of at most `CHUNK_POINTS` points."""
+    if isinstance(where, slice):
+        yield from (slice(start, min(start + CHUNK_POINTS, where.stop)) for start in range(0, where.stop, CHUNK_POINTS))
+    else:
+        yield from (where[start : start + CHUNK_POINTS] for start in range(0, len(where), CHUNK_POINTS))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from dse.cost.frontier_pricing import ARRAY, BUFFER_READ, BUFFER_WRITE, DRAM_READ, DRAM_WRITE, OperatorPricer
+from dse.cost.frontier_pricing import ARRAY, BUFFER_READ, BUFFER_WRITE, DRAM_READ, DRAM_WRITE, OperatorPricer, PricedOperator
 from dse.cost.metrics import RESOURCES, Objective, Priced, Resource
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-EDP_ROUNDS: Final = 3
+EDP_ROUNDS: Final = 2
 """Rounds of re-weighting energy against latency when the product is minimised."""
 
 
@@ -89,23 +89,28 @@ class PricerPool:
 def price_workload(compiled: CompiledWorkload, table: DesignTable, objective: Objective) -> Priced:
     """Latency, energy and the busiest resource of a step at each design point.
 
-    Operators run one after another, so latencies and energies add. For the energy-delay product, mappings and plans
-    minimise energy + w x latency with w = energy / latency of the round before (the stationary point of the product),
-    starting from the latency optimum; the best of all rounds is returned. It is at most the product of either optimum.
+    Operators run one after another, so latencies and energies add. The energy-delay product E T does not: its mappings and
+    plans minimise E + w T with w = E / T of the round before, starting from the latency optimum. By the inequality of
+    means a round never makes the product larger: E' w T' <= ((E' + w T') / 2)^2 <= ((E + w T) / 2)^2 = E^2. The result is at
+    most the product of the latency optimum, not always the least there is.
     """
-    if objective is not Objective.EDP:
-        return _summed(compiled, table, [price_part(p, table, objective) for p in compiled.parts])
-    rounds = [price_workload(compiled, table, Objective.LATENCY), price_workload(compiled, table, Objective.ENERGY)]
+    weight = edp_weight_w(compiled, table) if objective is Objective.EDP else None
+    return _summed(compiled, table, [price_part(p, table, objective, weight) for p in compiled.parts])
+
+
+def edp_weight_w(compiled: CompiledWorkload, table: DesignTable) -> FloatArray:
+    """Watts [D] at which, in the last round, a second weighs as much as a joule; 0 where infeasible (see `price_workload`)."""
+    weight = None
     for _ in range(EDP_ROUNDS):
-        best = _least(rounds, "edp_js")
-        weight = np.divide(best.energy_j, best.latency_s, out=np.zeros(table.size), where=best.feasible)
-        rounds.append(_summed(compiled, table, [price_part(p, table, objective, weight) for p in compiled.parts]))
-    return _least(rounds, "edp_js")
+        priced = _summed(compiled, table, [price_part(p, table, Objective.EDP, weight) for p in compiled.parts])
+        weight = np.divide(priced.energy_j, priced.latency_s, out=np.zeros_like(priced.energy_j), where=priced.feasible)
+    assert weight is not None
+    return weight
 
 
 def price_part(part: CompiledPart, table: DesignTable, objective: Objective, edp_weight: FloatArray | None = None) -> PartPrices:
     """One run of a part with the best of its plans at each design point."""
-    priced = {}
+    priced: dict[OperatorPricer, PricedOperator] = {}
     best: PartPrices | None = None
     for number, plan in enumerate(part.plans):
         if plan.plan.peak_bytes > table.buffer_capacity_bytes.max():
@@ -119,7 +124,7 @@ def price_part(part: CompiledPart, table: DesignTable, objective: Objective, edp
     return best
 
 
-def _price_plan(plan: CompiledPlan, number: int, table: DesignTable, priced: dict) -> PartPrices:  # type: ignore[type-arg]
+def _price_plan(plan: CompiledPlan, number: int, table: DesignTable, priced: dict[OperatorPricer, PricedOperator]) -> PartPrices:
     d = table.size
     latency, energy, overhead, moved = np.zeros(d), np.zeros(d), np.zeros(d), np.zeros((d, ARRAY))
     for pricer in plan.pricers:
@@ -178,16 +183,3 @@ def busy_seconds(moved: FloatArray, vector_ops: float, overhead_s: FloatArray, t
 
 def _weighted(counts: list[int], arrays: list[FloatArray]) -> FloatArray:
     return np.asarray(sum(c * a for c, a in zip(counts, arrays, strict=True)))
-
-
-def _least(rounds: list[Priced], metric: str) -> Priced:
-    """Point by point the round with the least value of `metric`, the earliest where they tie."""
-    values = np.stack([np.where(r.feasible, r.energy_j * r.latency_s, np.inf) if metric == "edp_js" else r.metric(metric) for r in rounds])
-    pick = np.argmin(values, axis=0)
-    points = np.arange(values.shape[1])
-
-    def chosen(name: str) -> NDArray[np.generic]:
-        return np.stack([getattr(r, name) for r in rounds])[pick, points]
-
-    fields = {n: chosen(n) for n in ("latency_s", "energy_j", "area_mm2", "dram_bytes", "bound", "feasible")}
-    return Priced(tokens=rounds[0].tokens, **fields)  # type: ignore[arg-type]

@@ -57,5 +57,7 @@ class OperandTraffic:
 
 def add_up(operands: tuple[OperandTraffic, ...], array_cycles: FloatArray) -> Counts:
     """Counts of mappings from what each operand moves."""
-    totals = [sum(getattr(o, f.name) for o in operands) for f in fields(OperandTraffic)]
-    return Counts(*(np.broadcast_to(np.asarray(t, dtype=np.float64), array_cycles.shape).copy() for t in totals), array_cycles)
+    footprint, dram_read, dram_write, buffer_read, buffer_write = (
+        np.asarray(sum(getattr(o, f.name) for o in operands), dtype=np.float64) for f in fields(OperandTraffic)
+    )
+    return Counts(footprint, dram_read, dram_write, buffer_read, buffer_write, array_cycles)

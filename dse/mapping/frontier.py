@@ -81,13 +81,15 @@ class _Block:
 
     def grid(self) -> TileGrid:
         """All mappings, flattened in the order of their index."""
-        i, j, l = np.unravel_index(np.arange(self.size), (len(self.m), len(self.k), len(self.n)))
-        return TileGrid(m=self.m.take(i), k=self.k.take(j), n=self.n.take(l))
+        at_m, at_k, at_n = np.unravel_index(np.arange(self.size), (len(self.m), len(self.k), len(self.n)))
+        return TileGrid(m=self.m.take(at_m), k=self.k.take(at_k), n=self.n.take(at_n))
 
     def describe(self, index: int) -> MatmulMapping:
         """The mapping at `index`."""
-        i, j, l = np.unravel_index(index, (len(self.m), len(self.k), len(self.n)))
-        return MatmulMapping(self.dataflow, self.stationary, self.kept, int(self.m.side[i]), int(self.k.side[j]), int(self.n.side[l]), self.together)
+        at_m, at_k, at_n = np.unravel_index(index, (len(self.m), len(self.k), len(self.n)))
+        return MatmulMapping(
+            self.dataflow, self.stationary, self.kept, int(self.m.side[at_m]), int(self.k.side[at_k]), int(self.n.side[at_n]), self.together
+        )
 
 
 def transposed_stationary(stationary: Stationary) -> Stationary:

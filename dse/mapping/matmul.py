@@ -72,7 +72,14 @@ def array_sides(array: ArrayGeometry, dataflow: Dataflow, rate: int) -> tuple[in
 
 
 def matmul_traffic(
-    problem: MatmulProblem, grid: TileGrid, *, dataflow: Dataflow, stationary: Stationary, kept: Kept, double_buffered: bool, together: int = 1
+    problem: MatmulProblem,
+    grid: TileGrid,
+    *,
+    dataflow: Dataflow,
+    stationary: Stationary,
+    kept: Kept,
+    double_buffered: bool,
+    together: int = 1,
 ) -> tuple[OperandTraffic, OperandTraffic, OperandTraffic]:
     """Bytes that left, right and out move, all groups; arrays [T].
 
@@ -160,13 +167,13 @@ def _input_traffic(
 ) -> OperandTraffic:
     width = bits / BITS_PER_BYTE
     zero = np.zeros(tile.shape)
-    from_array = elements * width * array_trips
+    from_array = _float(elements * width * array_trips)
     if on_chip:
         return OperandTraffic(zero, zero, zero, from_array, zero)
     if not kept:
         return OperandTraffic(zero, from_array, zero, zero, zero)
-    filled = elements * width * trips
-    return OperandTraffic(tile * width, filled, zero, from_array, filled)
+    filled = _float(elements * width * trips)
+    return OperandTraffic(_float(tile * width), filled, zero, from_array, filled)
 
 
 def _output_traffic(
@@ -183,7 +190,7 @@ def _output_traffic(
     final = elements * problem.out_bits / BITS_PER_BYTE
     partial = elements * problem.partial_bits / BITS_PER_BYTE
     zero = np.zeros(tile.shape)
-    array_read = (array_trips - 1) * partial
+    array_read = _float((array_trips - 1) * partial)
     array_write = array_read + final
     if not (kept or problem.out_on_chip):
         return OperandTraffic(zero, array_read, array_write, zero, zero)
@@ -193,11 +200,24 @@ def _output_traffic(
         accumulators = np.where(array_trips > 1, tile * width, 0.0)
         returned = np.where(trips > 1, np.inf, 0.0)  # the finished tensor has no room for partial sums of a later visit
         return OperandTraffic(accumulators + returned, zero, zero, array_read, array_write)
-    spilled = (trips - 1) * partial
-    return OperandTraffic(tile * copies * width, spilled, spilled + final, array_read + spilled + final, array_write + spilled)
+    spilled = _float((trips - 1) * partial)
+    return OperandTraffic(_float(tile * copies * width), spilled, spilled + final, array_read + spilled + final, array_write + spilled)
 
 
-def array_cycles(problem: MatmulProblem, grid: TileGrid, array: ArrayGeometry, *, dataflow: Dataflow, stationary: Stationary, rate: int, together: int = 1) -> FloatArray:
+def _float(counts: NDArray[np.generic]) -> FloatArray:
+    return counts.astype(np.float64)
+
+
+def array_cycles(
+    problem: MatmulProblem,
+    grid: TileGrid,
+    array: ArrayGeometry,
+    *,
+    dataflow: Dataflow,
+    stationary: Stationary,
+    rate: int,
+    together: int = 1,
+) -> FloatArray:
     """Busy cycles of the arrays, all groups; arrays [T].
 
     Serial passes cost what SCALE-Sim 3.0.0 counts plus one (its figure is the index of the last cycle): weight

@@ -14,6 +14,7 @@ Worked number (tested): M, K, N = 128, 576, 4096 with 16 Ki elements: 7,413,760 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -83,15 +84,15 @@ def gemm_lower_bound_elements(m: int, k: int, n: int, buffer_elements: int) -> f
     compulsory traffic, against a "bound" of 4,899.4.
     """
     compulsory = m * k + k * n + m * n
-    return max(float(compulsory), 2 * m * n * k / buffer_elements**0.5 - 2 * buffer_elements)
+    return max(float(compulsory), 2 * m * n * k / math.sqrt(buffer_elements) - 2 * buffer_elements)
 
 
 def staircase(need: IntArray, moved: IntArray) -> IntArray:
     """Indices of the points that move less than every point of at most the same need, ascending in need."""
-    order = np.lexsort((moved, need))
+    order: IntArray = np.lexsort((moved, need))
     sorted_moved = moved[order]
     least_before = np.minimum.accumulate(np.concatenate(([np.iinfo(np.int64).max], sorted_moved[:-1])))
-    return np.asarray(order[sorted_moved < least_before])
+    return order[sorted_moved < least_before]
 
 
 _DIMS = {Stationary.OUT: ("m", "n"), Stationary.RIGHT: ("k", "n"), Stationary.LEFT: ("m", "k")}

@@ -112,7 +112,9 @@ def attention_frontier(shape: AttentionShape, form: Form) -> tuple[AttentionPoin
 def _query_stationary(shape: AttentionShape) -> list[AttentionPoint]:
     rows, wide = shape.rows, shape.qk + shape.v
     return [
-        AttentionPoint(b * wide + 2 * b, shape.problems * (rows * wide + -(-rows // b) * shape.keys * shape.key_width), "query_stationary", b)
+        AttentionPoint(
+            b * wide + 2 * b, shape.problems * (rows * wide + -(-rows // b) * shape.keys * shape.key_width), "query_stationary", b
+        )
         for b in all_sides(rows, 1).side.tolist()
     ]
 

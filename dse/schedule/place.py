@@ -119,7 +119,9 @@ def _place_one(book: PlanBook, plan: Plan, segment: Segment, position: int, geom
             out_on_chip=outputs[0].on_chip,
         )
     else:
-        problem = _vector_problem(slice_operator(operator, dim, segment.slices), inputs, outputs, vector_ops=operator.vector_ops / segment.slices)
+        problem = _vector_problem(
+            slice_operator(operator, dim, segment.slices), inputs, outputs, vector_ops=operator.vector_ops / segment.slices
+        )
     work = Work(
         problem=problem,
         slices=segment.slices,

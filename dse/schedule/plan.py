@@ -109,8 +109,10 @@ class _CycleTable:
     def __call__(self, operator: Operator, dim: str | None, slices: int) -> float:
         key = (operator.name, dim, slices)
         if key not in self._found:
-            contraction = operator.kind is Kind.CONTRACTION
-            self._found[key] = least_cycles(slice_problem(self._graph, operator, dim, slices, self._geometry), self._geometry) if contraction else 0.0
+            self._found[key] = 0.0
+            if operator.kind is Kind.CONTRACTION:
+                problem = slice_problem(self._graph, operator, dim, slices, self._geometry)
+                self._found[key] = least_cycles(problem, self._geometry)
         return self._found[key]
 
 

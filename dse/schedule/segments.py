@@ -42,7 +42,7 @@ class Segment:
 
     def cost_bytes(self, bytes_per_cycle: float) -> float:
         """DRAM bytes, or the bytes that could have moved during the array's cycles where those are more, summed."""
-        return sum(max(b, c * bytes_per_cycle) for b, c in zip(self.dram_bytes, self.array_cycles, strict=True))
+        return sum(b + c * bytes_per_cycle for b, c in zip(self.dram_bytes, self.array_cycles, strict=True))
 
     @property
     def peak_bytes(self) -> float:

@@ -74,7 +74,11 @@ def test_worked_three_level_case() -> None:
     c = f.counts
     fits = c.footprint_bytes <= 2 * 1024 * 1024
     # AccelForge's energy in pJ: 8 per DRAM bit, 0.6 and 0.7 per buffer bit read and written, 0.2 per MAC.
-    energy_pj = 8 * 8 * (c.dram_read_bytes + c.dram_write_bytes) + 8 * (0.6 * c.buffer_read_bytes + 0.7 * c.buffer_write_bytes) + 0.2 * 128 * 576 * 4096
+    energy_pj = (
+        8 * 8 * (c.dram_read_bytes + c.dram_write_bytes)
+        + 8 * (0.6 * c.buffer_read_bytes + 0.7 * c.buffer_write_bytes)
+        + 0.2 * 128 * 576 * 4096
+    )
     best = np.flatnonzero(fits)[np.argmin(energy_pj[fits])]
     assert c.dram_read_bytes[best] + c.dram_write_bytes[best] == 2_957_312
     assert c.buffer_read_bytes[best] == 18_874_368
@@ -94,7 +98,9 @@ def test_never_worse_than_accelforge_on_energy(shape: tuple[int, int, int], larg
     f = matmul_frontier(problem(*shape), geometry(32, 32, Dataflow.WEIGHT_STATIONARY))
     c = f.counts
     m, k, n = shape
-    energy_mj = 1e-9 * (64 * (c.dram_read_bytes + c.dram_write_bytes) + 4.8 * c.buffer_read_bytes + 5.6 * c.buffer_write_bytes + 0.2 * m * k * n)
+    energy_mj = 1e-9 * (
+        64 * (c.dram_read_bytes + c.dram_write_bytes) + 4.8 * c.buffer_read_bytes + 5.6 * c.buffer_write_bytes + 0.2 * m * k * n
+    )
     for capacity_kib, theirs in ((2048, large_mj), (64, small_mj)):
         ours = energy_mj[c.footprint_bytes <= capacity_kib * 1024].min()
         assert ours <= (theirs + 5e-5) * (1 + f.excess)

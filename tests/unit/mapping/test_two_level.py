@@ -34,7 +34,13 @@ def test_published_optima(shape: tuple[int, int, int], elements: int, perfect: i
 # Least buffer with compulsory traffic: min(MK + min(M, K), KN + min(K, N), MN + min(M, N)) + 1.
 @pytest.mark.parametrize(
     ("shape", "elements"),
-    [((128, 576, 4096), 73_857), ((128, 128, 128), 16_513), ((1, 7168, 1536), 1_538), ((128, 7168, 2048), 262_273), ((2048, 7168, 1536), 3_147_265)],
+    [
+        ((128, 576, 4096), 73_857),
+        ((128, 128, 128), 16_513),
+        ((1, 7168, 1536), 1_538),
+        ((128, 7168, 2048), 262_273),
+        ((2048, 7168, 1536), 3_147_265),
+    ],
 )
 def test_maximal_effectual_buffer(shape: tuple[int, int, int], elements: int) -> None:
     m, k, n = shape

@@ -1,0 +1,347 @@
+"""One design point explained: latency, energy, area, what bounds it, and every joule and byte by operator and role."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dse.cost.frontier_pricing import BUFFER_READ, DRAM_READ
+from dse.cost.metrics import RESOURCES, Objective, Resource
+from dse.cost.roofline import Roofline, roofline
+from dse.cost.workload_pricing import busy_seconds, edp_weight_w, price_part, price_workload
+from dse.mapping.frontier import MatmulMapping, mapping_counts
+from dse.mapping.matmul import TileGrid, array_sides
+from dse.mapping.problem import MatmulProblem
+from dse.mapping.tiles import sides
+from dse.schedule.place import frontier_of
+from dse.units import BYTES_PER_GIB, JOULES_PER_PJ
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from dse.cost.frontier_pricing import OperatorPricer
+    from dse.cost.workload_pricing import CompiledPart, CompiledWorkload, PartPrices
+    from dse.hw.accelerator import Geometry
+    from dse.hw.table import DesignTable
+    from dse.ir.tensor import Role
+    from dse.schedule.place import PlacedOperator
+
+    FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class BreakdownRow:
+    """What one component spends on one role of tensors while one operator runs, all repetitions."""
+
+    operator: str
+    component: str
+    """`array`, `vector`, `buffer`, `dram`, `overhead` or `leakage`."""
+    role: str
+    """Role of the tensor moved; `compute` for arithmetic, `time` for leakage and overhead."""
+    cycles: float
+    """Cycles that the component is busy with it."""
+    energy_j: float
+    bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorResult:
+    """One operator of the chosen plan, all repetitions."""
+
+    operator: str
+    op_type: str
+    latency_s: float
+    energy_j: float
+    bound: Resource
+    runs: int
+    """Times that the mapping is run: slices and repetitions of the part."""
+    mapping: MatmulMapping | None
+
+
+@dataclass(frozen=True, slots=True)
+class Infeasibility:
+    """Why a design point cannot run the step."""
+
+    resource: str
+    demand_bytes: float
+    bound_bytes: float
+    message: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything known of one design point; infinite latency and energy where it is infeasible."""
+
+    latency_s: float
+    energy_j: float
+    area_mm2: float
+    clock_hz: float
+    tokens: int
+    feasible: bool
+    infeasibility: tuple[Infeasibility, ...]
+    bound: Resource | None
+    bound_share: float
+    """Share of the latency during which the bounding resource is busy."""
+    roofline: Roofline
+    excess: float
+    """Greatest excess of the mapping frontiers used: 0 where none was thinned."""
+    operators: tuple[OperatorResult, ...] = field(default=())
+    breakdown: tuple[BreakdownRow, ...] = field(default=())
+
+    def to_json_dict(self) -> dict[str, object]:
+        """The JSON of `dse eval`; values that do not exist for an infeasible point are null."""
+
+        def number(value: float) -> float | None:
+            return float(value) if np.isfinite(value) else None
+
+        latency_cycles = self.latency_s * self.clock_hz
+        return {
+            "latency_cycles": number(latency_cycles),
+            "latency_s": number(self.latency_s),
+            "energy_j": number(self.energy_j),
+            "area_mm2": self.area_mm2,
+            "tokens_per_s": number(self.tokens / self.latency_s) if self.feasible else None,
+            "joules_per_token": number(self.energy_j / self.tokens),
+            "bound": {"resource": str(self.bound), "share": self.bound_share} if self.bound is not None else None,
+            "roofline_cycles": self.roofline.cycles,
+            "roofline_ratio": number(latency_cycles / self.roofline.cycles),
+            "feasible": self.feasible,
+            "infeasibility": [
+                {"resource": i.resource, "demand_bytes": i.demand_bytes, "bound_bytes": i.bound_bytes, "message": i.message}
+                for i in self.infeasibility
+            ],
+            "mapping_excess": self.excess,
+            "operators": [
+                {
+                    "operator": o.operator,
+                    "op_type": o.op_type,
+                    "latency_s": o.latency_s,
+                    "energy_j": o.energy_j,
+                    "bound": str(o.bound),
+                    "runs": o.runs,
+                }
+                for o in self.operators
+            ],
+            "breakdown": [
+                {
+                    "operator": b.operator,
+                    "component": b.component,
+                    "role": b.role,
+                    "cycles": b.cycles,
+                    "energy_j": b.energy_j,
+                    "bytes": b.bytes,
+                }
+                for b in self.breakdown
+            ],
+        }
+
+
+def evaluate(compiled: CompiledWorkload, table: DesignTable, objective: Objective) -> Evaluation:
+    """Explain the only design point of `table` (size 1)."""
+    assert table.size == 1, "one design point at a time"
+    priced = price_workload(compiled, table, objective)
+    unexplained = Evaluation(
+        latency_s=np.inf,
+        energy_j=np.inf,
+        area_mm2=float(table.area_mm2[0]),
+        clock_hz=float(table.clock_hz[0]),
+        tokens=compiled.tokens,
+        feasible=False,
+        infeasibility=(),
+        bound=None,
+        bound_share=0.0,
+        roofline=roofline(compiled, table),
+        excess=compiled.excess,
+    )
+    if not priced.feasible[0]:
+        return replace(unexplained, infeasibility=(_dram_too_small(compiled, table),))
+    weight = edp_weight_w(compiled, table) if objective is Objective.EDP else None
+    operators: list[OperatorResult] = []
+    rows: list[BreakdownRow] = []
+    busy = dict.fromkeys(RESOURCES, 0.0)
+    for part in compiled.parts:
+        prices = price_part(part, table, objective, weight)
+        plan = part.plans[int(prices.plan[0])]
+        prefix = f"{part.name}/" if len(compiled.parts) > 1 else ""
+        for operator, pricer in zip(plan.operators, plan.pricers, strict=True):
+            result = _explain(operator, pricer, table, part, objective, weight, prefix)
+            operators.append(result[0])
+            rows.extend(result[1])
+        for resource, seconds in _busy(part, prices, table).items():
+            busy[resource] += seconds
+    latency = sum(o.latency_s for o in operators)
+    energy = sum(o.energy_j for o in operators)
+    bound = max(RESOURCES, key=lambda r: (busy[r], -RESOURCES.index(r)))
+    return replace(
+        unexplained,
+        latency_s=latency,
+        energy_j=energy,
+        feasible=True,
+        bound=bound,
+        bound_share=busy[bound] / latency,
+        operators=tuple(operators),
+        breakdown=tuple(rows),
+    )
+
+
+def _busy(part: CompiledPart, prices: PartPrices, table: DesignTable) -> dict[Resource, float]:
+    busy = busy_seconds(prices.moved, prices.vector_ops, prices.overhead_s, table)
+    return {r: part.count * float(np.broadcast_to(s, 1)[0]) for r, s in busy.items()}
+
+
+def _dram_too_small(compiled: CompiledWorkload, table: DesignTable) -> Infeasibility:
+    have, need = float(table.dram_capacity_bytes[0]), compiled.stored_bytes
+    return Infeasibility(
+        "dram_capacity",
+        need,
+        have,
+        f"weights and caches take {need / BYTES_PER_GIB:.2f} GiB, DRAM holds {have / BYTES_PER_GIB:.2f} GiB; "
+        "use a smaller batch or cache length, a narrower precision, fewer layers, or more DRAM capacity",
+    )
+
+
+def _explain(
+    operator: PlacedOperator,
+    pricer: OperatorPricer,
+    table: DesignTable,
+    part: CompiledPart,
+    objective: Objective,
+    weight: FloatArray | None,
+    prefix: str,
+) -> tuple[OperatorResult, list[BreakdownRow]]:
+    priced = pricer.price(table, objective, weight)
+    row = int(priced.row[0])
+    everything = slice(0, 1)
+    index = np.array([row])
+    overhead_s = float(pricer.overhead_s(table, everything)[0])
+    moved = pricer.counts[index, DRAM_READ:]
+    busy = {
+        r: float(np.broadcast_to(s, 1)[0]) for r, s in busy_seconds(moved, operator.work.vector_ops, np.array([overhead_s]), table).items()
+    }
+    mapping = frontier_of(operator.work, pricer.geometry).mappings
+    name = prefix + operator.name
+    result = OperatorResult(
+        operator=name,
+        op_type=operator.op_type,
+        latency_s=part.count * float(priced.latency_s[0]),
+        energy_j=part.count * float(priced.energy_j[0]),
+        bound=max(RESOURCES, key=lambda r: (busy[r], -RESOURCES.index(r))),
+        runs=part.count * operator.work.slices,
+        mapping=mapping[row] if mapping else None,
+    )
+    traffic = _matmul_ports(operator, mapping[row], pricer.geometry) if mapping else _vector_ports(operator, moved)
+    rows = list(_rows(name, operator, pricer, table, part.count, result.latency_s, overhead_s, busy, traffic))
+    return result, rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """Bytes that tensors of one role move during one run of an operator."""
+
+    role: Role
+    dram_read: float
+    dram_write: float
+    buffer_read: float
+    buffer_write: float
+
+
+def _matmul_ports(operator: PlacedOperator, mapping: MatmulMapping, geometry: Geometry) -> list[_Moved]:
+    problem = operator.work.problem
+    assert isinstance(problem, MatmulProblem)
+    rate = geometry.array.rate(problem.dtype)
+    assert rate is not None
+    sizes = (problem.m, problem.k, problem.n)
+    tile = (mapping.tile_m, mapping.tile_k, mapping.tile_n)
+    at = zip(sizes, tile, array_sides(geometry.array, mapping.dataflow, rate), strict=True)
+    grid = TileGrid(*(sides(size, np.array([side]), array) for size, side, array in at))
+    traffic, _ = mapping_counts(
+        problem,
+        geometry,
+        grid,
+        dataflow=mapping.dataflow,
+        stationary=mapping.stationary,
+        kept=mapping.kept,
+        together=mapping.together,
+    )
+    ports = (*operator.inputs[:2], operator.outputs[0])
+    slices = operator.work.slices
+    moved = [
+        _Moved(
+            p.role,
+            slices * float(t.dram_read_bytes[0]),
+            slices * float(t.dram_write_bytes[0]),
+            slices * float(t.buffer_read_bytes[0]),
+            slices * float(t.buffer_write_bytes[0]),
+        )
+        for p, t in zip(ports, traffic, strict=True)
+    ]
+    return moved + _held(operator)
+
+
+def _vector_ports(operator: PlacedOperator, moved: FloatArray) -> list[_Moved]:
+    """Shares of a vector operator's inputs and outputs; inputs may be read twice."""
+    slices = operator.work.slices
+    from_dram = sum(p.size_bytes for p in operator.inputs if not p.on_chip) * slices
+    reads = (float(moved[0, DRAM_READ - 1]) - operator.work.fill_bytes) / from_dram if from_dram else 1.0
+    if not from_dram:
+        on_chip = sum(p.size_bytes for p in operator.inputs) * slices
+        written = sum(p.size_bytes for p in operator.outputs if not p.on_chip) * slices
+        fixed = operator.work.drain_bytes + written
+        reads = (float(moved[0, BUFFER_READ - 1]) - fixed) / on_chip if on_chip else 1.0
+    found = []
+    for p in operator.inputs:
+        size = p.size_bytes * slices * reads
+        found.append(_Moved(p.role, 0.0, 0.0, size, 0.0) if p.on_chip else _Moved(p.role, size, 0.0, size, size))
+    for p in operator.outputs:
+        size = p.size_bytes * slices
+        found.append(_Moved(p.role, 0.0, 0.0, 0.0, size) if p.on_chip else _Moved(p.role, 0.0, size, size, size))
+    return found + _held(operator)
+
+
+def _held(operator: PlacedOperator) -> list[_Moved]:
+    """What tensors held on chip bring in and send out."""
+    fills = [_Moved(t.role, t.size_bytes, 0.0, 0.0, t.size_bytes) for t in operator.fills]
+    drains = [_Moved(t.role, 0.0, t.size_bytes, t.size_bytes, 0.0) for t in operator.drains]
+    return fills + drains
+
+
+def _rows(
+    name: str,
+    operator: PlacedOperator,
+    pricer: OperatorPricer,
+    table: DesignTable,
+    count: int,
+    latency_s: float,
+    overhead_s: float,
+    busy: dict[Resource, float],
+    moved: list[_Moved],
+) -> Iterator[BreakdownRow]:
+    clock = float(table.clock_hz[0])
+    work = operator.work
+    if work.dtype is not None:
+        energy = work.macs * float(table.mac_pj[work.dtype][0]) * JOULES_PER_PJ
+        yield BreakdownRow(name, "array", "compute", count * busy[Resource.ARRAY] * clock, count * energy, 0.0)
+    if work.vector_ops:
+        energy = work.vector_ops * float(table.vector_pj_per_op[0]) * JOULES_PER_PJ
+        yield BreakdownRow(name, "vector", "compute", count * busy[Resource.VECTOR] * clock, count * energy, 0.0)
+    dram_rate = float(table.dram_bytes_per_s[0] * table.dram_sustained_fraction[0])
+    for role in sorted({m.role for m in moved}):
+        mine = [m for m in moved if m.role == role]
+        read, write = sum(m.dram_read for m in mine), sum(m.dram_write for m in mine)
+        if read + write:
+            pj = read * float(table.dram_read_pj_per_byte[0]) + write * float(table.dram_write_pj_per_byte[0])
+            cycles = (read + write) / dram_rate * clock
+            yield BreakdownRow(name, "dram", str(role), count * cycles, count * pj * JOULES_PER_PJ, count * (read + write))
+        read, write = sum(m.buffer_read for m in mine), sum(m.buffer_write for m in mine)
+        if read + write:
+            pj = read * float(table.buffer_read_pj_per_byte[0]) + write * float(table.buffer_write_pj_per_byte[0])
+            seconds = max(read / float(table.buffer_read_bytes_per_s[0]), write / float(table.buffer_write_bytes_per_s[0]))
+            yield BreakdownRow(name, "buffer", str(role), count * seconds * clock, count * pj * JOULES_PER_PJ, count * (read + write))
+    if overhead_s:
+        yield BreakdownRow(name, "overhead", "time", count * overhead_s * clock, 0.0, 0.0)
+    if float(table.leakage_w[0]):
+        yield BreakdownRow(name, "leakage", "time", latency_s * clock, float(table.leakage_w[0]) * latency_s, 0.0)

@@ -1,0 +1,74 @@
+"""The lower bound beside every result: peak compute and compulsory bytes, each at its rate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dse.ir.operator import Kind
+from dse.ir.tensor import Role
+
+if TYPE_CHECKING:
+    from dse.cost.workload_pricing import CompiledWorkload
+    from dse.hw.accelerator import Geometry
+    from dse.hw.table import DesignTable
+    from dse.ir.graph import OperatorGraph
+
+
+@dataclass(frozen=True, slots=True)
+class Roofline:
+    """max(MACs / peak, compulsory bytes / DRAM rate), summed over parts of a step."""
+
+    macs: int
+    compulsory_bytes: float
+    compute_cycles: float
+    dram_cycles: float
+    cycles: float
+
+
+def compulsory_bytes(graph: OperatorGraph) -> float:
+    """Bytes that must cross the DRAM boundary: weights, caches, graph inputs and outputs, once each.
+
+    A cache that is appended in place counts once: old positions are read, new ones written.
+    """
+    names = {graph.tensors[t].storage for t in (*graph.inputs, *graph.outputs)}
+    return sum(_touched_bytes(graph, name) for name in sorted(names))
+
+
+def _touched_bytes(graph: OperatorGraph, storage: str) -> float:
+    """Bytes of a storage that operators touch, at most its size; whole for caches and outputs."""
+    tensor = graph.tensors[storage]
+    if tensor.role is Role.CACHE or storage not in graph.inputs:
+        return float(tensor.size_bytes)
+    uses = [x.elements for o in graph.operators if o.kind is not Kind.VIEW for x in o.inputs if graph.tensors[x.tensor].storage == storage]
+    return min(float(tensor.size_bytes), max(uses, default=0) * tensor.dtype.bits / 8)
+
+
+def compute_cycles(graph: OperatorGraph, geometry: Geometry) -> tuple[int, float]:
+    """MACs, and the cycles that they take with every array element busy in its data type."""
+    array = geometry.array
+    total, cycles = 0, 0.0
+    for o in graph.operators:
+        if o.kind is Kind.CONTRACTION:
+            dtype = max((graph.tensors[x.tensor].dtype for x in o.inputs[:2]), key=lambda t: t.bits)
+            rate = array.rate(dtype.name)
+            assert rate is not None
+            total += o.macs
+            cycles += o.macs / (array.rows * array.columns * array.count * rate)
+    return total, cycles
+
+
+def roofline(compiled: CompiledWorkload, table: DesignTable) -> Roofline:
+    """The roofline of a step at the first design point of `table`, at peak (not sustained) rates."""
+    bytes_per_cycle = float(table.dram_bytes_per_s[0] / table.clock_hz[0])
+    macs, total_bytes, compute, dram, bound = 0, 0.0, 0.0, 0.0, 0.0
+    for part in compiled.parts:
+        graph = part.book.graph
+        part_macs, part_compute = compute_cycles(graph, compiled.geometry)
+        part_bytes = compulsory_bytes(graph)
+        macs += part.count * part_macs
+        total_bytes += part.count * part_bytes
+        compute += part.count * part_compute
+        dram += part.count * part_bytes / bytes_per_cycle
+        bound += part.count * max(part_compute, part_bytes / bytes_per_cycle)
+    return Roofline(macs, total_bytes, compute, dram, bound)
