@@ -19,10 +19,11 @@ from dse.campaign.folder import FolderRequest
 from dse.campaign.session import SessionRequest, SessionResult, run_session
 from dse.campaign.view import load_run
 from dse.errors import ExitCode, RunError, UsageError
+from tests.campaign_process import CODE_VERSION
 from tests.search_fakes import FakeFactory, fake_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from dse.campaign.plan import Plan
     from dse.search.trial import TrialRecord
@@ -51,6 +52,14 @@ def session(
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in SAME}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_code_version() -> Iterator[None]:
+    """Somebody may edit the source while the tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dse.campaign.session.code_version", lambda: CODE_VERSION)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +118,8 @@ def test_kill_minus_nine(tmp_path: Path, whole: Path, workers: int, repository: 
         process.wait()
         assert lines(log) >= acknowledged
         acknowledged = lines(log)
-    assert subprocess.run(command, cwd=repository, check=False, stderr=subprocess.DEVNULL, timeout=60).returncode == 0
+    last = subprocess.run(command, cwd=repository, check=False, capture_output=True, text=True, timeout=60)
+    assert last.returncode == 0, last.stderr
     assert contents(tmp_path) == contents(whole)
     study = optuna.load_study(study_name="fake", storage=str_storage(tmp_path))
     assert len(study.trials) == 40
