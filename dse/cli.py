@@ -11,13 +11,13 @@ import typer
 from typer.core import TyperGroup
 
 from dse import __version__
-from dse.commands import check, listing, schema, search
+from dse.commands import check, compare, evaluate, frontier, listing, lower, schema, search
 from dse.errors import DseError, ExitCode, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = (listing, check, schema, search)
+COMMANDS = (listing, check, schema, lower, evaluate, frontier, compare, search)
 """In the order of `dse --help`; a new command is one module more."""
 
 

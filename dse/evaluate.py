@@ -41,8 +41,21 @@ def read_step(workload: LoweredWorkload) -> Step:
         GraphError: an operator cannot be costed; names the node.
     """
     graphs = tuple((read_onnx(part.onnx, name=part.name), part.count) for part in workload.parts)
-    weight_bits = 0
+    weights, caches, weight_bits = _stored(graphs)
+    stored = max(weights, workload.parameters_total * weight_bits / BITS_PER_BYTE) + caches
+    return Step(workload.name, workload.tokens, graphs, stored)
+
+
+def graph_step(graph: OperatorGraph, tokens: int) -> Step:
+    """A step that runs one graph once and makes `tokens` tokens."""
+    weights, caches, _ = _stored(((graph, 1),))
+    return Step(graph.name, tokens, ((graph, 1),), weights + caches)
+
+
+def _stored(graphs: tuple[tuple[OperatorGraph, int], ...]) -> tuple[float, float, int]:
+    """Bytes of weights, bytes of caches, and the widest weight in bits."""
     weights = caches = 0.0
+    weight_bits = 0
     for graph, count in graphs:
         for name in graph.inputs:
             tensor = graph.tensors[name]
@@ -51,7 +64,7 @@ def read_step(workload: LoweredWorkload) -> Step:
                 weight_bits = max(weight_bits, tensor.dtype.bits)
             elif tensor.role is Role.CACHE:
                 caches += count * float(tensor.size_bytes)
-    return Step(workload.name, workload.tokens, graphs, max(weights, workload.parameters_total * weight_bits / BITS_PER_BYTE) + caches)
+    return weights, caches, weight_bits
 
 
 def compile_step(step: Step, geometry: Geometry, *, schedule: Schedule = Schedule.FUSED) -> CompiledWorkload:

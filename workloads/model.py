@@ -37,6 +37,11 @@ class DecoderModel:
         return self.config.name
 
     @property
+    def layers(self) -> int:
+        """Number of decoder layers."""
+        return self.config.layers
+
+    @property
     def summary(self) -> str:
         """One line for lists."""
         return self.config.summary

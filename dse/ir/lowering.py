@@ -96,6 +96,10 @@ class Model(Protocol):
         """Schemes that `LoweringRequest.attention` may name; the first is the default."""
 
     @property
+    def layers(self) -> int:
+        """Number of decoder layers; `LoweringRequest.layer` counts from 0."""
+
+    @property
     def summary(self) -> str:
         """One line for `dse list`."""
 

@@ -92,7 +92,8 @@ def staircase(need: IntArray, moved: IntArray) -> IntArray:
     order: IntArray = np.lexsort((moved, need))
     sorted_moved = moved[order]
     least_before = np.minimum.accumulate(np.concatenate(([np.iinfo(np.int64).max], sorted_moved[:-1])))
-    return order[sorted_moved < least_before]
+    kept: IntArray = order[sorted_moved < least_before]
+    return kept
 
 
 _DIMS = {Stationary.OUT: ("m", "n"), Stationary.RIGHT: ("k", "n"), Stationary.LEFT: ("m", "k")}

@@ -1,0 +1,99 @@
+"""`dse compare`: two accelerators on one workload, two results of `dse eval`, or two runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dse.commands.common import FormatOption, SetOption, examples
+from dse.commands.enums import ObjectiveName, ScheduleName
+from dse.commands.evaluate import ObjectiveOption, ScheduleOption
+from dse.commands.workload_options import with_workload
+from dse.errors import InputError, UsageError
+from dse.report.output import Format, write_records
+
+if TYPE_CHECKING:
+    from dse.report.output import Cell
+    from dse.workload import WorkloadOptions
+
+QUANTITIES = (
+    "latency_s",
+    "energy_j",
+    "tokens_per_s",
+    "joules_per_token",
+    "area_mm2",
+    "latency_cycles",
+    "roofline_cycles",
+    "roofline_ratio",
+)
+_SIDE = "Accelerator (name or YAML), result of dse eval --format json, or run folder."
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    epilog = examples(
+        "dse compare flat_cloud tpu7x --model deepseek_v3 --part attention --batch 32",
+        "dse compare runs/mla_smoke runs/mla_smoke --format json",
+    )
+    app.command("compare", epilog=epilog)(with_workload(compare))
+
+
+def compare(
+    workload: WorkloadOptions,
+    a: Annotated[str, typer.Argument(metavar="A", help=_SIDE, show_default=False)],
+    b: Annotated[str, typer.Argument(metavar="B", help=_SIDE, show_default=False)],
+    settings: SetOption = [],  # noqa: B006  typer copies it
+    objective: ObjectiveOption = ObjectiveName.LATENCY,
+    schedule: ScheduleOption = ScheduleName.FUSED,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Compare two things of one kind, quantity by quantity, with the ratio of B to A.
+
+    Two accelerators are evaluated on the workload given (see dse eval). Two runs are compared by their fronts: size,
+    share of points that the other front dominates or equals, best of each objective, and hypervolume under A's
+    reference point.
+    """
+    runs = [Path(side).is_dir() for side in (a, b)]
+    if any(runs) and not all(runs):
+        raise UsageError(f"{a} and {b} are not of one kind: one is a run folder")
+    if all(runs):
+        from dse.campaign.compare import compare_runs
+
+        rows = compare_runs(a, b)
+    else:
+        sides = [_quantities(side, workload, settings, objective, schedule) for side in (a, b)]
+        rows = [_row(name, sides[0].get(name), sides[1].get(name)) for name in (*QUANTITIES, "bound")]
+    write_records(rows, ("quantity", "a", "b", "ratio"), form, title=f"A = {a}, B = {b}; ratio B / A")
+
+
+def _row(name: str, a: Cell, b: Cell) -> dict[str, Cell]:
+    numbers = isinstance(a, int | float) and isinstance(b, int | float) and a
+    return {"quantity": name, "a": a, "b": b, "ratio": b / a if numbers else None}  # type: ignore[operator]
+
+
+def _quantities(
+    side: str, workload: WorkloadOptions, settings: list[str], objective: ObjectiveName, schedule: ScheduleName
+) -> dict[str, Cell]:
+    from dse.single import evaluate_single
+
+    if side.endswith(".json"):
+        values = _read_result(side)
+    else:
+        values = evaluate_single(workload, side, settings, objective=objective.value, schedule=schedule.value).to_json_dict()
+    bound = values.get("bound")
+    return {**{name: values.get(name) for name in QUANTITIES}, "bound": bound["resource"] if isinstance(bound, dict) else None}
+
+
+def _read_result(path: str) -> dict[str, Any]:  # Any: JSON from outside, checked below
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError.single(path, f"cannot be read: {error.strerror}; give a file that dse eval --format json wrote") from error
+    except ValueError as error:
+        raise InputError.single(path, f"is no JSON: {error}; give a file that dse eval --format json wrote") from error
+    if not isinstance(values, dict) or "latency_s" not in values:
+        raise InputError.single(path, "is not a result of dse eval: it has no latency_s; write one with dse eval --format json")
+    return values

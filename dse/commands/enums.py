@@ -1,0 +1,50 @@
+"""Choices of options, written out here so that `dse --help` imports no engine."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class PhaseName(StrEnum):
+    """As `dse.ir.lowering.Phase`."""
+
+    PREFILL = "prefill"
+    DECODE = "decode"
+
+
+class PartName(StrEnum):
+    """As `dse.ir.lowering.Part`."""
+
+    LAYER = "layer"
+    ATTENTION = "attention"
+    FFN = "ffn"
+
+
+class SwitchName(StrEnum):
+    """As `dse.workload.Switch`."""
+
+    ON = "on"
+    OFF = "off"
+    AUTO = "auto"
+
+
+class ObjectiveName(StrEnum):
+    """As `dse.cost.metrics.Objective`."""
+
+    LATENCY = "latency"
+    ENERGY = "energy"
+    EDP = "edp"
+
+
+class ScheduleName(StrEnum):
+    """As `dse.schedule.plan.Schedule`."""
+
+    FUSED = "fused"
+    LAYER_BY_LAYER = "layer_by_layer"
+
+
+class FactorsName(StrEnum):
+    """As `dse.mapping.two_level.Factors`."""
+
+    RAGGED = "ragged"
+    PERFECT = "perfect"

@@ -1,0 +1,109 @@
+"""`dse eval`: one workload on one accelerator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dse.commands.common import FormatOption, SetOption, examples
+from dse.commands.enums import ObjectiveName, ScheduleName
+from dse.commands.workload_options import with_workload
+from dse.errors import InfeasibleError
+from dse.report.output import Format, write_json, write_records
+
+if TYPE_CHECKING:
+    from dse.cost.evaluation import Evaluation
+    from dse.report.output import Cell
+    from dse.workload import WorkloadOptions
+
+AcceleratorOption = Annotated[str, typer.Option("-a", "--accelerator", help="Accelerator of the catalogue, or a YAML.", show_default=False)]
+ObjectiveOption = Annotated[ObjectiveName, typer.Option(help="What mappings and plans minimise.")]
+ScheduleOption = Annotated[ScheduleName, typer.Option(help="fused keeps intermediates on chip where that is best.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    epilog = examples(
+        "dse eval --model deepseek_v3 --part attention --attention recompute -a flat_cloud",
+        "dse eval --model deepseek_v3 -a h100_sxm --batch 32 --set memories.hbm.bandwidth_gb_per_s=4800 --format json",
+    )
+    app.command("eval", epilog=epilog)(with_workload(eval_))
+
+
+def eval_(
+    workload: WorkloadOptions,
+    accelerator: AcceleratorOption,
+    settings: SetOption = [],  # noqa: B006  typer copies it
+    objective: ObjectiveOption = ObjectiveName.LATENCY,
+    schedule: ScheduleOption = ScheduleName.FUSED,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Evaluate one workload on one accelerator: latency, energy, area, what bounds it, and where it all goes.
+
+    The roofline is the larger of MACs at peak and compulsory bytes at the DRAM rate. Exit code 4 where the accelerator
+    cannot hold the workload.
+    """
+    from dse.single import evaluate_single
+
+    found = evaluate_single(workload, accelerator, settings, objective=objective.value, schedule=schedule.value)
+    if form is Format.JSON:
+        write_json(found.to_json_dict())
+    elif form is Format.CSV:
+        rows = found.to_json_dict()["breakdown"]
+        write_records(rows, ("operator", "component", "role", "cycles", "energy_j", "bytes"), form)  # type: ignore[arg-type]
+    elif found.feasible:
+        _write_tables(found, objective)
+    if not found.feasible:
+        raise InfeasibleError("; ".join(f"{i.resource}: {i.message}" for i in found.infeasibility))
+
+
+def _write_tables(found: Evaluation, objective: ObjectiveName) -> None:
+    values = found.to_json_dict()
+    facts: list[dict[str, Cell]] = [
+        {"quantity": name, "value": values[name]}  # type: ignore[dict-item]
+        for name in ("latency_s", "latency_cycles", "energy_j", "tokens_per_s", "joules_per_token", "area_mm2")
+    ]
+    assert found.bound is not None
+    facts += [
+        {"quantity": "bound", "value": f"{found.bound}, busy {found.bound_share:.1%} of the time"},
+        {"quantity": "roofline_cycles", "value": found.roofline.cycles},
+        {"quantity": "roofline_ratio", "value": values["roofline_ratio"]},  # type: ignore[dict-item]
+    ]
+    if found.excess:
+        facts.append({"quantity": "mapping_excess", "value": f"counts at most {found.excess:.1%} above the best of the mapping space"})
+    write_records(facts, ("quantity", "value"), Format.TABLE, title=f"Least {objective} of its mappings and plans")
+    rows: list[dict[str, Cell]] = [
+        {
+            "operator": o.operator,
+            "cycles": o.latency_s * found.clock_hz,
+            "latency_share": o.latency_s / found.latency_s,
+            "energy_j": o.energy_j,
+            "bound": str(o.bound),
+            "dram_bytes": sum(b.bytes for b in found.breakdown if b.operator == o.operator and b.component == "dram"),
+            "runs": o.runs,
+        }
+        for o in found.operators
+    ]
+    write_records(rows, tuple(rows[0]), Format.TABLE, title="Operators")
+    write_records(
+        _spent(found), ("component", "role", "energy_j", "energy_share", "bytes"), Format.TABLE, title="Energy by component and role"
+    )
+
+
+def _spent(found: Evaluation) -> list[dict[str, Cell]]:
+    keys = sorted({(b.component, b.role) for b in found.breakdown})
+    rows: list[dict[str, Cell]] = []
+    for component, role in keys:
+        mine = [b for b in found.breakdown if (b.component, b.role) == (component, role)]
+        energy = sum(b.energy_j for b in mine)
+        rows.append(
+            {
+                "component": component,
+                "role": role,
+                "energy_j": energy,
+                "energy_share": energy / found.energy_j,
+                "bytes": sum(b.bytes for b in mine),
+            }
+        )
+    return rows

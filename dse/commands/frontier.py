@@ -1,0 +1,112 @@
+"""`dse frontier`: the least DRAM traffic for every buffer size, on a machine with one buffer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dse.commands.common import FormatOption, examples
+from dse.commands.enums import FactorsName
+from dse.errors import UsageError, did_you_mean
+from dse.report.output import Format, write_records
+
+if TYPE_CHECKING:
+    from dse.mapping.two_level_attention import AttentionShape, Form
+
+_SIZES = ("heads", "queries", "keys", "qk", "v")
+_FLAGS = ("shared_kv", "alias_v")
+LARGEST_SIZE = 2**31 - 1
+"""Largest size of a dimension; products of three stay within 64 bits for every shape up to 2**62 MACs."""
+LARGEST_PRODUCT = 2**62
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    epilog = examples(
+        "dse frontier --gemm 128,576,4096 --format csv",
+        "dse frontier --attention heads=128,queries=1,keys=4096,qk=576,v=512,shared_kv,alias_v --fused",
+    )
+    app.command("frontier", epilog=epilog)(frontier)
+
+
+def frontier(
+    gemm: Annotated[str | None, typer.Option(metavar="M,K,N", help="C[M,N] = A[M,K] B[K,N].")] = None,
+    attention: Annotated[
+        str | None, typer.Option(metavar="heads=H,queries=Q,keys=L,qk=E,v=F[,shared_kv][,alias_v]", help="Softmax attention.")
+    ] = None,
+    factors: Annotated[FactorsName, typer.Option(help="Tile sides of --gemm: any integer, or divisors only.")] = FactorsName.RAGGED,
+    fused: Annotated[bool, typer.Option("--fused", help="Scores never leave the chip.")] = False,
+    best: Annotated[bool, typer.Option("--best", help="The least of fused, mixed (scores out and in once) and unfused.")] = False,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Print the Pareto points of buffer elements against DRAM elements: one buffer before DRAM, no capacity given.
+
+    Elements, not bytes; partial sums that leave are written and read back; no double buffering.
+    """
+    if (gemm is None) == (attention is None):
+        raise UsageError("give one of --gemm M,K,N and --attention heads=H,queries=Q,keys=L,qk=E,v=F")
+    if gemm is not None:
+        _write_gemm(gemm, factors, form)
+        return
+    from dse.mapping.two_level_attention import Form
+
+    if fused and best:
+        raise UsageError("--fused and --best exclude each other")
+    _write_attention(_attention_shape(attention or ""), Form.BEST if best else Form.FUSED if fused else Form.UNFUSED, form)
+
+
+def _write_gemm(text: str, factors: FactorsName, form: Format) -> None:
+    from dse.mapping.two_level import Factors, gemm_frontier
+
+    m, k, n = _three_sizes(text)
+    points = gemm_frontier(m, k, n, Factors(factors.value))
+    columns = ("footprint_elements", "dram_elements", "stationary", "tile_m", "tile_k", "tile_n")
+    rows = [{name: getattr(p, name) for name in columns} for p in points]
+    write_records([{**r, "stationary": str(r["stationary"])} for r in rows], columns, form, title=f"{m} x {k} x {n}, {factors} sides")
+
+
+def _write_attention(shape: AttentionShape, scores: Form, form: Format) -> None:
+    from dse.mapping.two_level_attention import attention_frontier
+
+    columns = ("footprint_elements", "dram_elements", "form", "block")
+    rows = [{name: getattr(p, name) for name in columns} for p in attention_frontier(shape, scores)]
+    write_records(rows, columns, form, title=f"attention, {scores}; block: query rows or keys at a time")
+
+
+def _three_sizes(text: str) -> tuple[int, int, int]:
+    sizes = text.split(",")
+    if len(sizes) != 3:
+        raise UsageError(f"--gemm {text}: give three whole numbers M,K,N, for example 128,576,4096")
+    m, k, n = (_size(f"--gemm {text}", name, size) for name, size in zip("MKN", sizes, strict=True))
+    if m * k * n > LARGEST_PRODUCT:
+        raise UsageError(f"--gemm {text}: M K N is above {LARGEST_PRODUCT}")
+    return m, k, n
+
+
+def _attention_shape(text: str) -> AttentionShape:
+    from dse.mapping.two_level_attention import AttentionShape
+
+    sizes: dict[str, int] = {}
+    flags: dict[str, bool] = {}
+    for word in text.split(","):
+        name, equals, value = word.partition("=")
+        if name in _FLAGS and not equals:
+            flags[name] = True
+        elif name in _SIZES and equals:
+            sizes[name] = _size("--attention", name, value)
+        else:
+            near = did_you_mean(name, (*_SIZES, *_FLAGS))
+            raise UsageError(
+                f"--attention: '{word}' is not understood.{near} Give {', '.join(f'{s}=NUMBER' for s in _SIZES)}, {', '.join(_FLAGS)}"
+            )
+    missing = [name for name in _SIZES if name not in sizes]
+    if missing:
+        raise UsageError(f"--attention lacks {', '.join(missing)}; give heads=H,queries=Q,keys=L,qk=E,v=F")
+    return AttentionShape(**sizes, **flags)  # type: ignore[arg-type]  # names are checked above
+
+
+def _size(where: str, name: str, text: str) -> int:
+    if not text.strip().isdecimal() or not 1 <= int(text) <= LARGEST_SIZE:
+        raise UsageError(f"{where}: {name} is '{text}'; allowed: whole numbers from 1 to {LARGEST_SIZE}")
+    return int(text)
