@@ -43,12 +43,12 @@ def lower(
 
     found = load_workload(workload)
     if output is not None:
-        _write_onnx(found, output)
+        _write_onnx(found, output, say_on_stderr=summary)
     if summary or output is None:
         _write_summary(found, form)
 
 
-def _write_onnx(found: Workload, output: Path) -> None:
+def _write_onnx(found: Workload, output: Path, *, say_on_stderr: bool) -> None:
     from dse.files import atomic_write
 
     if not found.models:
@@ -56,7 +56,7 @@ def _write_onnx(found: Workload, output: Path) -> None:
     for part, model, _ in found.models:
         target = output if len(found.models) == 1 else output.with_name(f"{output.stem}_{part}{output.suffix or '.onnx'}")
         atomic_write(target, model.SerializeToString(deterministic=True))
-        typer.echo(str(target), err=True)
+        typer.echo(str(target), err=say_on_stderr)
 
 
 def _write_summary(found: Workload, form: Format) -> None:

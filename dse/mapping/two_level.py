@@ -103,7 +103,8 @@ def _sides(size: int, factors: Factors) -> IntArray:
     if factors is Factors.RAGGED:
         return all_sides(size, 1).side
     divisors = np.arange(1, size + 1, dtype=np.int64)
-    return divisors[size % divisors == 0]
+    exact: IntArray = divisors[size % divisors == 0]
+    return exact
 
 
 def _traffic(m: int, k: int, n: int, stationary: Stationary, a: IntArray, b: IntArray) -> IntArray:
