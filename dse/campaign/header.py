@@ -28,7 +28,7 @@ class Header:
     sampler: SamplerName
     seed: int
     workload: str
-    """The step in one line."""
+    """The step in one line, without what the space varies."""
     accelerators: tuple[str, ...]
     space: Space
     goals: Goals
@@ -61,13 +61,15 @@ class Header:
 def header_of(plan: Plan) -> Header:
     """The header of a new run of `plan`."""
     given = plan.form.reference_point
+    swept = {path.removeprefix("workload.") for path in plan.space.paths if path.startswith("workload.")}
+    workload = plan.form.workload.model_dump(mode="json", exclude_none=True, exclude=swept)
     return Header(
         campaign=plan.form.name,
         question=plan.form.question,
         config_hash=digest(identity_config(plan)),
         sampler=plan.sampler,
         seed=plan.form.seed,
-        workload=with_values(plan.form.workload.model_dump(mode="json", exclude_none=True)),
+        workload=with_values(workload),
         accelerators=plan.accelerators,
         space=plan.space,
         goals=plan.goals,

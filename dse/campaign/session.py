@@ -55,7 +55,7 @@ class SessionResult:
 
     @property
     def exit_code(self) -> ExitCode:
-        """Interrupted (also by the time budget, when trials are left), nothing feasible, failed trials, or done."""
+        """Interrupted, failed trials, nothing feasible, or done; a spent time budget is no fault."""
         if self.stop is Stop.INTERRUPTED:
             return ExitCode.INTERRUPTED
         if self.run.failures:

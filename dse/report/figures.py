@@ -94,7 +94,8 @@ def _crossover(run: Run) -> Picture | None:
     if closed:
         caption += (
             f" Dashed: where the closed forms put the crossover, 2 MACs({pair[1]}) / compulsory bytes({pair[0]})"
-            f" = {closed.ridge_operations_per_byte:.4g} op/byte."
+            f" = {closed.ridge_operations_per_byte:.4g} op/byte. They assume every array element busy: where one query fills an array"
+            " badly, the crossover of priced designs lies at a higher ridge."
         )
     return Picture("crossover", caption, to_svg(crossover_figure(points, closed, data.accelerators(run))), _csv(points))
 

@@ -86,16 +86,17 @@ def _best(run: Run) -> str:
     if not named:
         return _section("Best designs", "<p>No design is feasible.</p>")
     outer = {record.number: record.outer for record in run.records}
-    rows = [
+    columns = [
         {
-            "design": name,
             "trial": trial,
             **{f"{n} [{METRICS[n].unit}]": design.metrics[n] for n in METRICS},
             "bound by": design.bound,
             **run.header.space.parameters(outer[trial], design.inner),
         }
-        for name, trial, design in named
+        for _, trial, design in named
     ]
+    names = [name for name, _, _ in named]
+    rows = [{"": key, **{name: column[key] for name, column in zip(names, columns, strict=True)}} for key in columns[0]]
     return _section("Best designs", _table(rows))
 
 

@@ -66,4 +66,4 @@ def _roofs(points: Sequence[RooflinePoint]) -> str:
     """Name and roofs of one accelerator."""
     top = max(points, key=lambda p: p.operations_per_s)
     peak, rate = top.peak_operations_per_s, top.dram_bytes_per_s
-    return f"{top.accelerator}: {peak / 1e12:,.3g} Tera-op/s,\n{rate / 1e9:,.4g} GB/s, ridge {peak / rate:.3g} op/byte"
+    return f"{top.accelerator}: {peak / 1e12:,.4g} Tera-op/s,\n{rate / 1e9:,.4g} GB/s, ridge {peak / rate:.3g} op/byte"

@@ -123,5 +123,5 @@ def _at(dimensions: tuple[Dimension, ...], index: int) -> dict[str, Value]:
 
 
 def with_values(parameters: Mapping[str, Value]) -> str:
-    """`a=1, b=x`: one line for messages."""
-    return ", ".join(f"{path}={value}" for path, value in parameters.items())
+    """`a=1, b=true`: one line for messages."""
+    return ", ".join(f"{path}={str(value).lower() if isinstance(value, bool) else value}" for path, value in parameters.items())
