@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 _SIZES = ("heads", "queries", "keys", "qk", "v")
 _FLAGS = ("shared_kv", "alias_v")
 LARGEST_SIZE = 2**31 - 1
-"""Largest size of a dimension; products of three stay within 64 bits for every shape up to 2**62 MACs."""
-LARGEST_PRODUCT = 2**62
+LARGEST_FACE = 2**41
+"""Largest product of two sizes: about 6 million pairs of tile sides are tried."""
+LARGEST_PRODUCT = 2**60
+"""Largest number of MACs: at most five times as many elements are moved, which stays within 64 bits."""
 
 
 def register(app: typer.Typer) -> None:
@@ -79,9 +81,17 @@ def _three_sizes(text: str) -> tuple[int, int, int]:
     if len(sizes) != 3:
         raise UsageError(f"--gemm {text}: give three whole numbers M,K,N, for example 128,576,4096")
     m, k, n = (_size(f"--gemm {text}", name, size) for name, size in zip("MKN", sizes, strict=True))
-    if m * k * n > LARGEST_PRODUCT:
-        raise UsageError(f"--gemm {text}: M K N is above {LARGEST_PRODUCT}")
+    _check_products(f"--gemm {text}", (m, k, n), m * k * n)
     return m, k, n
+
+
+def _check_products(where: str, sizes: tuple[int, int, int], macs: int) -> None:
+    if max(sizes) * sorted(sizes)[1] > LARGEST_FACE or macs > LARGEST_PRODUCT:
+        shape = " x ".join(str(size) for size in sizes)
+        raise UsageError(
+            f"{where}: a product of {shape}, {macs} MACs in all, is too large; "
+            f"allowed: two sizes multiply to at most {LARGEST_FACE}, MACs are at most {LARGEST_PRODUCT}"
+        )
 
 
 def _attention_shape(text: str) -> AttentionShape:
@@ -103,7 +113,10 @@ def _attention_shape(text: str) -> AttentionShape:
     missing = [name for name in _SIZES if name not in sizes]
     if missing:
         raise UsageError(f"--attention lacks {', '.join(missing)}; give heads=H,queries=Q,keys=L,qk=E,v=F")
-    return AttentionShape(**sizes, **flags)  # type: ignore[arg-type]  # names are checked above
+    shape = AttentionShape(**sizes, **flags)  # type: ignore[arg-type]  # names are checked above
+    macs = shape.problems * shape.rows * shape.keys * (shape.qk + shape.v)
+    _check_products("--attention", (shape.rows, shape.keys, max(shape.qk, shape.v)), macs)
+    return shape
 
 
 def _size(where: str, name: str, text: str) -> int:

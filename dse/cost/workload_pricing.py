@@ -99,11 +99,11 @@ def price_workload(compiled: CompiledWorkload, table: DesignTable, objective: Ob
 
 
 def edp_weight_w(compiled: CompiledWorkload, table: DesignTable) -> FloatArray:
-    """Watts [D] at which, in the last round, a second weighs as much as a joule; 0 where infeasible (see `price_workload`)."""
+    """Watts [D] at which, in the last round, a second weighs as much as a joule; 1 where infeasible (see `price_workload`)."""
     weight = None
     for _ in range(EDP_ROUNDS):
         priced = _summed(compiled, table, [price_part(p, table, Objective.EDP, weight) for p in compiled.parts])
-        weight = np.divide(priced.energy_j, priced.latency_s, out=np.zeros_like(priced.energy_j), where=priced.feasible)
+        weight = np.divide(priced.energy_j, priced.latency_s, out=np.ones_like(priced.energy_j), where=priced.feasible)
     assert weight is not None
     return weight
 

@@ -102,9 +102,9 @@ _DIMS = {Stationary.OUT: ("m", "n"), Stationary.RIGHT: ("k", "n"), Stationary.LE
 def _sides(size: int, factors: Factors) -> IntArray:
     if factors is Factors.RAGGED:
         return all_sides(size, 1).side
-    divisors = np.arange(1, size + 1, dtype=np.int64)
-    exact: IntArray = divisors[size % divisors == 0]
-    return exact
+    candidates = np.arange(1, math.isqrt(size) + 1, dtype=np.int64)
+    small = candidates[size % candidates == 0]
+    return np.unique(np.concatenate((small, size // small)))
 
 
 def _traffic(m: int, k: int, n: int, stationary: Stationary, a: IntArray, b: IntArray) -> IntArray:
