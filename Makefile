@@ -20,7 +20,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@touch $@
 
 explore: install ## reuse or recompute? DeepSeek-V3 decode over a family of accelerators, front and pictures
-	$(BIN)/dse search experiments/mla_reuse_recompute/campaign.yaml
+	$(BIN)/dse search experiments/mla_reuse_recompute/campaign.yaml --workers 2 --new-if-changed
 
 test: lint ## lint, types, import contracts, tests
 	$(BIN)/pytest -n 2 -m 'not benchmark'

@@ -24,6 +24,8 @@ class FolderRequest:
     """Exactly this folder; None: under runs/<campaign>/."""
     new: bool = False
     """Start a new run, whatever is there."""
+    new_if_changed: bool = False
+    """Go on with the latest run of the same configuration and code version; start a new one where there is none."""
     force: bool = False
     """Use the folder although it was written by another configuration or code version."""
 
@@ -46,14 +48,20 @@ def choose_folder(request: FolderRequest, name: str, identity: Mapping[str, obje
     another identity (configuration, input files or code version) is refused with the difference.
 
     Raises:
-        UsageError: --new and --force together, or --new with a folder that holds a run.
+        UsageError: two of --new, --new-if-changed and --force, or the first two with a folder that holds a run.
         RunError: the run there has another identity and neither --new nor --force was given.
     """
-    if request.new and request.force:
-        raise UsageError("--new and --force exclude each other: --new starts another folder, --force goes on in the old one")
+    if request.new + request.force + request.new_if_changed > 1:
+        raise UsageError(
+            "--new, --new-if-changed and --force exclude each other: the first two may start another folder, --force never does"
+        )
+    if request.new_if_changed and request.run_dir is not None:
+        raise UsageError("--new-if-changed chooses the folder itself; leave out --run-dir")
     fresh = RUNS / name / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z-{identity_hash[:6]}"
     if request.run_dir is None:
         known = runs_in(RUNS / name)
+        if request.new_if_changed:
+            known = [run for run in known if not differences(_identity(run), identity)]
         if request.new or not known:
             return Chosen(fresh)
         return _go_on(known[-1], identity, force=request.force)
@@ -65,8 +73,7 @@ def choose_folder(request: FolderRequest, name: str, identity: Mapping[str, obje
 
 
 def _go_on(folder: Path, identity: Mapping[str, object], *, force: bool) -> Chosen:
-    old = read_manifest(folder).get("identity")
-    old = old if isinstance(old, dict) else {}
+    old = _identity(folder)
     lines = differences(old, identity)
     if not lines:
         return Chosen(folder)
@@ -78,6 +85,11 @@ def _go_on(folder: Path, identity: Mapping[str, object], *, force: bool) -> Chos
         )
     same_config = old.get("config") == identity["config"]
     return Chosen(folder, restart=not same_config, forced=tuple(lines))
+
+
+def _identity(folder: Path) -> Mapping[str, object]:
+    old = read_manifest(folder).get("identity")
+    return old if isinstance(old, dict) else {}
 
 
 def differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:

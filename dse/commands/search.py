@@ -44,6 +44,7 @@ def search(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how large the space is and how long it would take.")] = False,
     storage: Annotated[str | None, typer.Option(help="optuna storage URL that gets a copy of the study.")] = None,
     new: Annotated[bool, typer.Option("--new", help="Start a new run.")] = False,
+    new_if_changed: Annotated[bool, typer.Option("--new-if-changed", help="Go on where nothing changed, else a new run.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Go on in a folder of another configuration or code version.")] = False,
     settings: SetOption = [],  # noqa: B006  typer copies it
     form: FormatOption = Format.TABLE,
@@ -69,11 +70,13 @@ def search(
 
         _write_flat({"campaign": plan.form.name, **asdict(estimate(plan, factory, workers=workers))}, form)
         return
-    result = _run(plan, run_dir=run_dir, workers=workers, storage=storage, new=new, force=force)
+    result = _run(
+        plan, run_dir=run_dir, workers=workers, storage=storage, choice={"new": new, "new_if_changed": new_if_changed, "force": force}
+    )
     _finish(result, form)
 
 
-def _run(plan: Plan, *, run_dir: Path | None, workers: int, storage: str | None, new: bool, force: bool) -> SessionResult:
+def _run(plan: Plan, *, run_dir: Path | None, workers: int, storage: str | None, choice: dict[str, bool]) -> SessionResult:
     from rich.console import Console
 
     from dse.campaign.evaluator import WorkloadEvaluatorFactory
@@ -83,7 +86,7 @@ def _run(plan: Plan, *, run_dir: Path | None, workers: int, storage: str | None,
     from dse.campaign.version import input_hashes
 
     request = SessionRequest(
-        folder=FolderRequest(run_dir=run_dir, new=new, force=force),
+        folder=FolderRequest(run_dir=run_dir, **choice),
         workers=workers,
         storage=storage,
         command=("dse", *sys.argv[1:]),
@@ -109,6 +112,7 @@ def _finish(result: SessionResult, form: Format) -> None:
         if rows and form is Format.TABLE:
             typer.echo("")
             write_records(rows, tuple(rows[0]), form, title="Which scheme wins where (lead: ratio to the next)")
+        _write_crossings(run)
     typer.echo(f"run folder {run.folder}, page {run.folder / 'report.html'}", err=True)
     for record in run.failures:
         typer.echo(f"trial {record.number} failed: {record.error}", err=True)
@@ -179,12 +183,37 @@ def _write_front(run: Run, form: Format, *, top: int | None) -> None:
 
     rows = pareto_rows(run)
     columns = tuple(rows[0]) if rows else ("trial", *run.header.space.paths, *run.header.goals.objectives)
+    if top is not None:
+        columns = ("trial", *run.header.space.paths, *run.header.goals.objectives, "bound")
     shown = rows if top is None else _spread(rows, top)
     exact = "exact" if run.exact else "best found"
     title = f"Pareto front ({exact}): {len(rows)} designs out of {run.priced:,} priced"
     if len(shown) < len(rows):
         title += f"; {len(shown)} of them, evenly from first to last"
     write_records(shown, columns, form, title=title)  # type: ignore[arg-type]  # cells are plain by construction
+
+
+def _write_crossings(run: Run) -> None:
+    """Who wins of the two schemes that the question is about, where the campaign has both."""
+    from dse.report.data import crossings, crossover_pair, crossover_points
+
+    pair = crossover_pair(run)
+    rows = crossings(crossover_points(run, pair)) if pair else []
+    if not pair or not rows:
+        return
+    shown: list[dict[str, Cell]] = [
+        {
+            "accelerator": r.accelerator,
+            "low_ridge": r.faster_at_lowest_ridge,
+            "high_ridge": r.faster_at_highest_ridge,
+            "equal_at_op_per_byte": r.ridge_operations_per_byte,
+            f"most_{pair[1]}_gains": r.largest_ratio,
+        }
+        for r in rows
+    ]
+    typer.echo("")
+    title = f"{pair[0]} or {pair[1]}: the faster of the two at low and high compute per DRAM bandwidth"
+    write_records(shown, tuple(shown[0]), Format.TABLE, title=title)
 
 
 def _spread(rows: list[dict[str, object]], count: int) -> list[dict[str, object]]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MAX_CANDIDATES: Final = 250_000
 """Mappings enumerated for one operator before tile sides are thinned; about 0.1 s."""
-MAX_ROWS: Final = 512
+MAX_ROWS: Final = 4096
 """Rows of one frontier before rows are thinned."""
 EXCESS_LADDER: Final = (0.0, 0.01, 0.02, 0.05, 0.1)
 """Excesses tried, least first; the last is taken whatever it leaves."""
@@ -56,7 +56,8 @@ class Frontier:
     counts: Counts
     mappings: tuple[MatmulMapping, ...]
     excess: float = 0.0
-    """For every mapping of the space a row here needs no more bytes and at most `1 + excess` times any other count."""
+    """For every mapping of the space a row here needs no more bytes and at most `1 + excess` times any other count (plus
+    `excess` bytes or cycles)."""
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -188,8 +189,9 @@ def least_cycles(problem: MatmulProblem, geometry: Geometry) -> float:
 def not_dominated(rows: NDArray[np.float64], *, excess: float = 0.0) -> NDArray[np.int64]:
     """Indices of the rows [R, C] that no other row beats, one of each set of equal rows, ascending.
 
-    With `excess` above 0 the first column is compared as it is and the others by powers of `1 + excess`: for every row
-    left out, one that stays is at most as large in the first column and less than `1 + excess` times as large in the others.
+    With `excess` above 0 the first column is compared as it is and one plus each other by powers of `1 + excess`: for every
+    row left out, one that stays is at most as large in the first column and, plus one, less than `1 + excess` times as large
+    in the others.
     """
     if len(rows) == 0:
         return np.empty(0, dtype=np.int64)

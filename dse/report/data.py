@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from dse.cost.metrics import METRICS, Direction
@@ -11,6 +12,8 @@ from dse.search.space import with_values
 from dse.units import FLOPS_PER_MAC
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dse.campaign.view import Run
     from dse.search.trial import Design, TrialRecord
 
@@ -85,6 +88,21 @@ class Crossover:
     second: str
     ridge_operations_per_byte: float
     """2 MACs(second) / compulsory bytes(first): below it the memory-bound `first` is slower than the compute-bound `second` is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """Where the second of two schemes overtakes the first on one accelerator, over the ridges of the sweep."""
+
+    accelerator: str
+    first: str
+    second: str
+    faster_at_lowest_ridge: str
+    faster_at_highest_ridge: str
+    ridge_operations_per_byte: float | None
+    """Ridge at which both are equally fast, between two priced points by straight line over its logarithm; None without one."""
+    largest_ratio: float
+    """Most that the second gains over the first."""
 
 
 def accelerator_of(run: Run, record: TrialRecord) -> str:
@@ -213,6 +231,24 @@ def crossover_points(run: Run, pair: tuple[str, str]) -> list[CrossoverPoint]:
             if first and second:
                 points.append(CrossoverPoint(accelerator, *pair, float(str(bandwidth)), first[1], second[0] / first[0]))
     return points
+
+
+def crossings(points: Sequence[CrossoverPoint]) -> list[Crossing]:
+    """One row per accelerator, in the order of `points`: who is faster at either end of the sweep, and where they meet.
+
+    Where they meet several times, the highest ridge.
+    """
+    rows = []
+    for accelerator in dict.fromkeys(p.accelerator for p in points):
+        mine = sorted((p for p in points if p.accelerator == accelerator), key=lambda p: p.ridge_operations_per_byte)
+        meets = None
+        for low, high in pairwise(mine):
+            if (low.ratio < 1) != (high.ratio < 1):
+                share = (1 - low.ratio) / (high.ratio - low.ratio)
+                meets = low.ridge_operations_per_byte * (high.ridge_operations_per_byte / low.ridge_operations_per_byte) ** share
+        names = [p.second if p.ratio >= 1 else p.first for p in (mine[0], mine[-1])]
+        rows.append(Crossing(accelerator, mine[0].first, mine[0].second, names[0], names[1], meets, max(p.ratio for p in mine)))
+    return rows
 
 
 def crossover(run: Run, pair: tuple[str, str]) -> Crossover | None:

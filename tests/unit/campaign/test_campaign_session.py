@@ -218,6 +218,19 @@ def test_default_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         run_session(plan, FakeFactory(), SessionRequest(folder=FolderRequest(force=True, new=True)))
 
 
+def test_new_if_changed_goes_on_with_the_run_of_the_same_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan, other = fake_plan(("trials: 40", "trials: 10")), fake_plan(("seed: 7", "seed: 8"))
+    request = SessionRequest(folder=FolderRequest(new_if_changed=True))
+    first = run_session(plan, FakeFactory(), request).run.folder
+    second = run_session(other, FakeFactory(), request).run.folder
+    assert second != first
+    again = run_session(plan, FakeFactory(), request)
+    assert (again.run.folder, again.resumed_at) == (first, 10)
+    with pytest.raises(UsageError, match="leave out --run-dir"):
+        run_session(plan, FakeFactory(), SessionRequest(folder=FolderRequest(run_dir=first, new_if_changed=True)))
+
+
 def test_a_missing_run_is_told(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no run"):
         load_run(tmp_path)

@@ -147,3 +147,14 @@ def test_one_and_three_objectives(tmp_path: Path, metrics: list[str]) -> None:
     assert ("pareto" in names) == (len(metrics) > 1)
     assert "roofline" in names
     assert page(found, pictures(found), config="")
+
+
+def test_crossings_lie_between_the_points_that_bracket_them() -> None:
+    ratios = ((10.0, 0.5), (100.0, 1.5), (1000.0, 2.0))
+    points = [data.CrossoverPoint("a", "reuse", "recompute", 1.0, ridge, ratio) for ridge, ratio in reversed(ratios)]
+    points += [data.CrossoverPoint("b", "reuse", "recompute", 1.0, ridge, 0.25) for ridge, _ in ratios]
+    a, b = data.crossings(points)
+    # Half way from 0.5 to 1.5, so half way between 10 and 100 on a logarithmic axis.
+    assert a.ridge_operations_per_byte == pytest.approx(10**1.5)
+    assert (a.faster_at_lowest_ridge, a.faster_at_highest_ridge, a.largest_ratio) == ("reuse", "recompute", 2.0)
+    assert (b.ridge_operations_per_byte, b.faster_at_highest_ridge, b.largest_ratio) == (None, "reuse", 0.25)

@@ -1,0 +1,116 @@
+"""How fast: frontiers, pricing and start-up, each beside what it is compared with; `make bench` prints the table.
+
+Absolute figures depend on the machine, so nothing here asserts one; ratios are of two things measured in the same run.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from dse.cost.frontier_pricing import OperatorPricer
+from dse.cost.metrics import Objective
+from dse.evaluate import compile_step, price
+from dse.ir.lowering import Part
+from dse.mapping.frontier import matmul_frontier
+from dse.mapping.problem import MatmulProblem
+from dse.plugins import load_accelerator
+from dse.schedule.place import Work
+from dse.workload import WorkloadOptions, load_workload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dse.hw.table import DesignTable
+
+pytestmark = pytest.mark.benchmark
+GEMMS = ((1, 7168, 1536), (128, 576, 4096), (128, 7168, 2048), (128, 16384, 7168), (2048, 7168, 1536))
+REPEATS = 3
+
+
+def cpu_seconds(call: Callable[[], object]) -> float:
+    """Least CPU time of a few calls."""
+    best = float("inf")
+    for _ in range(REPEATS):
+        start = time.process_time()
+        call()
+        best = min(best, time.process_time() - start)
+    return best
+
+
+def random_table(accelerator: str, memory: str, dram: str, points: int) -> DesignTable:
+    """Design points of random capacity, bandwidth and clock, each point different."""
+    rng = np.random.default_rng(0)
+    return load_accelerator(accelerator).table(
+        {
+            f"memories.{memory}.capacity_kib": rng.integers(1024, 262_144, points).astype(float),
+            f"memories.{dram}.bandwidth_gb_per_s": rng.uniform(50, 8000, points),
+            "clock_mhz": rng.uniform(300, 2000, points),
+        }
+    )
+
+
+def say(what: str, value: str, target: str) -> None:
+    """One row of the table."""
+    print(f"{what:<72}{value:>24}   target {target}")
+
+
+@pytest.mark.parametrize("accelerator", ["flat_cloud", "flat_edge", "h100_sxm", "tpu7x"])
+def test_frontier_of_one_gemm(accelerator: str) -> None:
+    geometry = load_accelerator(accelerator).geometry
+    print()
+    for m, k, n in GEMMS:
+        problem = MatmulProblem(1, m, k, n, 16, 16, 16, 32, "bf16")
+        seconds = cpu_seconds(lambda p=problem: matmul_frontier.__wrapped__(p, geometry))  # type: ignore[misc]
+        frontier = matmul_frontier(problem, geometry)
+        say(
+            f"frontier {m} x {k} x {n} on {accelerator}: {len(frontier)} rows, excess {frontier.excess:.3f}",
+            f"{1e3 * seconds:.1f} ms",
+            "100 ms",
+        )
+
+
+@pytest.mark.parametrize("shape", GEMMS)
+def test_pricing_one_operator(shape: tuple[int, int, int]) -> None:
+    m, k, n = shape
+    geometry = load_accelerator("flat_cloud").geometry
+    work = Work(MatmulProblem(1, m, k, n, 16, 16, 16, 32, "bf16"), 1, 0.0, 0.0, 0.0, 1, True)
+    pricer = OperatorPricer(work, geometry)
+    table = random_table("flat_cloud", "sram", "dram", 1_000_000)
+    pricer.price(table, Objective.LATENCY)
+    many = cpu_seconds(lambda: pricer.price(table, Objective.LATENCY))
+    one_point = load_accelerator("flat_cloud").table({})
+    one = cpu_seconds(lambda: [pricer.price(one_point, Objective.LATENCY) for _ in range(1000)]) / 1000
+    print()
+    say(f"price one operator {m} x {k} x {n}, {len(pricer.counts)} rows, 1,000,000 points", f"{1e6 / many:,.0f} points/s", "1,000,000")
+    say("  the same, a point at a time: times slower", f"{one / (many / 1e6):,.0f}", "-")
+
+
+@pytest.mark.parametrize("batch", [1, 32, 128])
+@pytest.mark.parametrize("objective", list(Objective))
+def test_pricing_the_decode_layer(batch: int, objective: Objective) -> None:
+    step = load_workload(WorkloadOptions(model="deepseek_v3", batch=batch, cache_len=4096, part=Part.LAYER)).step
+    start = time.process_time()
+    compiled = compile_step(step, load_accelerator("flat_cloud").geometry)
+    build = time.process_time() - start
+    table = random_table("flat_cloud", "sram", "dram", 20_000)
+    price(compiled, table, objective=objective)
+    seconds = cpu_seconds(lambda: price(compiled, table, objective=objective))
+    print()
+    say(f"compile the decode layer, batch {batch}: plans and frontiers", f"{build:.2f} s", "-")
+    say(f"price the decode layer, batch {batch}, least {objective}", f"{20_000 / seconds:,.0f} points/s", "20,000")
+    say("  points priced in the time of one compilation", f"{build / (seconds / 20_000):,.0f}", "-")
+
+
+def test_start_up() -> None:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "dse.cli", "--help"], check=True, stdout=subprocess.DEVNULL)
+    print()
+    say("dse --help, wall", f"{1e3 * (time.perf_counter() - start):.0f} ms", "500 ms")
+    say("peak memory of this process", f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB", "-")
