@@ -49,8 +49,12 @@ def frontier(
     if (gemm is None) == (attention is None):
         raise UsageError("give one of --gemm M,K,N and --attention heads=H,queries=Q,keys=L,qk=E,v=F")
     if gemm is not None:
+        if fused or best:
+            raise UsageError("--fused and --best belong to --attention; leave them out with --gemm")
         _write_gemm(gemm, factors, form)
         return
+    if factors is not FactorsName.RAGGED:
+        raise UsageError("--factors belongs to --gemm; leave it out with --attention")
     from dse.mapping.two_level_attention import Form
 
     if fused and best:

@@ -1,0 +1,32 @@
+"""Small graphs whose traffic can be counted by hand."""
+
+from __future__ import annotations
+
+from onnx import TensorProto, helper
+
+from dse.hw.accelerator import ArrayGeometry, Dataflow, Folds, Geometry
+from dse.ir.graph import OperatorGraph
+from dse.ir.onnx_read import read_onnx
+
+GEOMETRY = Geometry(
+    ArrayGeometry(32, 32, 1, (Dataflow.OUTPUT_STATIONARY, Dataflow.WEIGHT_STATIONARY), Folds.PIPELINED, (("fp16", 1),)),
+    double_buffered=True,
+)
+"""An array larger than any of the graphs' products: one pass each."""
+
+
+def two_layers() -> OperatorGraph:
+    """x [4, 8] -> h = x w1 [4, 16] -> a = relu(h) -> y = a w2 [4, 8], fp16.
+
+    Bytes: x 64, w1 256, h 128, a 128, w2 256, y 64.
+    """
+    values = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT16, shape) for name, shape in (("x", [4, 8]), ("y", [4, 8]))}
+    weights = [helper.make_tensor(n, TensorProto.FLOAT16, s, [0.0] * (s[0] * s[1])) for n, s in (("w1", [8, 16]), ("w2", [16, 8]))]
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["h"], name="up"),
+        helper.make_node("Relu", ["h"], ["a"], name="relu"),
+        helper.make_node("MatMul", ["a", "w2"], ["y"], name="down"),
+    ]
+    graph = helper.make_graph(nodes, "two_layers", [values["x"]], [values["y"]], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    return read_onnx(model, name="two_layers")
