@@ -20,6 +20,13 @@ class PartName(StrEnum):
     FFN = "ffn"
 
 
+class RopeName(StrEnum):
+    """On or off."""
+
+    ON = "on"
+    OFF = "off"
+
+
 class SwitchName(StrEnum):
     """As `dse.workload.Switch`."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from dse.commands.enums import PartName, PhaseName, SwitchName
+from dse.commands.enums import PartName, PhaseName, RopeName, SwitchName
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ _WORKLOAD: dict[str, tuple[Any, Any]] = {  # Any: an annotation and its default
     ),
     "attention": (Annotated[str | None, typer.Option(help="Scheme, see dse list models; left out: the model's first.")], None),
     "precision": (Annotated[str | None, typer.Option(help="bf16, fp16, fp32, fp8, int8, w8a16, w8a16_fp8; left out: bf16.")], None),
-    "rope": (Annotated[SwitchName, typer.Option(help="Rotary part of queries and keys: on or off.")], SwitchName.ON),
+    "rope": (Annotated[RopeName, typer.Option(help="Rotary part of queries and keys.")], RopeName.ON),
     "norms": (Annotated[SwitchName, typer.Option(help="Norms; auto: in a layer, not in attention or ffn alone.")], SwitchName.AUTO),
     "layer": (Annotated[int | None, typer.Option(help="Index of one layer; left out: the last.")], None),
     "all_layers": (Annotated[bool, typer.Option("--all-layers", help="The whole model, each kind of layer once with its count.")], False),

@@ -123,6 +123,7 @@ class Evaluation:
                     "energy_j": o.energy_j,
                     "bound": str(o.bound),
                     "runs": o.runs,
+                    "mapping": _mapping_json(o.mapping),
                 }
                 for o in self.operators
             ],
@@ -138,6 +139,20 @@ class Evaluation:
                 for b in self.breakdown
             ],
         }
+
+
+def _mapping_json(mapping: MatmulMapping | None) -> dict[str, object] | None:
+    """A mapping in plain words; None on the vector unit."""
+    if mapping is None:
+        return None
+    kept = [name for name in ("left", "right", "out") if getattr(mapping.kept, name)]
+    return {
+        "dataflow": str(mapping.dataflow),
+        "stationary": str(mapping.stationary),
+        "kept": kept,
+        "tile": {"m": mapping.tile_m, "k": mapping.tile_k, "n": mapping.tile_n},
+        "groups_together": mapping.together,
+    }
 
 
 def evaluate(compiled: CompiledWorkload, table: DesignTable, objective: Objective) -> Evaluation:

@@ -87,12 +87,7 @@ class OperatorPricer:
         energy = self.energy_j(rows, table, at, latency)
         if len(rows) == 1:
             return latency[0], energy[0], np.broadcast_to(rows, latency[0].shape)
-        if weight is not None:
-            pick = np.argmin(energy + weight * latency, axis=0)
-        else:
-            first, second = (energy, latency) if objective is Objective.ENERGY else (latency, energy)
-            limit = first.min(axis=0) * (1 + TIE_TOLERANCE)
-            pick = np.argmin(np.where(first <= limit, second, np.inf), axis=0)
+        pick = choose(latency, energy, objective, weight)
         points = np.arange(latency.shape[1])
         return latency[pick, points], energy[pick, points], rows[pick]
 
@@ -126,6 +121,19 @@ class OperatorPricer:
         if self.work.dtype is not None:
             compute = compute + self.work.macs * table.mac_pj[self.work.dtype][at]
         return np.asarray((self.counts[rows, DRAM_READ:ARRAY] @ prices + compute) * JOULES_PER_PJ + table.leakage_w[at] * latency_s)
+
+
+def choose(latency_s: FloatArray, energy_j: FloatArray, objective: Objective, edp_weight_w: FloatArray | None) -> IntArray:
+    """The best of C candidates for each of D points, from latency and energy [C, D]; the first where they are equal.
+
+    With `edp_weight_w` [D] least energy + weight x latency; else least latency (energy), and among candidates within
+    `TIE_TOLERANCE` of it least energy (latency): a shade of latency never costs a multiple of the energy.
+    """
+    if edp_weight_w is not None:
+        return np.asarray(np.argmin(energy_j + edp_weight_w * latency_s, axis=0))
+    first, second = (energy_j, latency_s) if objective is Objective.ENERGY else (latency_s, energy_j)
+    limit = first.min(axis=0) * (1 + TIE_TOLERANCE)
+    return np.asarray(np.argmin(np.where(first <= limit, second, np.inf), axis=0))
 
 
 def _capacity_classes(fitting: IntArray) -> Iterator[tuple[int, slice | IntArray]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from dse.cost.frontier_pricing import ARRAY, BUFFER_READ, BUFFER_WRITE, DRAM_READ, DRAM_WRITE, OperatorPricer, PricedOperator
+from dse.cost.frontier_pricing import ARRAY, BUFFER_READ, BUFFER_WRITE, DRAM_READ, DRAM_WRITE, OperatorPricer, PricedOperator, choose
 from dse.cost.metrics import RESOURCES, Objective, Priced, Resource
 
 if TYPE_CHECKING:
@@ -111,48 +111,30 @@ def edp_weight_w(compiled: CompiledWorkload, table: DesignTable) -> FloatArray:
 def price_part(part: CompiledPart, table: DesignTable, objective: Objective, edp_weight: FloatArray | None = None) -> PartPrices:
     """One run of a part with the best of its plans at each design point."""
     priced: dict[OperatorPricer, PricedOperator] = {}
-    best: PartPrices | None = None
-    for number, plan in enumerate(part.plans):
-        if plan.plan.peak_bytes > table.buffer_capacity_bytes.max():
-            continue
-        for pricer in plan.pricers:
+    numbers = [n for n, plan in enumerate(part.plans) if plan.plan.peak_bytes <= table.buffer_capacity_bytes.max()]
+    for number in numbers:
+        for pricer in part.plans[number].pricers:
             if pricer not in priced:
                 priced[pricer] = pricer.price(table, objective, edp_weight)
-        this = _price_plan(plan, number, table, priced)
-        best = this if best is None else _better(best, this, objective, edp_weight)
-    assert best is not None, "the plan that holds nothing fits everywhere"
-    return best
+    latency = np.stack([_added(part.plans[n], "latency_s", priced) for n in numbers])
+    energy = np.stack([_added(part.plans[n], "energy_j", priced) for n in numbers])
+    pick = choose(latency, energy, objective, edp_weight)
+    points = np.arange(table.size)
+    overhead, moved, vector_ops = np.zeros(table.size), np.zeros((table.size, ARRAY)), 0.0
+    for position in np.unique(pick):
+        plan = part.plans[numbers[position]]
+        at = np.flatnonzero(pick == position)
+        vector_ops = sum(p.work.vector_ops for p in plan.pricers)
+        for pricer in plan.pricers:
+            overhead[at] += pricer.overhead_s(table, at)
+            moved[at] += pricer.counts[priced[pricer].row[at], DRAM_READ:]
+    return PartPrices(latency[pick, points], energy[pick, points], overhead, moved, vector_ops, np.array(numbers)[pick])
 
 
-def _price_plan(plan: CompiledPlan, number: int, table: DesignTable, priced: dict[OperatorPricer, PricedOperator]) -> PartPrices:
-    d = table.size
-    latency, energy, overhead, moved = np.zeros(d), np.zeros(d), np.zeros(d), np.zeros((d, ARRAY))
-    for pricer in plan.pricers:
-        result = priced[pricer]
-        latency += result.latency_s
-        energy += result.energy_j
-        overhead += pricer.overhead_s(table, slice(0, d))
-        moved += pricer.counts[result.row, DRAM_READ:]
-    vector_ops = sum(p.work.vector_ops for p in plan.pricers)
-    return PartPrices(latency, energy, overhead, moved, vector_ops, np.full(d, number))
-
-
-def _better(a: PartPrices, b: PartPrices, objective: Objective, edp_weight: FloatArray | None) -> PartPrices:
-    """Point by point the better of two plans; the earlier one where they tie."""
-    if edp_weight is not None:
-        take = b.energy_j + edp_weight * b.latency_s < a.energy_j + edp_weight * a.latency_s
-    elif objective is Objective.ENERGY:
-        take = (b.energy_j < a.energy_j) | ((b.energy_j == a.energy_j) & (b.latency_s < a.latency_s))
-    else:
-        take = (b.latency_s < a.latency_s) | ((b.latency_s == a.latency_s) & (b.energy_j < a.energy_j))
-    return PartPrices(
-        np.where(take, b.latency_s, a.latency_s),
-        np.where(take, b.energy_j, a.energy_j),
-        np.where(take, b.overhead_s, a.overhead_s),
-        np.where(take[:, None], b.moved, a.moved),
-        a.vector_ops,
-        np.where(take, b.plan, a.plan),
-    )
+def _added(plan: CompiledPlan, name: str, priced: dict[OperatorPricer, PricedOperator]) -> FloatArray:
+    """Sum over the operators of a plan of `latency_s` or `energy_j`, [D]; infinite where one does not fit."""
+    total: FloatArray = sum(getattr(priced[p], name) for p in plan.pricers)
+    return total
 
 
 def _summed(compiled: CompiledWorkload, table: DesignTable, parts: list[PartPrices]) -> Priced:

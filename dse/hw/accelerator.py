@@ -80,7 +80,7 @@ class Prices:
     mac_pj: Mapping[str, float]
     """pJ per MAC by data type name, operand registers included."""
     launch_latency_s: float
-    """Paid once per operator."""
+    """Paid once per fused segment: per operator where nothing is fused."""
     leakage_w: float
     array_sustained_fraction: float
     """Attainable share of the array's peak rate, in (0, 1]."""

@@ -138,7 +138,7 @@ class OverheadsForm(FileForm):
     """Fixed costs in time."""
 
     launch_latency_us: NotNegative = 0.0
-    """Latency in us, paid once per operator."""
+    """Latency in us, paid once per fused segment (per operator where nothing is fused)."""
 
 
 class AreaForm(FileForm):

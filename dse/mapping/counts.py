@@ -56,8 +56,10 @@ class OperandTraffic:
 
 
 def add_up(operands: tuple[OperandTraffic, ...], array_cycles: FloatArray) -> Counts:
-    """Counts of mappings from what each operand moves."""
-    footprint, dram_read, dram_write, buffer_read, buffer_write = (
-        np.asarray(sum(getattr(o, f.name) for o in operands), dtype=np.float64) for f in fields(OperandTraffic)
+    """Counts of mappings from what each operand moves; arrays broadcast to the shape of all together and are flattened."""
+    columns = [sum(getattr(o, f.name) for o in operands) for f in fields(OperandTraffic)]
+    shape = np.broadcast_shapes(*(np.shape(c) for c in columns), array_cycles.shape)
+    footprint, dram_read, dram_write, buffer_read, buffer_write, cycles = (
+        np.broadcast_to(np.asarray(c, dtype=np.float64), shape).ravel() for c in (*columns, array_cycles)
     )
-    return Counts(footprint, dram_read, dram_write, buffer_read, buffer_write, array_cycles)
+    return Counts(footprint, dram_read, dram_write, buffer_read, buffer_write, cycles)

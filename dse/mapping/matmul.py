@@ -50,7 +50,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class TileGrid:
-    """Tile sides of T mappings: side, tile count, last tile and folds along each dimension, arrays [T]."""
+    """Tile sides of T mappings: side, tile count, last tile and folds along each dimension; arrays that broadcast to [T]."""
 
     m: Sides
     k: Sides
@@ -225,27 +225,73 @@ def array_cycles(
     passes hide the load of the next weights, or the drain of the last outputs, behind the stream: a pass takes the longer
     of the two, and one fill and drain is paid per operator. With several arrays the passes of one buffer tile are dealt
     out, those of `together` groups at a time; where there are fewer passes than arrays the weight-stationary stream is
-    cut into equal shares.
+    cut into equal shares; the weights that go to several arrays then count as one read, a multicast. A round takes as long
+    as a pass with the most rows of its tile.
     """
     weights = dataflow is Dataflow.WEIGHT_STATIONARY
-    stream, fold_dims = (grid.m, (grid.k, grid.n)) if weights else (grid.k, (grid.m, grid.n))
-    packed = 1 if weights else rate
-    total = np.zeros(stream.side.shape)
-    for stream_tiles, stream_len in _full_and_last(stream):
-        for first_tiles, first_len, first_folds in _full_and_last_folds(fold_dims[0]):
-            for second_tiles, _, second_folds in _full_and_last_folds(fold_dims[1]):
-                steps = stream_tiles * first_tiles * second_tiles
-                folds = first_folds * second_folds * together
-                length = -(-stream_len // packed)
-                if weights:
-                    hidden = -(-np.minimum(array.rows, -(-first_len // rate)) // array.load_rows_per_cycle)
-                else:
-                    hidden = -(-np.minimum(array.rows, first_len) // array.load_rows_per_cycle)
-                total += steps * _step_cycles(folds, length, hidden, array, weights=weights)
-    if weights and stationary is Stationary.RIGHT and array.folds is Folds.PIPELINED and array.count == 1:
-        total = np.minimum(total, _resident_weight_cycles(problem, grid, array, rate))
+    stream, rows, columns = (grid.m, grid.k, grid.n) if weights else (grid.k, grid.m, grid.n)
+    shape = _Passes(array, stream_rate=1 if weights else rate, row_rate=rate if weights else 1, weights=weights)
+    if array.count == 1:
+        total = shape.on_one_array(stream, rows, columns)
+        if weights and stationary is Stationary.RIGHT and array.folds is Folds.PIPELINED:
+            total = np.minimum(total, shape.with_resident_weights(stream, rows, columns))
+    else:
+        total = shape.on_several_arrays(stream, rows, columns, together)
     total = total * -(-problem.groups // together)
     return total + fill_and_drain_cycles(array, weights=weights) if array.folds is Folds.PIPELINED else total
+
+
+@dataclass(frozen=True, slots=True)
+class _Passes:
+    """Cycles of array passes: a stream of elements against a stationary tile of rows x columns."""
+
+    array: ArrayGeometry
+    stream_rate: int
+    """Elements of the stream that an array element takes in a cycle."""
+    row_rate: int
+    """Elements along the rows that one row of the array holds."""
+    weights: bool
+
+    def on_one_array(self, stream: Sides, rows: Sides, columns: Sides) -> FloatArray:
+        """Every pass on its own: whole passes along the rows, and the shorter one that ends each tile."""
+        per_pass = self.array.rows * self.row_rate
+        whole = rows.side // per_pass, rows.last // per_pass
+        rest = rows.side % per_pass, rows.last % per_pass
+        total: FloatArray = np.zeros(())
+        for tiles, elements in _full_and_last(stream):
+            total = total + tiles * ((rows.count - 1) * whole[0] + whole[1]) * self._cycles(elements, np.full(1, per_pass))
+            total = total + tiles * (rows.count - 1) * (rest[0] > 0) * self._cycles(elements, rest[0])
+            total = total + tiles * (rest[1] > 0) * self._cycles(elements, rest[1])
+        return total * columns.folds
+
+    def on_several_arrays(self, stream: Sides, rows: Sides, columns: Sides, together: int) -> FloatArray:
+        """The passes of a tile in rounds over the arrays, each as long as a pass with the most rows of the tile."""
+        total: FloatArray = np.zeros(())
+        for stream_tiles, elements in _full_and_last(stream):
+            for row_tiles, row_elements, row_folds in _full_and_last_folds(rows):
+                for column_tiles, _, column_folds in _full_and_last_folds(columns):
+                    folds = row_folds * column_folds * together
+                    rounds = -(-folds // self.array.count)
+                    shares = np.maximum(self.array.count // np.maximum(folds, 1), 1) if self.weights else 1
+                    cycles = self._cycles(-(-elements // shares), row_elements)
+                    total = total + stream_tiles * row_tiles * column_tiles * rounds * cycles
+        return total
+
+    def with_resident_weights(self, stream: Sides, rows: Sides, columns: Sides) -> FloatArray:
+        """Weights that fill one array once per stay: only the first stream tile of a stay waits for their load."""
+        one_fold = (rows.folds_full == 1) & (columns.folds_full == 1)
+        total: FloatArray = np.zeros(())
+        for tiles, elements in _full_and_last(rows):
+            total = total + tiles * (self._cycles(stream.side, elements) + stream.size - stream.side)
+        return np.where(one_fold, total * columns.count, np.inf)
+
+    def _cycles(self, elements: NDArray[np.int64], row_elements: NDArray[np.int64]) -> NDArray[np.int64]:
+        """One pass of `elements` streamed past up to `row_elements` along the rows."""
+        length = -(-elements // self.stream_rate)
+        if self.array.folds is Folds.SERIAL:
+            return np.asarray(length + fill_and_drain_cycles(self.array, weights=self.weights))
+        used_rows = np.minimum(self.array.rows, -(-row_elements // self.row_rate))
+        return np.asarray(np.maximum(length, -(-used_rows // self.array.load_rows_per_cycle)))
 
 
 def fill_and_drain_cycles(array: ArrayGeometry, *, weights: bool) -> int:
@@ -262,24 +308,3 @@ def _full_and_last(side: Sides) -> tuple[tuple[NDArray[np.int64], NDArray[np.int
 def _full_and_last_folds(side: Sides) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], ...]:
     """(number of tiles, elements, array passes) of whole tiles and of the last one."""
     return (side.count - 1, side.side, side.folds_full), (np.ones_like(side.count), side.last, side.folds_last)
-
-
-def _step_cycles(
-    folds: NDArray[np.int64], length: NDArray[np.int64], hidden: NDArray[np.int64], array: ArrayGeometry, *, weights: bool
-) -> NDArray[np.int64]:
-    """Cycles of one buffer tile: `folds` passes of `length` streamed elements over `array.count` arrays."""
-    rounds = -(-folds // array.count)
-    if weights and array.count > 1:
-        shares = np.maximum(array.count // np.maximum(folds, 1), 1)
-        length = -(-length // shares)
-    if array.folds is Folds.SERIAL:
-        return rounds * (length + fill_and_drain_cycles(array, weights=weights))
-    return rounds * np.maximum(length, hidden)
-
-
-def _resident_weight_cycles(problem: MatmulProblem, grid: TileGrid, array: ArrayGeometry, rate: int) -> FloatArray:
-    """One array, weights that fill it once per stay: only the first of the m tiles waits for the load."""
-    one_fold = (grid.k.folds_full == 1) & (grid.n.folds_full == 1)
-    load = -(-np.minimum(array.rows, -(-grid.k.side // rate)) // array.load_rows_per_cycle)
-    cycles = grid.k.count * grid.n.count * np.maximum(problem.m, load)
-    return np.where(one_fold, cycles.astype(np.float64), np.inf)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,11 @@ class Sides:
 
     def __len__(self) -> int:
         return len(self.side)
+
+    def along(self, axis: int) -> Sides:
+        """The same candidates along `axis` of a three-dimensional grid, shape 1 elsewhere, to be combined by broadcasting."""
+        shape = tuple(-1 if a == axis else 1 for a in range(3))
+        return Sides(self.size, *(getattr(self, f.name).reshape(shape) for f in fields(self)[1:]))
 
     def take(self, index: IntArray) -> Sides:
         """The candidates at `index`."""

@@ -133,9 +133,12 @@ def _unfused(shape: AttentionShape, form: str, *, passes: int) -> list[Attention
     score = gemm_frontier(shape.rows, shape.qk, shape.keys)
     context = gemm_frontier(shape.rows, shape.keys, shape.v)
     softmax = passes * shape.rows * shape.keys
-    points = []
-    for need in sorted({p.footprint_elements for p in (*score, *context)}):
-        fitting = [[p.dram_elements for p in f if p.footprint_elements <= need] for f in (score, context)]
-        if all(fitting):
-            points.append(AttentionPoint(need, shape.problems * (sum(f[-1] for f in fitting) + softmax), form, 0))
-    return points
+    needs = np.array(sorted({p.footprint_elements for p in (*score, *context)}))
+    moved = np.full(len(needs), softmax)
+    fits = np.ones(len(needs), dtype=np.bool_)
+    for front in (score, context):
+        last = np.searchsorted([p.footprint_elements for p in front], needs, side="right") - 1
+        fits &= last >= 0
+        moved += np.array([p.dram_elements for p in front])[last]
+    kept = zip(needs[fits].tolist(), moved[fits].tolist(), strict=True)
+    return [AttentionPoint(need, shape.problems * elements, form, 0) for need, elements in kept]

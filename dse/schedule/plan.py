@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from dse.ir.operator import Kind
-from dse.mapping.frontier import least_cycles
+from dse.mapping.frontier import least_cycles, not_dominated
 from dse.schedule.problems import slice_problem
 from dse.schedule.segments import Segment, SegmentBuilder
 from dse.schedule.storage import find_storages
@@ -32,7 +34,7 @@ class Schedule(StrEnum):
 
 SMALLEST_BUDGET_BYTES: Final = 16 * BYTES_PER_KIB
 LARGEST_BUDGET_BYTES: Final = BYTES_PER_GIB
-BUDGET_STEP: Final = 4
+BUDGET_STEP: Final = 2
 """Plans are made for budgets of held bytes between these two, each this many times the one before."""
 BALANCES_MACS_PER_BYTE: Final = (32.0, 128.0, float("inf"))
 """Array peak over DRAM rate for which plans are made: 64 and 256 operations per byte, about the ends of today's
@@ -71,10 +73,10 @@ class PlanBook:
 def make_plans(graph: OperatorGraph, schedule: Schedule, geometry: Geometry) -> PlanBook:
     """Plans for `graph`: for each budget of held bytes and each balance, the cut into segments of least cost.
 
-    Cost is the sum over operators of DRAM bytes, or of the bytes that the balance could have moved during the array's
-    cycles where those are more. A dynamic programme over the schedule order, exact for the segments that
-    `SegmentBuilder` offers; ties go to fewer slices, then fewer segments. Which plan runs is decided for each design
-    point when it is priced.
+    Cost is the sum over operators of DRAM bytes plus the bytes that the balance could have moved during the array's cycles,
+    so that neither hides the other. A dynamic programme over the schedule order, exact for the segments that
+    `SegmentBuilder` offers; ties go to fewer bytes held, then fewer segments. Plans that another one beats in bytes held,
+    DRAM bytes and array cycles are left out. Which of the others runs is decided for each design point when it is priced.
 
     Raises:
         GraphError: a contraction in a data type that the array cannot compute.
@@ -91,11 +93,19 @@ def make_plans(graph: OperatorGraph, schedule: Schedule, geometry: Geometry) -> 
             costs = [s.cost_bytes(peak / intensity) for s in segments]
             budget = SMALLEST_BUDGET_BYTES
             while budget <= LARGEST_BUDGET_BYTES:
-                plan = _with_residents(builder, _least_cost(segments, costs, len(order), budget), budget)
-                if plan not in plans:
-                    plans.append(plan)
+                cut = _least_cost(segments, costs, len(order), budget)
+                bare = Plan(cut, frozenset(), tuple(r for s in cut for r in s.reserved_bytes))
+                plans += [p for p in (bare, _with_residents(builder, cut, budget)) if p not in plans]
                 budget *= BUDGET_STEP
+        totals = np.array([plan_totals(builder, plan) for plan in plans])
+        plans = [plans[i] for i in not_dominated(totals)]
     return PlanBook(graph, builder, tuple(plans))
+
+
+def plan_totals(builder: SegmentBuilder, plan: Plan) -> tuple[float, float, float]:
+    """(bytes held at once, DRAM bytes at least, array cycles at least) of a plan."""
+    moved = [builder.dram_bytes(s.first, s.last, s.stream, s.slices, s.held, plan.resident) for s in plan.segments]
+    return plan.peak_bytes, sum(sum(m) for m in moved), sum(sum(s.array_cycles) for s in plan.segments)
 
 
 class _CycleTable:
@@ -117,14 +127,14 @@ class _CycleTable:
 
 
 def _least_cost(segments: list[Segment], costs: list[float], operators: int, budget_bytes: float) -> tuple[Segment, ...]:
-    """Segments that cover all operators within the budget with least (cost, slices, segments)."""
-    best: list[tuple[float, int, int]] = [(0.0, 0, 0)] + [(float("inf"), 0, 0)] * operators
+    """Segments that cover all operators within the budget with least (cost, bytes held at once, segments)."""
+    best: list[tuple[float, float, int]] = [(0.0, 0.0, 0)] + [(float("inf"), 0.0, 0)] * operators
     taken: list[Segment | None] = [None] * (operators + 1)
     for s, cost_bytes in zip(segments, costs, strict=True):
         if s.peak_bytes > budget_bytes:
             continue
         before = best[s.first]
-        cost = (before[0] + cost_bytes, before[1] + s.slices, before[2] + 1)
+        cost = (before[0] + cost_bytes, max(before[1], s.peak_bytes), before[2] + 1)
         if cost < best[s.last + 1]:
             best[s.last + 1] = cost
             taken[s.last + 1] = s

@@ -41,7 +41,7 @@ class Segment:
     """Bytes that held storages occupy while each operator runs."""
 
     def cost_bytes(self, bytes_per_cycle: float) -> float:
-        """DRAM bytes, or the bytes that could have moved during the array's cycles where those are more, summed."""
+        """DRAM bytes plus the bytes that could have moved during the array's cycles, summed over operators."""
         return sum(b + c * bytes_per_cycle for b, c in zip(self.dram_bytes, self.array_cycles, strict=True))
 
     @property
@@ -121,13 +121,8 @@ class SegmentBuilder:
 
     def build(self, first: int, last: int, stream: str | None, slices: int, held: frozenset[str]) -> Segment:
         """The segment with its DRAM bytes and the bytes held while each operator runs."""
-        inside_range = range(first, last + 1)
-        moved = [self._moved_bytes(p, stream, slices, held) for p in inside_range]
-        for name in held:
-            storage = self.storages[name]
-            inside = [p for p in (*storage.readers, *storage.writers) if first <= p <= last]
-            moved[inside[0] - first] += self.fill_bytes(storage, first, last) + self.drain_bytes(storage, first, last)
-        cycles = tuple(slices * self._slice_cycles(p, stream, slices) for p in inside_range)
+        moved = self.dram_bytes(first, last, stream, slices, held)
+        cycles = tuple(slices * self._slice_cycles(p, stream, slices) for p in range(first, last + 1))
         reserved = [0.0] * (last - first + 1)
         for name in held:
             s = self.storages[name]
@@ -136,7 +131,25 @@ class SegmentBuilder:
             start, stop = (first, last) if whole else (min(inside), max(inside))
             for p in range(start, stop + 1):
                 reserved[p - first] += self.slice_bytes(s, stream, slices)
-        return Segment(first, last, stream, slices, held, tuple(moved), cycles, tuple(reserved))
+        return Segment(first, last, stream, slices, held, moved, cycles, tuple(reserved))
+
+    def dram_bytes(
+        self, first: int, last: int, stream: str | None, slices: int, held: frozenset[str], resident: frozenset[str] = frozenset()
+    ) -> tuple[float, ...]:
+        """Bytes to and from DRAM by operator, when each operand not on chip is moved once per slice: a lower bound.
+
+        What held storages bring in and send out counts with the first operator that touches them; residents only send out
+        what someone outside the graph needs.
+        """
+        moved = [self._moved_bytes(p, stream, slices, held | resident) for p in range(first, last + 1)]
+        for name in held | resident:
+            storage = self.storages[name]
+            inside = [p for p in (*storage.readers, *storage.writers) if first <= p <= last]
+            if inside and name not in resident:
+                moved[inside[0] - first] += self.fill_bytes(storage, first, last) + self.drain_bytes(storage, first, last)
+            elif inside and storage.to_outside:
+                moved[inside[0] - first] += self.drain_bytes(storage, first, last)
+        return tuple(moved)
 
     def _slice_cycles(self, position: int, stream: str | None, slices: int) -> float:
         operator = self.order[position]

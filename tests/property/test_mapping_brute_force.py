@@ -43,7 +43,7 @@ def brute_force(p: MatmulProblem, g: Geometry) -> np.ndarray:
 sizes = st.integers(1, 5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     m=sizes,
     k=sizes,
