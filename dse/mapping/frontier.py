@@ -15,7 +15,7 @@ from dse.mapping.matmul import Kept, Stationary, TileGrid, array_cycles, array_s
 from dse.mapping.tiles import all_sides, ladder_sides, one_pass_side, thin_sides, whole_side
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Hashable, Iterator
 
     from numpy.typing import NDArray
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dse.mapping.problem import MatmulProblem, VectorProblem
     from dse.mapping.tiles import Sides
 
+    FloatArray = NDArray[np.float64]
     _Triple = tuple[Sides, Sides, Sides]
     _BlockShape = tuple[Stationary, str, Sides, Sides, Sides]
 
@@ -82,6 +83,11 @@ class _Block:
         """Number of mappings."""
         return len(self.m) * len(self.k) * len(self.n)
 
+    @property
+    def tiles(self) -> Hashable:
+        """What determines the array's cycles: everything but what is kept."""
+        return self.dataflow, self.stationary, id(self.m), id(self.k), id(self.n), self.together
+
     def grid(self) -> TileGrid:
         """All mappings; side arrays broadcast to [sides of m, sides of k, sides of n], flattened in the order of their index."""
         return TileGrid(m=self.m.along(0), k=self.k.along(1), n=self.n.along(2))
@@ -100,30 +106,54 @@ def transposed_stationary(stationary: Stationary) -> Stationary:
 
 
 def mapping_counts(
-    problem: MatmulProblem, geometry: Geometry, grid: TileGrid, *, dataflow: Dataflow, stationary: Stationary, kept: Kept, together: int = 1
+    problem: MatmulProblem,
+    geometry: Geometry,
+    grid: TileGrid,
+    *,
+    dataflow: Dataflow,
+    stationary: Stationary,
+    kept: Kept,
+    together: int = 1,
+    cycles: FloatArray | None = None,
 ) -> tuple[tuple[OperandTraffic, OperandTraffic, OperandTraffic], Counts]:
     """Traffic of left, right and out, and counts, of the mappings with the given tiles; arrays [T].
 
-    A mapping given from outside is costed as given. An operand that is on chip counts as kept.
+    A mapping given from outside is costed as given. An operand that is on chip counts as kept. `cycles` are those of
+    `mapping_cycles` where they are known already; they do not depend on what is kept.
     """
-    rate = geometry.array.rate(problem.dtype)
-    assert rate is not None, "the schedule refuses data types that the array cannot compute"
+    if cycles is None:
+        cycles = mapping_cycles(problem, geometry, grid, dataflow=dataflow, stationary=stationary, together=together)
     if dataflow is Dataflow.INPUT_STATIONARY:
-        (right, left, out), counts = mapping_counts(
+        right, left, out = matmul_traffic(
             problem.transposed(),
-            geometry,
-            TileGrid(m=grid.n, k=grid.k, n=grid.m),
+            _transposed_grid(grid),
             dataflow=Dataflow.WEIGHT_STATIONARY,
             stationary=transposed_stationary(stationary),
             kept=Kept(left=kept.right, right=kept.left, out=kept.out),
+            double_buffered=geometry.double_buffered,
             together=together,
         )
-        return (left, right, out), counts
-    traffic = matmul_traffic(
-        problem, grid, dataflow=dataflow, stationary=stationary, kept=kept, double_buffered=geometry.double_buffered, together=together
-    )
-    cycles = array_cycles(problem, grid, geometry.array, dataflow=dataflow, stationary=stationary, rate=rate, together=together)
-    return traffic, add_up(traffic, cycles)
+    else:
+        left, right, out = matmul_traffic(
+            problem, grid, dataflow=dataflow, stationary=stationary, kept=kept, double_buffered=geometry.double_buffered, together=together
+        )
+    return (left, right, out), add_up((left, right, out), cycles)
+
+
+def mapping_cycles(
+    problem: MatmulProblem, geometry: Geometry, grid: TileGrid, *, dataflow: Dataflow, stationary: Stationary, together: int = 1
+) -> FloatArray:
+    """Busy cycles of the array for the mappings with the given tiles; an array that broadcasts to [T]."""
+    rate = geometry.array.rate(problem.dtype)
+    assert rate is not None, "the schedule refuses data types that the array cannot compute"
+    if dataflow is Dataflow.INPUT_STATIONARY:
+        problem, grid, dataflow = problem.transposed(), _transposed_grid(grid), Dataflow.WEIGHT_STATIONARY
+        stationary = transposed_stationary(stationary)
+    return array_cycles(problem, grid, geometry.array, dataflow=dataflow, stationary=stationary, rate=rate, together=together)
+
+
+def _transposed_grid(grid: TileGrid) -> TileGrid:
+    return TileGrid(m=grid.n, k=grid.k, n=grid.m)
 
 
 @lru_cache(maxsize=4096)
@@ -137,7 +167,7 @@ def matmul_frontier(problem: MatmulProblem, geometry: Geometry) -> Frontier:
     the bound then holds for bytes, and cycles are those of the sides tried (docs/mapping_space.md).
     """
     for side_excess in EXCESS_LADDER:
-        blocks = [b for d in geometry.array.dataflows for b in _blocks(problem, geometry, d, excess=side_excess)]
+        blocks = _distinct(problem, [b for d in geometry.array.dataflows for b in _blocks(problem, geometry, d, excess=side_excess)])
         if sum(b.size for b in blocks) <= MAX_CANDIDATES:
             break
     rows, origin = _search(problem, geometry, blocks)
@@ -151,22 +181,28 @@ def matmul_frontier(problem: MatmulProblem, geometry: Geometry) -> Frontier:
     return Frontier(Counts(*np.ascontiguousarray(rows[order].T)), mappings, (1 + side_excess) * (1 + row_excess) - 1)
 
 
+def _distinct(problem: MatmulProblem, blocks: list[_Block]) -> list[_Block]:
+    """The first of the blocks that differ only in whether they keep an operand that is on chip anyway."""
+    found: dict[Hashable, _Block] = {}
+    for b in blocks:
+        kept = (b.kept.left or problem.left_on_chip, b.kept.right or problem.right_on_chip, b.kept.out or problem.out_on_chip)
+        found.setdefault((b.tiles, kept), b)
+    return list(found.values())
+
+
 def _search(problem: MatmulProblem, geometry: Geometry, blocks: list[_Block]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Counts [R, 6] of the mappings of `blocks` that are not dominated, and (block, tile) of each [R, 2]."""
     found: list[NDArray[np.float64]] = []
     origin: list[NDArray[np.int64]] = []
     pivots: list[NDArray[np.float64]] = []
+    cycles: dict[Hashable, FloatArray] = {}
     for number in sorted(range(len(blocks)), key=lambda i: (blocks[i].size, i)):
         block = blocks[number]
-        _, counts = mapping_counts(
-            problem,
-            geometry,
-            block.grid(),
-            dataflow=block.dataflow,
-            stationary=block.stationary,
-            kept=block.kept,
-            together=block.together,
-        )
+        grid = block.grid()
+        at = {"dataflow": block.dataflow, "stationary": block.stationary, "together": block.together}
+        if block.tiles not in cycles:
+            cycles[block.tiles] = mapping_cycles(problem, geometry, grid, **at)  # type: ignore[arg-type]
+        _, counts = mapping_counts(problem, geometry, grid, kept=block.kept, cycles=cycles[block.tiles], **at)  # type: ignore[arg-type]
         rows = counts.matrix()
         keep = np.flatnonzero(np.isfinite(rows[:, 0]))
         for pivot in pivots:
