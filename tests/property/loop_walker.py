@@ -40,7 +40,8 @@ class LoopWalker:
     """One mapping: buffer tile, order of the DRAM loops (outer to inner), operands kept in the buffer, dataflow.
 
     A kept tile is fetched when it differs from the one held; partial sums leave when their tile is replaced unfinished
-    and come back when it returns. The array takes one pass at a time and holds one operand.
+    and come back when it returns. The array takes one pass at a time and holds one operand, over several passes only in
+    mappings whose tiles are one pass each.
     """
 
     problem: MatmulProblem
@@ -112,7 +113,8 @@ class LoopWalker:
     def _array_pass(self, piece: Span) -> None:
         level = {x: "buffer" if x in self.kept else "dram" for x in AXES}
         stationary = IN_ARRAY[self.dataflow]
-        stays = self.in_array == self._key(stationary, piece)
+        one_pass = all(self.tile[d] <= self.array_side[d] for d in MAPPED[self.dataflow])
+        stays = one_pass and self.in_array == self._key(stationary, piece)
         for operand in "AB":
             if not (operand == stationary and stays):
                 self._cross(level[operand], "read", operand, piece, self.width[operand])
