@@ -74,7 +74,7 @@ def storage_writer(url: str, name: str, header: Header) -> StudyWriter:
         UsageError: the storage cannot be opened.
     """
     try:
-        return StudyWriter(_open(url, name, header), header)
+        return StudyWriter(_open(_storage(url), name, header), header)
     except Exception as error:  # optuna, SQLAlchemy and drivers raise their own kinds; all mean the same to the user
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(f"--storage {url}: optuna cannot open it ({first}); give a URL such as sqlite:///study.db") from error
@@ -92,6 +92,15 @@ def _open(storage: str | optuna.storages.BaseStorage, name: str, header: Header)
         )
         study.set_metric_names([f"{metric} [{METRICS[metric].unit}]" for metric in header.goals.objectives])
     return study
+
+
+def _storage(url: str) -> str | optuna.storages.BaseStorage:
+    """A database whose connections close after each use, so that none outlives the run; other storages by their name."""
+    from sqlalchemy.pool import NullPool  # optuna brings SQLAlchemy
+
+    if "://" not in url or url.startswith("redis"):
+        return url
+    return optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": NullPool})
 
 
 def _journal(path: Path) -> JournalStorage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -86,6 +87,10 @@ def _write_tables(found: Evaluation, objective: ObjectiveName) -> None:
         for o in found.operators
     ]
     write_records(rows, tuple(rows[0]), Format.TABLE, title="Operators")
+    areas: list[dict[str, Cell]] = [
+        {"component": name.removesuffix("_mm2"), "area_mm2": value} for name, value in asdict(found.area).items()
+    ]
+    write_records(areas, ("component", "area_mm2"), Format.TABLE, title="Area by component")
     write_records(
         _spent(found), ("component", "role", "energy_j", "energy_share", "bytes"), Format.TABLE, title="Energy by component and role"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from dse.cost.frontier_pricing import OperatorPricer
     from dse.cost.workload_pricing import CompiledPart, CompiledWorkload, PartPrices
-    from dse.hw.accelerator import Geometry
+    from dse.hw.accelerator import AreaBreakdown, Geometry
     from dse.hw.table import DesignTable
     from dse.ir.tensor import Role
     from dse.schedule.place import PlacedOperator
@@ -78,7 +78,7 @@ class Evaluation:
 
     latency_s: float
     energy_j: float
-    area_mm2: float
+    area: AreaBreakdown
     clock_hz: float
     tokens: int
     feasible: bool
@@ -92,6 +92,11 @@ class Evaluation:
     operators: tuple[OperatorResult, ...] = field(default=())
     breakdown: tuple[BreakdownRow, ...] = field(default=())
 
+    @property
+    def area_mm2(self) -> float:
+        """Silicon area, all components."""
+        return self.area.total_mm2
+
     def to_json_dict(self) -> dict[str, object]:
         """The JSON of `dse eval`; values that do not exist for an infeasible point are null."""
 
@@ -104,6 +109,7 @@ class Evaluation:
             "latency_s": number(self.latency_s),
             "energy_j": number(self.energy_j),
             "area_mm2": self.area_mm2,
+            "area_breakdown_mm2": {name.removesuffix("_mm2"): value for name, value in asdict(self.area).items()},
             "tokens_per_s": number(self.tokens / self.latency_s) if self.feasible else None,
             "joules_per_token": number(self.energy_j / self.tokens),
             "bound": {"resource": str(self.bound), "share": self.bound_share} if self.bound is not None else None,
@@ -162,7 +168,7 @@ def evaluate(compiled: CompiledWorkload, table: DesignTable, objective: Objectiv
     unexplained = Evaluation(
         latency_s=np.inf,
         energy_j=np.inf,
-        area_mm2=float(table.area_mm2[0]),
+        area=table.area(),
         clock_hz=float(table.clock_hz[0]),
         tokens=compiled.tokens,
         feasible=False,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import optuna
 import pytest
+from sqlalchemy.pool import NullPool
 
 from dse.campaign.folder import FolderRequest
 from dse.campaign.session import SessionRequest, SessionResult, run_session
@@ -268,9 +269,10 @@ def test_a_storage_gets_a_copy(tmp_path: Path) -> None:
     plan = fake_plan(("trials: 40", "trials: 20"))
     run_session(plan, FakeFactory(), request)
     run_session(plan, FakeFactory(), request)  # once more adds nothing
-    names = optuna.get_all_study_names(url)
+    storage = optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": NullPool})
+    names = optuna.get_all_study_names(storage)
     assert len(names) == 1
-    assert len(optuna.load_study(study_name=names[0], storage=url).trials) == 20
+    assert len(optuna.load_study(study_name=names[0], storage=storage).trials) == 20
     with pytest.raises(UsageError, match="optuna cannot open it"):
         run_session(plan, FakeFactory(), SessionRequest(folder=FolderRequest(run_dir=tmp_path / "two"), storage="nosuch://x"))
 

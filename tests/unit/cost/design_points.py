@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 
-from dse.hw.accelerator import ArrayGeometry, Dataflow, Folds, Geometry
+from dse.hw.accelerator import AreaBreakdown, ArrayGeometry, Dataflow, Folds, Geometry
 from dse.hw.table import DesignTable
 from dse.mapping.problem import MatmulProblem, VectorProblem
 from dse.schedule.place import Work
@@ -36,7 +38,8 @@ def points(**columns: float | list[float]) -> DesignTable:
     size = max(column.size for column in given.values())
     wide = {name: np.broadcast_to(column, (size,)) for name, column in given.items()}
     one = np.ones(size)
-    return DesignTable(size=size, mac_pj={"int8": 0.5 * one}, area_by_component={}, area_mm2=one, **wide)
+    area = {f.name: one * (f.name == "array_mm2") for f in fields(AreaBreakdown)}
+    return DesignTable(size=size, mac_pj={"int8": 0.5 * one}, area_by_component=area, area_mm2=one, **wide)
 
 
 def geometry(*, double_buffered: bool = True) -> Geometry:

@@ -35,7 +35,10 @@ def test_parts_add_up_and_agree_with_the_table(name: str, workload: str, objecti
     assert found.feasible
     assert found.latency_s == pytest.approx(priced.latency_s[0], rel=1e-12)
     assert found.energy_j == pytest.approx(priced.energy_j[0], rel=1e-12)
-    assert found.area_mm2 == priced.area_mm2[0]
+    assert found.area_mm2 == pytest.approx(priced.area_mm2[0], rel=1e-12)
+    areas = found.to_json_dict()["area_breakdown_mm2"]
+    assert set(areas) == {"array", "vector", "buffer", "dram_interface", "other"}  # type: ignore[arg-type]
+    assert sum(areas.values()) == pytest.approx(found.area_mm2, rel=1e-12)  # type: ignore[attr-defined]
     assert found.bound is RESOURCES[priced.bound[0]]
     assert 0 < found.bound_share <= 1 + 1e-12
     assert total(found, "energy_j") == pytest.approx(found.energy_j, rel=1e-12)
