@@ -158,6 +158,7 @@ def _mapping_json(mapping: MatmulMapping | None) -> dict[str, object] | None:
         "kept": kept,
         "tile": {"m": mapping.tile_m, "k": mapping.tile_k, "n": mapping.tile_n},
         "groups_together": mapping.together,
+        "shared_sums": mapping.shared_sums,
     }
 
 
@@ -287,6 +288,7 @@ def _matmul_ports(operator: PlacedOperator, mapping: MatmulMapping, geometry: Ge
         stationary=mapping.stationary,
         kept=mapping.kept,
         together=mapping.together,
+        shared_sums=mapping.shared_sums,
     )
     ports = (*operator.inputs[:2], operator.outputs[0])
     slices = operator.work.slices

@@ -11,7 +11,7 @@ import numpy as np
 
 from dse.hw.accelerator import Dataflow
 from dse.mapping.counts import Counts, add_up
-from dse.mapping.matmul import Kept, Stationary, TileGrid, array_cycles, array_sides, matmul_traffic
+from dse.mapping.matmul import Kept, Stationary, TileGrid, array_cycles, array_sides, matmul_traffic, sum_shares
 from dse.mapping.tiles import all_sides, ladder_sides, one_pass_side, thin_sides, whole_side
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class MatmulMapping:
     tile_n: int
     together: int
     """Groups that run at the same time on different arrays."""
+    shared_sums: bool = False
+    """Output-stationary arrays that would be idle take a stretch of the others' sums."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class _Block:
     k: Sides
     n: Sides
     together: int
+    shared_sums: bool = False
 
     @property
     def size(self) -> int:
@@ -86,7 +89,7 @@ class _Block:
     @property
     def tiles(self) -> Hashable:
         """What determines the array's cycles: everything but what is kept."""
-        return self.dataflow, self.stationary, id(self.m), id(self.k), id(self.n), self.together
+        return self.dataflow, self.stationary, id(self.m), id(self.k), id(self.n), self.together, self.shared_sums
 
     def grid(self) -> TileGrid:
         """All mappings; side arrays broadcast to [sides of m, sides of k, sides of n], flattened in the order of their index."""
@@ -96,7 +99,14 @@ class _Block:
         """The mapping at `index`."""
         at_m, at_k, at_n = np.unravel_index(index, (len(self.m), len(self.k), len(self.n)))
         return MatmulMapping(
-            self.dataflow, self.stationary, self.kept, int(self.m.side[at_m]), int(self.k.side[at_k]), int(self.n.side[at_n]), self.together
+            self.dataflow,
+            self.stationary,
+            self.kept,
+            int(self.m.side[at_m]),
+            int(self.k.side[at_k]),
+            int(self.n.side[at_n]),
+            self.together,
+            self.shared_sums,
         )
 
 
@@ -114,6 +124,7 @@ def mapping_counts(
     stationary: Stationary,
     kept: Kept,
     together: int = 1,
+    shared_sums: bool = False,
     cycles: FloatArray | None = None,
 ) -> tuple[tuple[OperandTraffic, OperandTraffic, OperandTraffic], Counts]:
     """Traffic of left, right and out, and counts, of the mappings with the given tiles; arrays [T].
@@ -122,7 +133,9 @@ def mapping_counts(
     `mapping_cycles` where they are known already; they do not depend on what is kept.
     """
     if cycles is None:
-        cycles = mapping_cycles(problem, geometry, grid, dataflow=dataflow, stationary=stationary, together=together)
+        cycles = mapping_cycles(
+            problem, geometry, grid, dataflow=dataflow, stationary=stationary, together=together, shared_sums=shared_sums
+        )
     if dataflow is Dataflow.INPUT_STATIONARY:
         right, left, out = matmul_traffic(
             problem.transposed(),
@@ -135,13 +148,27 @@ def mapping_counts(
         )
     else:
         left, right, out = matmul_traffic(
-            problem, grid, dataflow=dataflow, stationary=stationary, kept=kept, double_buffered=geometry.double_buffered, together=together
+            problem,
+            grid,
+            dataflow=dataflow,
+            stationary=stationary,
+            kept=kept,
+            double_buffered=geometry.double_buffered,
+            together=together,
+            shares=_shares(problem, geometry, grid, together) if shared_sums else None,
         )
     return (left, right, out), add_up((left, right, out), cycles)
 
 
 def mapping_cycles(
-    problem: MatmulProblem, geometry: Geometry, grid: TileGrid, *, dataflow: Dataflow, stationary: Stationary, together: int = 1
+    problem: MatmulProblem,
+    geometry: Geometry,
+    grid: TileGrid,
+    *,
+    dataflow: Dataflow,
+    stationary: Stationary,
+    together: int = 1,
+    shared_sums: bool = False,
 ) -> FloatArray:
     """Busy cycles of the array for the mappings with the given tiles; an array that broadcasts to [T]."""
     rate = geometry.array.rate(problem.dtype)
@@ -149,7 +176,16 @@ def mapping_cycles(
     if dataflow is Dataflow.INPUT_STATIONARY:
         problem, grid, dataflow = problem.transposed(), _transposed_grid(grid), Dataflow.WEIGHT_STATIONARY
         stationary = transposed_stationary(stationary)
-    return array_cycles(problem, grid, geometry.array, dataflow=dataflow, stationary=stationary, rate=rate, together=together)
+    shares = _shares(problem, geometry, grid, together) if shared_sums else None
+    return array_cycles(
+        problem, grid, geometry.array, dataflow=dataflow, stationary=stationary, rate=rate, together=together, shares=shares
+    )
+
+
+def _shares(problem: MatmulProblem, geometry: Geometry, grid: TileGrid, together: int) -> NDArray[np.int64]:
+    rate = geometry.array.rate(problem.dtype)
+    assert rate is not None
+    return sum_shares(grid, geometry.array, rate=rate, together=together)
 
 
 def _transposed_grid(grid: TileGrid) -> TileGrid:
@@ -199,7 +235,7 @@ def _search(problem: MatmulProblem, geometry: Geometry, blocks: list[_Block]) ->
     for number in sorted(range(len(blocks)), key=lambda i: (blocks[i].size, i)):
         block = blocks[number]
         grid = block.grid()
-        at = {"dataflow": block.dataflow, "stationary": block.stationary, "together": block.together}
+        at = {"dataflow": block.dataflow, "stationary": block.stationary, "together": block.together, "shared_sums": block.shared_sums}
         if block.tiles not in cycles:
             cycles[block.tiles] = mapping_cycles(problem, geometry, grid, **at)  # type: ignore[arg-type]
         _, counts = mapping_counts(problem, geometry, grid, kept=block.kept, cycles=cycles[block.tiles], **at)  # type: ignore[arg-type]
@@ -232,10 +268,11 @@ def least_cycles(problem: MatmulProblem, geometry: Geometry) -> float:
         sides_of = zip((problem.m, problem.k, problem.n), array_sides(geometry.array, dataflow, rate), strict=True)
         grid = TileGrid(*(whole_side(size, side) for size, side in sides_of))
         for together in _together(problem.groups, geometry.array.count):
-            _, counts = mapping_counts(
-                problem, geometry, grid, dataflow=dataflow, stationary=Stationary.OUT, kept=_kept("ABC"), together=together
-            )
-            found.append(float(counts.array_cycles[0]))
+            for shared in {False, dataflow is Dataflow.OUTPUT_STATIONARY and geometry.array.count > 1}:
+                cycles = mapping_cycles(
+                    problem, geometry, grid, dataflow=dataflow, stationary=Stationary.OUT, together=together, shared_sums=shared
+                )
+                found.append(float(cycles.ravel()[0]))
     return min(found)
 
 
@@ -304,6 +341,8 @@ def _blocks(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow, *, e
         yield _Block(dataflow, Stationary.OUT, _kept(""), *whole, together)
         for stationary, flags, m, k, n in shapes(every, chunk, single):
             yield _Block(dataflow, stationary, _kept(flags), m, k, n, together)
+            if dataflow is Dataflow.OUTPUT_STATIONARY and geometry.array.count > 1:
+                yield _Block(dataflow, stationary, _kept(flags), m, k, n, together, shared_sums=True)
 
 
 def _triple(make: Callable[[int, int], Sides], sizes: tuple[int, int, int], array: tuple[int, int, int]) -> _Triple:

@@ -80,6 +80,7 @@ def matmul_traffic(
     kept: Kept,
     double_buffered: bool,
     together: int = 1,
+    shares: NDArray[np.int64] | None = None,
 ) -> tuple[OperandTraffic, OperandTraffic, OperandTraffic]:
     """Bytes that left, right and out move, all groups; arrays [T].
 
@@ -87,7 +88,7 @@ def matmul_traffic(
     stationary one; partial sums that leave are written and read back, the very first read is skipped (facts of the
     single-buffer machine: Huang et al., ISCA 2024; loop reuse derived here). At the array boundary an operand is read
     once per array pass that uses it; partial sums are accumulated in the buffer between passes. `together` groups run at
-    the same time, each with tiles of its own.
+    the same time, each with tiles of its own. Sums that `shares` [T] arrays share come together in the buffer (or DRAM).
     """
     q_m, q_k, q_n = grid.m.count, grid.k.count, grid.n.count
     one = np.ones_like(q_m)
@@ -120,7 +121,7 @@ def matmul_traffic(
         tile=together * grid.m.side * grid.n.side,
         copies=_copies(q_m * q_n * rounds, tiles),
         trips=out_trips,
-        array_trips=passes.out,
+        array_trips=passes.out if shares is None else passes.out * shares,
         kept=kept.out,
     )
     return left, right, out
@@ -217,6 +218,7 @@ def array_cycles(
     stationary: Stationary,
     rate: int,
     together: int = 1,
+    shares: NDArray[np.int64] | None = None,
 ) -> FloatArray:
     """Busy cycles of the arrays, all groups; arrays [T].
 
@@ -226,7 +228,8 @@ def array_cycles(
     of the two, and one fill and drain is paid per operator. With several arrays the passes of one buffer tile are dealt
     out, those of `together` groups at a time; where there are fewer passes than arrays the weight-stationary stream is
     cut into equal shares; the weights that go to several arrays then count as one read, a multicast. A round takes as long
-    as a pass with the most rows of its tile.
+    as a pass with the most rows of its tile. Output-stationary arrays that `shares` [T] (`sum_shares`) of them work on one
+    output each take a stretch of its sum.
     """
     weights = dataflow is Dataflow.WEIGHT_STATIONARY
     stream, rows, columns = (grid.m, grid.k, grid.n) if weights else (grid.k, grid.m, grid.n)
@@ -236,7 +239,7 @@ def array_cycles(
         if weights and stationary is Stationary.RIGHT and array.folds is Folds.PIPELINED:
             total = np.minimum(total, shape.with_resident_weights(stream, rows, columns))
     else:
-        total = shape.on_several_arrays(stream, rows, columns, together)
+        total = shape.on_several_arrays(stream, rows, columns, together, shares)
     total = total * -(-problem.groups // together)
     return total + fill_and_drain_cycles(array, weights=weights) if array.folds is Folds.PIPELINED else total
 
@@ -264,7 +267,9 @@ class _Passes:
             total = total + tiles * (rest[1] > 0) * self._cycles(elements, rest[1])
         return total * columns.folds
 
-    def on_several_arrays(self, stream: Sides, rows: Sides, columns: Sides, together: int) -> FloatArray:
+    def on_several_arrays(
+        self, stream: Sides, rows: Sides, columns: Sides, together: int, sum_shares: NDArray[np.int64] | None
+    ) -> FloatArray:
         """The passes of a tile in rounds over the arrays, each as long as a pass with the most rows of the tile."""
         total: FloatArray = np.zeros(())
         for stream_tiles, elements in _full_and_last(stream):
@@ -272,7 +277,9 @@ class _Passes:
                 for column_tiles, _, column_folds in _full_and_last_folds(columns):
                     folds = row_folds * column_folds * together
                     rounds = -(-folds // self.array.count)
-                    shares = np.maximum(self.array.count // np.maximum(folds, 1), 1) if self.weights else 1
+                    shares = 1 if sum_shares is None else sum_shares
+                    if self.weights:
+                        shares = np.maximum(self.array.count // np.maximum(folds, 1), 1)
                     cycles = self._cycles(-(-elements // shares), row_elements)
                     total = total + stream_tiles * row_tiles * column_tiles * rounds * cycles
         return total
@@ -292,6 +299,15 @@ class _Passes:
             return np.asarray(length + fill_and_drain_cycles(self.array, weights=self.weights))
         used_rows = np.minimum(self.array.rows, -(-row_elements // self.row_rate))
         return np.asarray(np.maximum(length, -(-used_rows // self.array.load_rows_per_cycle)))
+
+
+def sum_shares(grid: TileGrid, array: ArrayGeometry, *, rate: int, together: int) -> NDArray[np.int64]:
+    """Arrays that share one sum in an output-stationary mapping, [T]: those that a whole tile's passes leave idle.
+
+    At most as many as there are steps in the tile's stretch of k.
+    """
+    idle = array.count // (grid.m.folds_full * grid.n.folds_full * together)
+    return np.asarray(np.clip(idle, 1, -(-grid.k.side // rate)))
 
 
 def fill_and_drain_cycles(array: ArrayGeometry, *, weights: bool) -> int:

@@ -142,3 +142,33 @@ def test_double_buffering_counts_replaced_tiles_twice() -> None:
             _, c = mapping_counts(p, g, one_tile(g, p, flow, *tile), dataflow=flow, stationary=stay, kept=kept)
             footprints.append(float(c.footprint_bytes[0]))
         assert footprints[1] == copies * footprints[0]
+
+
+def test_idle_output_stationary_arrays_share_a_sum() -> None:
+    """16 x 16 outputs fill one of four 16 x 16 arrays; shared, each sums 1000 / 4 steps and adds its part in the buffer.
+
+    Alone: 1000 steps, outputs leave once. Shared: 250 steps; four parts of 256 outputs are written, three of them are
+    read back to be added, at 1 byte each; fill and drain 16 + 16 - 2 either way.
+    """
+    g = geometry(16, 16, Dataflow.OUTPUT_STATIONARY, count=4)
+    p = problem(16, 1000, 16)
+    grid = one_tile(g, p, Dataflow.OUTPUT_STATIONARY, 16, 1000, 16)
+    written, cycles = [], []
+    for shared in (False, True):
+        _, counts = mapping_counts(
+            p,
+            g,
+            grid,
+            dataflow=Dataflow.OUTPUT_STATIONARY,
+            stationary=Stationary.OUT,
+            kept=Kept(left=False, right=False, out=True),
+            shared_sums=shared,
+        )
+        written.append((float(counts.buffer_write_bytes[0]), float(counts.buffer_read_bytes[0])))
+        cycles.append(float(counts.array_cycles[0]))
+    assert cycles == [1000 + 30, 250 + 30]
+    # Reads: what the array adds to, and the finished 256 bytes on their way to DRAM.
+    assert written == [(256.0, 256.0), (4 * 256.0, 3 * 256.0 + 256.0)]
+    found = matmul_frontier(p, g)
+    assert found.counts.array_cycles.min() == 250 + 30
+    assert found.counts.buffer_write_bytes[np.argmax(found.counts.array_cycles)] <= 256
