@@ -15,8 +15,9 @@ from dse.campaign.totals import StepTotals, step_totals
 from dse.cost.metrics import Objective
 from dse.evaluate import Schedule, Step, compile_step, price, read_step
 from dse.ir.lowering import LoweringRequest, Part, Phase
-from dse.ir.precision import precision
 from dse.search.evaluator import Ceilings
+from dse.workload import Switch, WorkloadOptions
+from dse.workload import lowering_request as request_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -181,22 +182,21 @@ def lowering_request(workload: Mapping[str, Value]) -> LoweringRequest:
     Raises:
         UsageError: unknown precision.
     """
-    phase = Phase(str(workload["phase"]))
-    cache_len = int(str(workload["cache_len"]))
-    query_len = workload["query_len"]
-    layer = workload["layer"]
-    return LoweringRequest(
-        phase=phase,
+    query_len, layer, norms = workload["query_len"], workload["layer"], workload["norms"]
+    options = WorkloadOptions(
+        phase=Phase(str(workload["phase"])),
         batch=int(str(workload["batch"])),
-        query_len=int(str(query_len)) if query_len is not None else (1 if phase is Phase.DECODE else cache_len),
-        cache_len=cache_len,
+        query_len=None if query_len is None else int(str(query_len)),
+        cache_len=int(str(workload["cache_len"])),
         attention=str(workload["attention"]),
-        precision=precision(str(workload["precision"])),
-        rope=bool(workload["rope"]),
-        norms=bool(workload["norms"]),
+        precision=str(workload["precision"]),
+        rope=Switch.ON if workload["rope"] else Switch.OFF,
+        norms=Switch.AUTO if norms is None else Switch.ON if norms else Switch.OFF,
         part=Part(str(workload["part"])),
         layer=None if layer is None else int(str(layer)),
+        all_layers=layer is None,
     )
+    return request_of(options, default_scheme=options.attention or "", last_layer=0)
 
 
 def _cached(cache: OrderedDict[Hashable, _Made], key: Hashable, kept: int, make: Callable[[], _Made]) -> _Made:

@@ -38,8 +38,8 @@ class WorkloadForm(FileForm):
     """Name of a precision."""
     rope: bool = True
     """Whether rotary embeddings are computed."""
-    norms: bool = True
-    """Whether normalisations are computed."""
+    norms: bool | None = None
+    """Whether normalisations are computed; left out: in a layer, not in attention or ffn alone."""
     attention: str | None = None
     """Attention scheme; left out: the model's first."""
 

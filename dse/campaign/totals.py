@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dse.cost.roofline import compulsory_bytes
+from dse.ir.graph import multiply_type
 from dse.ir.operator import Kind
 
 if TYPE_CHECKING:
@@ -32,6 +33,5 @@ def step_totals(step: Step) -> StepTotals:
     for graph, count in step.graphs:
         for operator in graph.operators:
             if operator.kind is Kind.CONTRACTION:
-                wider = max((graph.tensors[x.tensor].dtype for x in operator.inputs[:2]), key=lambda t: t.bits)
-                types[wider.name] += count * operator.macs
+                types[multiply_type(graph, operator).name] += count * operator.macs
     return StepTotals(float(macs), float(total), types.most_common(1)[0][0] if types else "")

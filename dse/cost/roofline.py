@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dse.ir.graph import multiply_type
 from dse.ir.operator import Kind
 from dse.ir.tensor import Role
+from dse.units import BITS_PER_BYTE
 
 if TYPE_CHECKING:
     from dse.cost.workload_pricing import CompiledWorkload
@@ -41,7 +43,7 @@ def _touched_bytes(graph: OperatorGraph, storage: str) -> float:
     if tensor.role is Role.CACHE or storage not in graph.inputs:
         return float(tensor.size_bytes)
     uses = [x.elements for o in graph.operators if o.kind is not Kind.VIEW for x in o.inputs if graph.tensors[x.tensor].storage == storage]
-    return min(float(tensor.size_bytes), max(uses, default=0) * tensor.dtype.bits / 8)
+    return min(float(tensor.size_bytes), max(uses, default=0) * tensor.dtype.bits / BITS_PER_BYTE)
 
 
 def compute_cycles(graph: OperatorGraph, geometry: Geometry) -> tuple[int, float]:
@@ -50,8 +52,7 @@ def compute_cycles(graph: OperatorGraph, geometry: Geometry) -> tuple[int, float
     total, cycles = 0, 0.0
     for o in graph.operators:
         if o.kind is Kind.CONTRACTION:
-            dtype = max((graph.tensors[x.tensor].dtype for x in o.inputs[:2]), key=lambda t: t.bits)
-            rate = array.rate(dtype.name)
+            rate = array.rate(multiply_type(graph, o).name)
             assert rate is not None
             total += o.macs
             cycles += o.macs / (array.rows * array.columns * array.count * rate)

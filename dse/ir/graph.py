@@ -49,6 +49,11 @@ class OperatorGraph:
         return net
 
 
+def multiply_type(graph: OperatorGraph, operator: Operator) -> DataType:
+    """The format that a contraction multiplies in: the wider of its two operands."""
+    return max((graph.tensors[x.tensor].dtype for x in operator.inputs[:2]), key=lambda t: t.bits)
+
+
 def check_graph(graph: OperatorGraph) -> OperatorGraph:
     """Return `graph` after checking names, order and operands.
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dse.errors import GraphError
+from dse.ir.graph import multiply_type
 from dse.ir.operator import matmul_shape
 from dse.mapping.problem import MatmulProblem
 
@@ -30,7 +31,7 @@ def slice_problem(graph: OperatorGraph, operator: Operator, dim: str | None, sli
     """
     shape = matmul_shape(slice_operator(operator, dim, slices))
     left, right, out = (graph.tensors[x.tensor] for x in (*operator.inputs[:2], operator.outputs[0]))
-    dtype = max((left.dtype, right.dtype), key=lambda t: t.bits)
+    dtype = multiply_type(graph, operator)
     if geometry.array.rate(dtype.name) is None:
         known = ", ".join(name for name, _ in geometry.array.macs_per_pe_per_cycle)
         raise GraphError.single(
