@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from accelerators.catalogue import CATALOGUE
 from dse.errors import UsageError
+from dse.hw.array_form import ArrayForm
 
 if TYPE_CHECKING:
     from dse.hw.read import AcceleratorDescription
@@ -26,8 +27,11 @@ def flat_like(side: int, *, ops_per_dram_byte: float | None = None, base: str = 
         raise UsageError(f"a family member needs side >= 1 and a positive ratio, not {side} and {ops_per_dram_byte}")
     description = CATALOGUE.load(base)
     file = description.file
+    array = file.core.array
     buffer_name, buffer = file.buffer
-    wider = side / file.core.array.columns
+    if not isinstance(array, ArrayForm) or buffer.read_gb_per_s is None or buffer.write_gb_per_s is None:
+        raise UsageError(f"a family is made of an array with rows and columns and a buffer with two ports; '{base}' has others")
+    wider = side / array.columns
     changes: dict[str, float | int] = {
         "core.array.rows": side,
         "core.array.columns": side,
@@ -36,6 +40,6 @@ def flat_like(side: int, *, ops_per_dram_byte: float | None = None, base: str = 
         f"memories.{buffer_name}.write_gb_per_s": buffer.write_gb_per_s * wider,
     }
     if ops_per_dram_byte is not None:
-        peak_gops = 2 * side * side * file.core.array.count * file.clock_mhz / 1000
+        peak_gops = 2 * side * side * array.count * file.clock_mhz / 1000
         changes[f"memories.{file.dram[0]}.bandwidth_gb_per_s"] = peak_gops / ops_per_dram_byte
     return description.with_overrides(changes, origin=f"flat_like({side})")

@@ -21,6 +21,26 @@ class Dataflow(StrEnum):
     """K, M | N."""
 
 
+class OperandName(StrEnum):
+    """Operands of a matrix product `C[m, n] = A[m, k] B[k, n]`."""
+
+    LEFT = "left"
+    """A, usually activations."""
+    RIGHT = "right"
+    """B, usually weights."""
+    OUT = "out"
+    """C."""
+
+
+class Loop(StrEnum):
+    """Loops of a matrix product."""
+
+    GROUPS = "groups"
+    M = "m"
+    K = "k"
+    N = "n"
+
+
 class Folds(StrEnum):
     """How successive passes over the array follow each other."""
 
@@ -28,6 +48,17 @@ class Folds(StrEnum):
     """Each pass pays its own load, fill and drain: the closed forms of SCALE-Sim."""
     PIPELINED = "pipelined"
     """The next stationary tile loads while this one streams; fill and drain are paid once per operator."""
+    BROADCAST = "broadcast"
+    """Operands reach all elements in the cycle that needs them: nothing to fill, drain or load. Optimistic for large arrays."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayDim:
+    """One named dimension of an array and the loops that may be spread over it."""
+
+    name: str
+    size: int
+    unrolls: tuple[Loop, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +74,40 @@ class ArrayGeometry:
     """(data type name, MACs that one element does in a cycle); a type that is not listed cannot be computed."""
     load_rows_per_cycle: int = 1
     """Rows of the array whose stationary operand is exchanged in a cycle; 1 where it is shifted in row by row."""
+    dims: tuple[ArrayDim, ...] = ()
+    """Named dimensions of an array in the long form; then `rows` is their product, `columns` and `count` are 1, `dataflows` is empty."""
+    stationary: tuple[OperandName, ...] = ()
+    """Operands that may stay in an array of the long form."""
+
+    @property
+    def elements(self) -> int:
+        """Processing elements of all arrays."""
+        return self.rows * self.columns * self.count
 
     def rate(self, dtype: str) -> int | None:
         """MACs per element and cycle in `dtype`; None where the array cannot compute it."""
         return dict(self.macs_per_pe_per_cycle).get(dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryGeometry:
+    """What of an on-chip memory selects a frontier; capacity, bandwidth and energy are prices."""
+
+    registers: bool = False
+    """Beside the MACs, without tiles of its own: holds what stays in the array."""
+    double_buffered: bool = False
+    """Tiles that are replaced during an operator occupy twice their bytes."""
+    overlapped: bool = False
+    """Transfers into it overlap with compute."""
+    operands: tuple[OperandName, ...] = tuple(OperandName)
+    """Operands that may have a tile here."""
+    capacity_shares: tuple[tuple[OperandName, float], ...] = ()
+    """Part of the capacity set aside for each operand; empty where they share it."""
+    shared_port: bool = False
+    """Reads and writes share one port; both rates are then that port's."""
+    replicated: tuple[str, ...] = ()
+    """Array dimensions along which each position has its own instance."""
+    instances: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +116,41 @@ class Geometry:
 
     array: ArrayGeometry
     double_buffered: bool
-    """Tiles that are replaced during an operator occupy twice their bytes, and transfers overlap with compute."""
+    """Tiles in the outermost buffer that are replaced during an operator occupy twice their bytes."""
+    buffer: MemoryGeometry | None = None
+    """The outermost buffer where it is not plain: all operands, one pool, two ports, transfers overlap if double buffered."""
+    inner: tuple[MemoryGeometry, ...] = ()
+    """Memories inside the outermost buffer, from inner to outer."""
+
+    @property
+    def outer(self) -> MemoryGeometry:
+        """The outermost buffer."""
+        return self.buffer or MemoryGeometry(double_buffered=self.double_buffered, overlapped=self.double_buffered)
+
+    @property
+    def overlapped(self) -> bool:
+        """Transfers between DRAM and the outermost buffer overlap with compute."""
+        return self.outer.overlapped
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPrices:
+    """Prices of a memory inside the outermost buffer."""
+
+    name: str
+    capacity_bytes: float
+    """Of one instance."""
+    read_bytes_per_s: float
+    """Of all instances together; infinite for registers."""
+    write_bytes_per_s: float
+    """Of all instances together; infinite for registers."""
+    read_pj_per_byte: float
+    write_pj_per_byte: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """All that only prices a frontier. One chip with one core, one on-chip buffer and DRAM."""
+    """All that only prices a frontier. One chip with one core, on-chip memories and DRAM; `buffer` is the outermost of them."""
 
     clock_hz: float
     buffer_capacity_bytes: float
@@ -86,6 +176,8 @@ class Prices:
     """Attainable share of the array's peak rate, in (0, 1]."""
     dram_sustained_fraction: float
     """Attainable share of the DRAM rate, in (0, 1]."""
+    inner: tuple[MemoryPrices, ...] = ()
+    """Memories inside the outermost buffer, from inner to outer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from math import prod
 from typing import TYPE_CHECKING, Final
 
+from dse.hw.geometry import array_dims
+from dse.hw.memory_form import BufferForm
 from dse.units import BITS_PER_BYTE
 
 if TYPE_CHECKING:
@@ -30,14 +34,18 @@ def _doubts(form: AcceleratorFile, prices: Mapping[str, float]) -> Iterator[tupl
     clock = form.clock_mhz
     if not SLOWEST_CLOCK_MHZ <= clock <= FASTEST_CLOCK_MHZ:
         yield "clock_mhz", f"clock_mhz {clock:g} is outside {SLOWEST_CLOCK_MHZ} to {FASTEST_CLOCK_MHZ} MHz; is it in MHz?"
-    capacity = form.buffer[1].capacity_kib
-    if capacity >= LARGEST_BUFFER_KIB:
-        yield f"{sram}.capacity_kib", f"capacity_kib {capacity:g} is {capacity / 1024**2:g} GiB on chip; it looks like bytes in a KiB field"
+    for name, memory in form.memories.items():
+        if isinstance(memory, BufferForm) and memory.capacity_kib >= LARGEST_BUFFER_KIB:
+            capacity = memory.capacity_kib
+            path = f"memories.{name}.capacity_kib"
+            yield path, f"capacity_kib {capacity:g} is {capacity / 1024**2:g} GiB on chip; it looks like bytes in a KiB field"
+    yield from _inner_doubts(form, prices)
     rate = form.dram[1].bandwidth_gb_per_s
     for way in ("read", "write"):
-        path = f"{sram}.{way}_gb_per_s"
-        if prices[path] < rate:
-            yield path, f"{way}_gb_per_s {prices[path]:g} of the buffer is below the DRAM's {rate:g}; are both in GB/s?"
+        key = "bandwidth_gb_per_s" if form.buffer[1].shared_port else f"{way}_gb_per_s"
+        path = f"{sram}.{key}"
+        if prices[path] < rate and (way == "write" or not form.buffer[1].shared_port):
+            yield path, f"{key} {prices[path]:g} of the buffer is below the DRAM's {rate:g}; are both in GB/s?"
         on_chip, off_chip = (prices[f"{m}.{way}_energy_pj_per_byte"] for m in (sram, dram))
         path = f"{dram}.{way}_energy_pj_per_byte"
         if off_chip < on_chip:
@@ -46,3 +54,21 @@ def _doubts(form: AcceleratorFile, prices: Mapping[str, float]) -> Iterator[tupl
         if not DRAM_PJ_PER_BIT[0] <= per_bit <= DRAM_PJ_PER_BIT[1]:
             low, high = DRAM_PJ_PER_BIT
             yield path, f"{way} energy of DRAM is {per_bit:g} pJ/bit, outside the usual {low:g} to {high:g}; the key is per byte"
+
+
+def _inner_doubts(form: AcceleratorFile, prices: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    """Buffers inside the outermost: smaller, and cheaper to access, than the one around them."""
+    buffers = [(name, m) for name, m in form.memories.items() if isinstance(m, BufferForm)]
+    dims = dict(array_dims(form.core.array))
+    for (name, memory), (outside, around) in pairwise(buffers):
+        instances = prod(size for dim, size in dims.items() if memory.serves is not None and dim not in memory.serves)
+        if memory.capacity_kib * instances >= around.capacity_kib:
+            path = f"memories.{name}.capacity_kib"
+            total = f"{memory.capacity_kib * instances:g} KiB over all instances"
+            limit = f"{around.capacity_kib:g} KiB of '{outside}', which is outside it"
+            yield path, f"{total} is not below {limit}; do they run from inner to outer?"
+        for way in ("read", "write"):
+            near, far = (prices[f"memories.{m}.{way}_energy_pj_per_byte"] for m in (name, outside))
+            if near > far:
+                path = f"memories.{name}.{way}_energy_pj_per_byte"
+                yield path, f"a byte of '{name}' ({way}: {near:g} pJ) costs more than one of '{outside}', which is outside it ({far:g} pJ)"

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 import annotated_types
 from pydantic import BaseModel
 
+from dse.hw.memory_form import BufferForm
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -35,7 +37,10 @@ UNITS: Final = {
     "_w": "W",
 }
 """Unit by suffix of a key; keys without have none."""
-_GEOMETRY: Final = tuple(f"core.array.{key}" for key in ("rows", "columns", "count", "dataflows", "folds", "load_rows_per_cycle"))
+_ARRAY_GEOMETRY: Final = frozenset(
+    ("rows", "columns", "count", "dataflows", "folds", "load_rows_per_cycle", "macs_per_pe_per_cycle", "dims", "stationary")
+)
+_MEMORY_GEOMETRY: Final = frozenset(("double_buffered", "overlapped", "operands", "capacity_shares", "serves"))
 _NOT_SETTABLE: Final = frozenset({"schema_version", "name", "summary", "core.count"})
 
 
@@ -70,7 +75,7 @@ def field_paths(form: AcceleratorFile, technology: Technology) -> tuple[FieldPat
     for path, value in inherited.items():
         old = found.get(path)
         found[path] = _leaf(path, value, None, old.summary if old else "pJ per MAC", old)
-    return tuple(found.values())
+    return tuple(p for p in found.values() if p.value is not None)
 
 
 def inherited_prices(form: AcceleratorFile, technology: Technology) -> dict[str, float]:
@@ -78,16 +83,22 @@ def inherited_prices(form: AcceleratorFile, technology: Technology) -> dict[str,
 
     Types without an energy in either are left out: the reader reports them.
     """
-    buffer_name, buffer = form.buffer
     dram_name, dram = form.dram
+    buffers = [(name, memory) for name, memory in form.memories.items() if isinstance(memory, BufferForm)]
     rates, energies = form.core.array.macs_per_pe_per_cycle, form.core.array.mac_energy_pj
     inherited = {
         f"core.array.mac_energy_pj.{t}": technology.mac_energy_pj[t] for t in rates if t not in energies and t in technology.mac_energy_pj
     }
     pairs = (
         ("core.vector.energy_pj_per_op", form.core.vector.energy_pj_per_op, technology.vector_energy_pj_per_op),
-        (f"memories.{buffer_name}.read_energy_pj_per_byte", buffer.read_energy_pj_per_byte, technology.buffer_read_energy_pj_per_byte),
-        (f"memories.{buffer_name}.write_energy_pj_per_byte", buffer.write_energy_pj_per_byte, technology.buffer_write_energy_pj_per_byte),
+        *(
+            pair
+            for name, buffer in buffers
+            for pair in (
+                (f"memories.{name}.read_energy_pj_per_byte", buffer.read_energy_pj_per_byte, technology.buffer_read_energy_pj_per_byte),
+                (f"memories.{name}.write_energy_pj_per_byte", buffer.write_energy_pj_per_byte, technology.buffer_write_energy_pj_per_byte),
+            )
+        ),
         (f"memories.{dram_name}.read_energy_pj_per_byte", dram.read_energy_pj_per_byte, technology.dram_read_energy_pj_per_byte),
         (f"memories.{dram_name}.write_energy_pj_per_byte", dram.write_energy_pj_per_byte, technology.dram_write_energy_pj_per_byte),
     )
@@ -95,12 +106,15 @@ def inherited_prices(form: AcceleratorFile, technology: Technology) -> dict[str,
 
 
 def _walk(form: BaseModel, prefix: str) -> Iterator[FieldPath]:
-    for name, info in type(form).model_fields.items():
+    own = type(form).__annotations__
+    for name, info in sorted(type(form).model_fields.items(), key=lambda field: field[0] not in own):  # its own before inherited ones
         value = getattr(form, name)
         yield from _below(value, f"{prefix}{name}", info)
 
 
 def _below(value: object, path: str, info: FieldInfo) -> Iterator[FieldPath]:
+    if value is None and not path.endswith("energy_pj_per_byte") and not path.endswith("energy_pj_per_op"):
+        return  # left out, and no technology gives it
     summary = (info.description or "").split("\n")[0]
     if isinstance(value, BaseModel):
         yield from _walk(value, f"{path}.")
@@ -138,6 +152,8 @@ def _bounds(path: str, info: FieldInfo | None) -> tuple[float, bool, float]:
             high = float(rule.le)  # type: ignore[arg-type]
     if low == float("-inf") and ("energy_pj" in path or path.startswith("core.array.macs_per_pe")):
         return (1.0, False, high) if "macs_per_pe" in path else (0.0, True, high)
+    if low == float("-inf") and ".capacity_shares." in path:
+        return 0.0, True, 1.0
     if low == float("-inf") and path.startswith("area."):
         return 0.0, False, high
     return low, above, high
@@ -156,7 +172,8 @@ def _type(value: object) -> str:
 def _effect(path: str) -> Effect:
     if path == "technology":
         return "technology"
-    geometry = path in _GEOMETRY or path.startswith("core.array.macs_per_pe_per_cycle.") or path.endswith(".double_buffered")
+    keys = [*path.split("."), "", "", ""]
+    geometry = keys[2] in (_ARRAY_GEOMETRY if keys[:2] == ["core", "array"] else _MEMORY_GEOMETRY if keys[0] == "memories" else ())
     return "geometry" if geometry else "price"
 
 

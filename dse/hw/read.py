@@ -11,8 +11,11 @@ import numpy as np
 
 from dse.errors import InputError, UsageError, did_you_mean
 from dse.files import load_yaml, validate
-from dse.hw.accelerator import Accelerator, ArrayGeometry, Geometry
+from dse.hw.accelerator import Accelerator, Geometry
+from dse.hw.array_form import ArrayForm
 from dse.hw.file_form import AcceleratorFile
+from dse.hw.geometry import array_dims, geometry_of
+from dse.hw.memory_form import BufferForm, DramForm
 from dse.hw.papercuts import papercuts
 from dse.hw.paths import field_paths
 from dse.hw.table import build_table, checked_columns
@@ -77,19 +80,7 @@ class AcceleratorDescription:
     @cached_property
     def geometry(self) -> Geometry:
         """What selects a frontier; hashable."""
-        array = self.file.core.array
-        return Geometry(
-            array=ArrayGeometry(
-                rows=array.rows,
-                columns=array.columns,
-                count=array.count,
-                dataflows=array.dataflows,
-                folds=array.folds,
-                macs_per_pe_per_cycle=tuple(sorted(array.macs_per_pe_per_cycle.items())),
-                load_rows_per_cycle=array.load_rows_per_cycle,
-            ),
-            double_buffered=self.file.buffer[1].double_buffered,
-        )
+        return geometry_of(self.file)
 
     def table(self, columns: Mapping[str, ArrayLike] | None = None) -> DesignTable:
         """Design points of this geometry: `{price path: scalar or [D]}` in file units; all else as described.
@@ -100,8 +91,9 @@ class AcceleratorDescription:
         return build_table(
             checked_columns(self.paths(), columns or {}),
             buffer=self.file.buffer[0],
+            inner=tuple(name for name, _ in self.file.inner),
             dram=self.file.dram[0],
-            array=self.geometry.array,
+            geometry=self.geometry,
             technology=self.technology,
         )
 
@@ -169,7 +161,28 @@ def describe(document: Document, technologies: TechnologyCatalogue) -> Accelerat
                 f"technology '{technology.name}' has no mac_energy_pj for '{dtype}' (it has {have}); add core.array.mac_energy_pj.{dtype}"
             )
             raise InputError.single(where, message)
+    _check_serves(form, document)
     return AcceleratorDescription(document, form, technology, technologies)
+
+
+def _check_serves(form: AcceleratorFile, document: Document) -> None:
+    """Array dimensions that a memory names must be there; instances per array need the array's long form."""
+    known = [dim for dim, _ in array_dims(form.core.array)]
+    for name, memory in form.memories.items():
+        if isinstance(memory, DramForm) or memory.serves is None:
+            continue
+        where = document.where(("memories", name, "serves"))
+        for dim in memory.serves:
+            if dim not in known:
+                raise InputError.single(
+                    where, f"'{dim}' is not a dimension of the array; it has {', '.join(known)}.{did_you_mean(dim, known)}"
+                )
+        buffer = isinstance(memory, BufferForm)
+        if buffer and name == form.buffer[0] and set(memory.serves) != set(known):
+            raise InputError.single(where, f"the outermost buffer serves the whole array: {', '.join(known)}; leave serves out")
+        if buffer and isinstance(form.core.array, ArrayForm) and set(memory.serves) != set(known):
+            message = f"several instances of '{name}' need the array's long form (core.array.dims), which says what each dimension unrolls"
+            raise InputError.single(where, message)
 
 
 def _technology(name: str, document: Document, technologies: TechnologyCatalogue) -> Technology:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dse.errors import UsageError, did_you_mean
-from dse.hw.accelerator import AreaBreakdown, Prices
+from dse.hw.accelerator import AreaBreakdown, MemoryPrices, Prices
 from dse.hw.area import area_columns
 from dse.units import BYTES_PER_GB, BYTES_PER_GIB, BYTES_PER_KIB, HZ_PER_MHZ, SECONDS_PER_NS, SECONDS_PER_US
 
@@ -17,9 +17,25 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from dse.hw.accelerator import ArrayGeometry
+    from dse.hw.accelerator import Geometry, MemoryGeometry
     from dse.hw.paths import FieldPath
     from dse.hw.technology import Technology
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MemoryColumns:
+    """Prices of one inner memory over D design points; every array is float64 [D], names and units as in `MemoryPrices`."""
+
+    name: str
+    capacity_bytes: NDArray[np.float64]
+    read_bytes_per_s: NDArray[np.float64]
+    write_bytes_per_s: NDArray[np.float64]
+    read_pj_per_byte: NDArray[np.float64]
+    write_pj_per_byte: NDArray[np.float64]
+
+    def prices(self, index: int) -> MemoryPrices:
+        """One design point."""
+        return MemoryPrices(name=self.name, **{f.name: float(getattr(self, f.name)[index]) for f in fields(self) if f.name != "name"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,14 +61,17 @@ class DesignTable:
     leakage_w: NDArray[np.float64]
     array_sustained_fraction: NDArray[np.float64]
     dram_sustained_fraction: NDArray[np.float64]
+    inner: tuple[MemoryColumns, ...] = ()
+    """Memories inside the outermost buffer, from inner to outer."""
     area_by_component: Mapping[str, NDArray[np.float64]]
     """mm2 with the names of `AreaBreakdown`."""
     area_mm2: NDArray[np.float64]
 
     def prices(self, index: int = 0) -> Prices:
         """One design point."""
-        single = {f.name: float(getattr(self, f.name)[index]) for f in fields(Prices) if f.name != "mac_pj"}
-        return Prices(mac_pj={t: float(column[index]) for t, column in self.mac_pj.items()}, **single)
+        single = {f.name: float(getattr(self, f.name)[index]) for f in fields(Prices) if f.name not in ("mac_pj", "inner")}
+        mac_pj = {t: float(column[index]) for t, column in self.mac_pj.items()}
+        return Prices(mac_pj=mac_pj, inner=tuple(memory.prices(index) for memory in self.inner), **single)
 
     def area(self, index: int = 0) -> AreaBreakdown:
         """Area of one design point."""
@@ -60,22 +79,31 @@ class DesignTable:
 
 
 def build_table(
-    columns: Mapping[str, NDArray[np.float64]], *, buffer: str, dram: str, array: ArrayGeometry, technology: Technology
+    columns: Mapping[str, NDArray[np.float64]],
+    *,
+    buffer: str,
+    inner: tuple[str, ...],
+    dram: str,
+    geometry: Geometry,
+    technology: Technology,
 ) -> DesignTable:
     """Convert columns in file units, by path, to a table in internal units; the only place where prices are converted.
 
-    `columns` has every price path of one accelerator, each [1] or [D]; `buffer` and `dram` are the memories' names.
+    `columns` has every price path of one accelerator, each [1] or [D]; `buffer`, `inner` and `dram` are the memories' names.
     """
     size = max((column.size for column in columns.values()), default=1)
     sram, main, mac, other = f"memories.{buffer}.", f"memories.{dram}.", "core.array.mac_energy_pj.", "area.other_mm2."
     lanes = columns["core.vector.lanes"]
     buffer_bytes = columns[sram + "capacity_kib"] * BYTES_PER_KIB
+    inside = [_inner(columns, name, memory) for name, memory in zip(inner, geometry.inner, strict=True)]
+    on_chip = buffer_bytes + sum(m.capacity_bytes * g.instances for m, g in zip(inside, geometry.inner, strict=True))
+    read_rate, write_rate = _rates(columns, sram)
     dram_rate = columns[main + "bandwidth_gb_per_s"] * BYTES_PER_GB
     area = area_columns(
-        array,
+        geometry.array,
         technology,
         lanes=lanes,
-        buffer_bytes=buffer_bytes,
+        buffer_bytes=on_chip,
         dram_bytes_per_s=dram_rate,
         other_mm2={p: c for p, c in columns.items() if p.startswith(other)},
     )
@@ -87,8 +115,8 @@ def build_table(
         size=size,
         clock_hz=wide(columns["clock_mhz"] * HZ_PER_MHZ),
         buffer_capacity_bytes=wide(buffer_bytes),
-        buffer_read_bytes_per_s=wide(columns[sram + "read_gb_per_s"] * BYTES_PER_GB),
-        buffer_write_bytes_per_s=wide(columns[sram + "write_gb_per_s"] * BYTES_PER_GB),
+        buffer_read_bytes_per_s=wide(read_rate),
+        buffer_write_bytes_per_s=wide(write_rate),
         buffer_read_pj_per_byte=wide(columns[sram + "read_energy_pj_per_byte"]),
         buffer_write_pj_per_byte=wide(columns[sram + "write_energy_pj_per_byte"]),
         dram_capacity_bytes=wide(columns[main + "capacity_gib"] * BYTES_PER_GIB),
@@ -103,9 +131,38 @@ def build_table(
         leakage_w=wide(columns["leakage_w"]),
         array_sustained_fraction=wide(columns["core.array.sustained_fraction"]),
         dram_sustained_fraction=wide(columns[main + "sustained_fraction"]),
+        inner=tuple(_widened(memory, size) for memory in inside),
         area_by_component={name: wide(column) for name, column in area.items()},
         area_mm2=wide(sum(area.values(), start=np.zeros(1))),
     )
+
+
+def _rates(columns: Mapping[str, NDArray[np.float64]], prefix: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Read and write rate in bytes per second of one instance of a buffer; both that of the port where they share one."""
+    shared = columns.get(prefix + "bandwidth_gb_per_s")
+    read, write = (columns[prefix + f"{way}_gb_per_s"] if shared is None else shared for way in ("read", "write"))
+    return read * BYTES_PER_GB, write * BYTES_PER_GB
+
+
+def _inner(columns: Mapping[str, NDArray[np.float64]], name: str, memory: MemoryGeometry) -> MemoryColumns:
+    prefix = f"memories.{name}."
+    energies = {f"{way}_pj_per_byte": columns[prefix + f"{way}_energy_pj_per_byte"] for way in ("read", "write")}
+    if memory.registers:
+        rates = {f"{way}_bytes_per_s": np.full(1, np.inf) for way in ("read", "write")}
+        return MemoryColumns(name=name, capacity_bytes=columns[prefix + "capacity_bytes"], **rates, **energies)
+    read, write = _rates(columns, prefix)
+    return MemoryColumns(
+        name=name,
+        capacity_bytes=columns[prefix + "capacity_kib"] * BYTES_PER_KIB,
+        read_bytes_per_s=read * memory.instances,
+        write_bytes_per_s=write * memory.instances,
+        **energies,
+    )
+
+
+def _widened(memory: MemoryColumns, size: int) -> MemoryColumns:
+    wide = {f.name: np.broadcast_to(getattr(memory, f.name), (size,)) for f in fields(memory) if f.name != "name"}  # [D]
+    return MemoryColumns(name=memory.name, **wide)
 
 
 def checked_columns(paths: Sequence[FieldPath], given: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float64]]:

@@ -69,6 +69,7 @@ def test_paths_tell_effect_type_and_unit() -> None:
     assert geometry == {
         "core.array.rows", "core.array.columns", "core.array.count", "core.array.dataflows", "core.array.folds",
         "core.array.load_rows_per_cycle", "core.array.macs_per_pe_per_cycle.bf16", "core.array.macs_per_pe_per_cycle.fp8", "memories.vmem.double_buffered",
+        "memories.vmem.operands",
     }  # fmt: skip
 
 
