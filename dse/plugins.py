@@ -1,4 +1,4 @@
-"""Catalogues of models and accelerators, found through entry points: the engine itself knows none by name."""
+"""Catalogues of models, accelerators and systems, found through entry points: the engine itself knows none by name."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
     from dse.hw.read import AcceleratorCatalogue, AcceleratorDescription
     from dse.ir.lowering import Model, ModelCatalogue
+    from dse.system.read import SystemCatalogue, SystemDescription
 
 MODELS: Final = "dse.models"
 ACCELERATORS: Final = "dse.accelerators"
+SYSTEMS: Final = "dse.systems"
 _FILE_SUFFIXES: Final = (".yaml", ".yml", ".json")
 _FIRST: Final = "builtin"
 
@@ -48,6 +50,16 @@ def accelerator_catalogues() -> Mapping[str, AcceleratorCatalogue]:
     return _catalogues(ACCELERATORS)
 
 
+@cache
+def system_catalogues() -> Mapping[str, SystemCatalogue]:
+    """System catalogues by entry-point name, ours first.
+
+    Raises:
+        UsageError: a catalogue cannot be imported; names it.
+    """
+    return _catalogues(SYSTEMS)
+
+
 def model_names() -> tuple[str, ...]:
     """Names of all catalogues, sorted, each once."""
     return _names(model_catalogues())
@@ -56,6 +68,11 @@ def model_names() -> tuple[str, ...]:
 def accelerator_names() -> tuple[str, ...]:
     """Names of all catalogues, sorted, each once."""
     return _names(accelerator_catalogues())
+
+
+def system_names() -> tuple[str, ...]:
+    """Names of all catalogues, sorted, each once."""
+    return _names(system_catalogues())
 
 
 def load_model(name_or_path: str) -> Model:
@@ -76,6 +93,16 @@ def load_accelerator(name_or_path: str) -> AcceleratorDescription:
         InputError: a file that is missing, broken or wrong (exit code 3).
     """
     return _load(accelerator_catalogues(), name_or_path, "accelerator")
+
+
+def load_system(name_or_path: str) -> SystemDescription:
+    """A system of many chips by catalogue name, or from a file (a text with a '/' or ending in .yaml, .yml, .json).
+
+    Raises:
+        UsageError: unknown name; lists the known ones and the nearest (exit code 2: a name is part of the command).
+        InputError: a file that is missing, broken or wrong (exit code 3).
+    """
+    return _load(system_catalogues(), name_or_path, "system")
 
 
 def _catalogues(group: str) -> dict[str, Any]:  # Any: what an entry point names, trusted to follow its protocol

@@ -1,0 +1,1 @@
+"""Many chips: links and collectives, parallelism, experts, capacity, and the metrics of a serving system."""
