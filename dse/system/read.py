@@ -172,9 +172,7 @@ def _levels(links: Mapping[str, LinkForm]) -> tuple[LinkLevel, ...]:
                     for library, operations in link.collectives.items()
                     for operation, given in operations.items()
                 },
-                exchanges={
-                    f"{mode}.{phase}": _exchange(form) for mode, phases in link.exchange.items() for phase, form in phases.items()
-                },
+                exchanges={f"{mode}.{phase}": _exchange(form) for mode, phases in link.exchange.items() for phase, form in phases.items()},
             )
         )
         inner = link.chips
