@@ -42,7 +42,10 @@ def read_step(workload: LoweredWorkload) -> Step:
     """
     graphs = tuple((read_onnx(part.onnx, name=part.name), part.count) for part in workload.parts)
     weights, caches, weight_bits = _stored(graphs)
-    stored = max(weights, workload.parameters_total * weight_bits / BITS_PER_BYTE) + caches
+    parameters = workload.stored_weight_bytes
+    if parameters is None:
+        parameters = workload.parameters_total * weight_bits / BITS_PER_BYTE
+    stored = max(weights, parameters) + caches
     return Step(workload.name, workload.tokens, graphs, stored)
 
 
@@ -52,16 +55,16 @@ def graph_step(graph: OperatorGraph, tokens: int) -> Step:
     return Step(graph.name, tokens, ((graph, 1),), weights + caches)
 
 
-def _stored(graphs: tuple[tuple[OperatorGraph, int], ...]) -> tuple[float, float, int]:
+def _stored(graphs: tuple[tuple[OperatorGraph, int], ...]) -> tuple[float, float, float]:
     """Bytes of weights, bytes of caches, and the widest weight in bits."""
     weights = caches = 0.0
-    weight_bits = 0
+    weight_bits = 0.0
     for graph, count in graphs:
         for name in graph.inputs:
             tensor = graph.tensors[name]
             if tensor.role is Role.WEIGHT:
                 weights += count * float(tensor.size_bytes)
-                weight_bits = max(weight_bits, tensor.dtype.bits)
+                weight_bits = max(weight_bits, tensor.dtype.stored_bits)
             elif tensor.role is Role.CACHE:
                 caches += count * float(tensor.size_bytes)
     return weights, caches, weight_bits

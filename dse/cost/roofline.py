@@ -43,7 +43,7 @@ def _touched_bytes(graph: OperatorGraph, storage: str) -> float:
     if tensor.role is Role.CACHE or storage not in graph.inputs:
         return float(tensor.size_bytes)
     uses = [x.elements for o in graph.operators if o.kind is not Kind.VIEW for x in o.inputs if graph.tensors[x.tensor].storage == storage]
-    return min(float(tensor.size_bytes), max(uses, default=0) * tensor.dtype.bits / BITS_PER_BYTE)
+    return min(float(tensor.size_bytes), max(uses, default=0) * tensor.dtype.stored_bits / BITS_PER_BYTE)
 
 
 def compute_cycles(graph: OperatorGraph, geometry: Geometry) -> tuple[int, float]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import networkx as nx
 
 from dse.errors import GraphError
+from dse.ir.tensor import wider_element
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,8 +51,8 @@ class OperatorGraph:
 
 
 def multiply_type(graph: OperatorGraph, operator: Operator) -> DataType:
-    """The format that a contraction multiplies in: the wider of its two operands."""
-    return max((graph.tensors[x.tensor].dtype for x in operator.inputs[:2]), key=lambda t: t.bits)
+    """The format that a contraction multiplies in: the wider of its two operands' elements, without their scales."""
+    return wider_element(*(graph.tensors[x.tensor].dtype for x in operator.inputs[:2]))
 
 
 def check_graph(graph: OperatorGraph) -> OperatorGraph:

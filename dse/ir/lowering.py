@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from dse.ir.expert_load import UNIFORM, Routing
+
 if TYPE_CHECKING:
     from onnx import ModelProto
 
@@ -36,6 +38,8 @@ class Precision:
     activation: DataType
     cache: DataType
     accumulation: DataType
+    expert_weight: DataType | None = None
+    """Format of the routed experts' weights where it is not that of other weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +60,10 @@ class LoweringRequest:
     part: Part
     layer: int | None
     """Layer index; None for all layers, each kind lowered once with its count."""
+    routing: Routing = UNIFORM
+    """How tokens spread over experts."""
+    mtp: bool = False
+    """With all layers: the multi-token-prediction modules too."""
 
     @property
     def tokens(self) -> int:
@@ -81,7 +89,11 @@ class LoweredWorkload:
     tokens: int
     parameters_total: int
     parameters_active: int
-    """Parameters that one token uses: all but the routed experts it is not sent to."""
+    """Parameters that one token uses: no routed expert that it is not sent to, and one row of the embedding."""
+    embedding_parameters: int = 0
+    """Parameters of the embedding that `parameters_active` leaves out; some publishers count them as active."""
+    stored_weight_bytes: float | None = None
+    """Bytes that all parameters take in memory; None where all have the format of the widest weight."""
 
 
 class Model(Protocol):
@@ -102,6 +114,10 @@ class Model(Protocol):
     @property
     def summary(self) -> str:
         """One line for `dse list`."""
+
+    @property
+    def precision(self) -> str:
+        """Precision where none is asked for: a name or a list, see `dse.ir.precision.precision`."""
 
     def lower(self, request: LoweringRequest) -> LoweredWorkload:
         """ONNX models of one step.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from dataclasses import replace
+from fractions import Fraction
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -32,6 +34,8 @@ DTYPE_KEY: Final = "dse.dtype"
 """Metadata key of a tensor's storage format, where the ONNX element type only carries it."""
 ROLE_KEY: Final = "dse.role"
 """Metadata key of a tensor's role."""
+VISIBLE_KEY: Final = "dse.visible"
+"""Metadata key of a node: share of its loop nest that a mask leaves, as a fraction such as 1/2."""
 ACCUMULATION_KEY: Final = "dse.accumulation"
 """Model metadata key of the format of partial sums."""
 MAX_CONSTANT_ELEMENTS: Final = 4096
@@ -54,6 +58,7 @@ _ELEMENT_TYPES: Final[dict[int, str]] = {
     TensorProto.UINT64: "int64",
     TensorProto.BOOL: "bool",
 }
+_FRACTION: Final = re.compile(r"([0-9]{1,30})(?:/([0-9]{1,30}))?")
 _FLOATS: Final = frozenset({"fp64", "fp32", "fp16", "bf16", "fp8"})
 
 
@@ -125,9 +130,21 @@ def _read_node(node: Node, context: ReadingContext) -> tuple[Operator, ...]:
             "or add a reader with dse.ir.onnx_ops.register"
         )
     try:
-        return tuple(READERS[node.op_type](node, context))
+        operators = tuple(READERS[node.op_type](node, context))
     except (ValueError, KeyError, IndexError, ZeroDivisionError) as e:
         raise node.error(f"inputs, attributes and shapes do not fit each other ({e}); see the ONNX definition of {node.op_type}") from e
+    return operators if node.visible == 1 else tuple(replace(o, visible=node.visible) for o in operators)
+
+
+def _visible(node: NodeProto, where: str) -> Fraction:
+    """Share of the loop nest that a mask leaves, from the node's metadata."""
+    text = _metadata(node.metadata_props).get(VISIBLE_KEY, "1")
+    found = _FRACTION.fullmatch(text)
+    if found is None or not 0 < int(found[1]) <= int(found[2] or 1):
+        raise GraphError.single(
+            where, f"node '{node.name}': metadata {VISIBLE_KEY}='{text[:40]}'; a fraction above 0 and at most 1 is needed, as 1/2"
+        )
+    return Fraction(int(found[1]), int(found[2] or 1))
 
 
 def _split_constants(model: ModelProto) -> tuple[list[NodeProto], dict[str, tuple[int, ...]], frozenset[str]]:
@@ -268,6 +285,7 @@ def _named(nodes: Iterable[NodeProto], opset: int, where: str) -> Iterable[Node]
             inputs=tuple(node.input),
             outputs=tuple(node.output),
             attributes={a.name: _attribute(a) for a in node.attribute},
+            visible=_visible(node, where),
         )
 
 

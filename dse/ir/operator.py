@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from math import prod
+from fractions import Fraction
+from math import ceil, prod
 
 
 class Kind(StrEnum):
@@ -51,6 +52,13 @@ class Operator:
     """Length of the row that one result of a softmax, norm or reduction depends on; 1 for elementwise."""
     reduced_dims: tuple[str, ...] = ()
     """Loop dimensions that one result of a vector operator depends on as a whole (softmax, norm, reduction, top-k axis)."""
+    visible: Fraction = Fraction(1)
+    """Share of the loop nest that a causal or banded mask leaves; a tiled kernel skips the rest. Counts are of the whole nest."""
+
+    @property
+    def visible_macs(self) -> int:
+        """Multiply-accumulates that the mask leaves, rounded up."""
+        return ceil(self.macs * self.visible)
 
     def size(self, dim: str) -> int:
         """Size of loop dimension `dim`."""

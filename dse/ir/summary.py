@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING
 
 from dse.ir.operator import Kind
-from dse.ir.tensor import Role
-from dse.units import BITS_PER_BYTE
+from dse.ir.tensor import Role, stored_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,6 +21,9 @@ class Counts:
     """What one operator, or all of them, compute and move. Bytes are in the tensors' storage formats."""
 
     macs: int = 0
+    """Multiply-accumulates of whole loop nests, masked positions included."""
+    masked_macs: int = 0
+    """Those of them that causal and banded masks leave out."""
     vector_ops: int = 0
     weight_bytes: int = 0
     cache_bytes: int = 0
@@ -29,10 +32,16 @@ class Counts:
     score_bytes: int = 0
     """The part of `activation_bytes` that is scores."""
 
+    @property
+    def visible_macs(self) -> int:
+        """Multiply-accumulates of positions that no mask leaves out: what a kernel does that skips the others."""
+        return self.macs - self.masked_macs
+
     def plus(self, other: Counts, times: int = 1) -> Counts:
         """The sum with `times` repetitions of `other`."""
         return Counts(
             macs=self.macs + times * other.macs,
+            masked_macs=self.masked_macs + times * other.masked_macs,
             vector_ops=self.vector_ops + times * other.vector_ops,
             weight_bytes=self.weight_bytes + times * other.weight_bytes,
             cache_bytes=self.cache_bytes + times * other.cache_bytes,
@@ -44,6 +53,7 @@ class Counts:
         """The counts under their field names."""
         return {
             "macs": self.macs,
+            "visible_macs": self.visible_macs,
             "vector_ops": self.vector_ops,
             "weight_bytes": self.weight_bytes,
             "cache_bytes": self.cache_bytes,
@@ -122,7 +132,7 @@ def _counts(operator: Operator, graph: OperatorGraph, left: dict[str, int]) -> C
     """Counts of one operator; `left` holds the elements of each weight or cache storage not attributed yet."""
     if operator.kind is Kind.VIEW:
         return Counts()
-    total = Counts(macs=operator.macs, vector_ops=operator.vector_ops)
+    total = Counts(macs=operator.macs, masked_macs=operator.macs - operator.visible_macs, vector_ops=operator.vector_ops)
     for operand in (*operator.inputs, *operator.outputs):
         total = total.plus(_operand_counts(operand, graph, left))
     return total
@@ -131,15 +141,10 @@ def _counts(operator: Operator, graph: OperatorGraph, left: dict[str, int]) -> C
 def _operand_counts(operand: Operand, graph: OperatorGraph, left: dict[str, int]) -> Counts:
     tensor = graph.tensors[operand.tensor]
     if tensor.role in (Role.ACTIVATION, Role.SCORE):
-        size = _stored_bytes(operand.elements, tensor.dtype.bits)
+        size = ceil(stored_bytes(operand.elements, tensor.dtype))
         return Counts(activation_bytes=size, score_bytes=size if tensor.role is Role.SCORE else 0)
     storage = tensor.storage
     new = min(operand.elements, left.setdefault(storage, graph.tensors[storage].elements))
     left[storage] -= new
-    size = _stored_bytes(new, tensor.dtype.bits)
+    size = ceil(stored_bytes(new, tensor.dtype))
     return Counts(weight_bytes=size) if tensor.role is Role.WEIGHT else Counts(cache_bytes=size)
-
-
-def _stored_bytes(elements: int, bits: int) -> int:
-    """Whole bytes that `elements` take, rounded up."""
-    return -(-elements * bits // BITS_PER_BYTE)

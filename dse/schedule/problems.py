@@ -44,9 +44,9 @@ def slice_problem(graph: OperatorGraph, operator: Operator, dim: str | None, sli
         m=shape.m,
         k=shape.k,
         n=shape.n,
-        left_bits=left.dtype.bits,
-        right_bits=right.dtype.bits,
-        out_bits=out.dtype.bits,
-        partial_bits=max(graph.accumulation.bits, out.dtype.bits),
+        left_bits=left.dtype.stored_bits,
+        right_bits=right.dtype.stored_bits,
+        out_bits=out.dtype.stored_bits,
+        partial_bits=max(graph.accumulation.stored_bits, out.dtype.stored_bits),
         dtype=dtype.name,
     )

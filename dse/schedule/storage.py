@@ -34,7 +34,7 @@ class Storage:
 
 def touched_bytes(graph: OperatorGraph, operand: Operand) -> float:
     """Bytes that an operator touches of one operand."""
-    return operand.elements * graph.tensors[operand.tensor].dtype.bits / BITS_PER_BYTE
+    return operand.elements * graph.tensors[operand.tensor].dtype.stored_bits / BITS_PER_BYTE
 
 
 def find_storages(graph: OperatorGraph, order: tuple[Operator, ...], streams: Mapping[str, frozenset[str]]) -> dict[str, Storage]:

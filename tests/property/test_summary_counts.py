@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from math import prod
+from fractions import Fraction
+from math import ceil, prod
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -57,7 +58,7 @@ def input_bytes(model: ModelProto, role: str) -> int:
     for value in model.graph.input:
         metadata = {p.key: p.value for p in value.metadata_props}
         if metadata.get("dse.role") == role:
-            total += prod(shapes(model)[value.name]) * data_type(metadata["dse.dtype"]).bits // 8
+            total += ceil(Fraction(data_type(metadata["dse.dtype"]).stored_bits) * prod(shapes(model)[value.name]) / 8)
     return total
 
 

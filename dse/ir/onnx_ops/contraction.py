@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from dse.ir.onnx_ops.registry import broadcast_axes, loop_names, register
 from dse.ir.operator import Kind, Operator
+from dse.ir.tensor import wider_element
 from dse.ir.vector_costs import PER_OUTPUT_ELEMENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from dse.ir.onnx_ops.registry import Node, ReadingContext
+    from dse.ir.operator import Operand
 
 
 def _contraction(
@@ -25,15 +27,27 @@ def _contraction(
         for axis, size in zip(axes, context.shape(tensor), strict=True):
             if axis is not None and sizes.setdefault(axis, size) != size:
                 raise node.error(f"index '{axis}' has size {sizes[axis]} and size {size}; expand the smaller operand first")
+    inputs = (context.operand(node.inputs[0], left), context.operand(node.inputs[1], right))
     return Operator(
         name=node.name,
         op_type=node.op_type,
         kind=Kind.CONTRACTION,
         dims=tuple(sizes.items()),
-        inputs=(context.operand(node.inputs[0], left), context.operand(node.inputs[1], right)),
+        inputs=inputs,
         outputs=(context.operand(node.outputs[0], out),),
         macs=prod(sizes.values()),
+        vector_ops=_conversions(context, inputs),
     )
+
+
+def _conversions(context: ReadingContext, operands: Sequence[Operand]) -> int:
+    """Elements that the vector unit converts to the format of the multiplication: all of an operand stored in another.
+
+    Weight-only quantisation: each weight is scaled to the activations' format once, on its way to the array.
+    """
+    types = [context.tensor(x.tensor).dtype for x in operands]
+    target = wider_element(*types).name
+    return sum(x.elements * PER_OUTPUT_ELEMENT["Cast"] for x, dtype in zip(operands, types, strict=True) if dtype.arithmetic != target)
 
 
 @register("Einsum")

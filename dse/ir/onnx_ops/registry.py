@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
 from dse.errors import GraphError
@@ -30,6 +31,8 @@ class Node:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, AttributeValue]
+    visible: Fraction = Fraction(1)
+    """Share of the loop nest that a mask leaves, from the node's metadata."""
 
     def integer(self, name: str, default: int) -> int:
         """The integer attribute `name`."""
