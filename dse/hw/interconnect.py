@@ -1,0 +1,96 @@
+"""Nodes of a chip and the channels between them: routes, and the tree of channels that one multicast crosses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import networkx as nx
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One resource that carries one transfer at a time: a direction of a link, a bus, or the port of a memory."""
+
+    name: str
+    sources: tuple[str, ...]
+    """Nodes that may send over it."""
+    targets: tuple[str, ...]
+    """Nodes that it reaches."""
+    bytes_per_s: float
+    pj_per_byte: float
+    latency_s: float
+    """Seconds from the first byte sent to the first received."""
+
+
+@dataclass(frozen=True)
+class Interconnect:
+    """Channels between named nodes.
+
+    A route takes the channels of least time per byte when all nodes that may send over them do: a link of one's own is
+    preferred to a bus of the same rate.
+    """
+
+    nodes: tuple[str, ...]
+    channels: tuple[Channel, ...]
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Channel]:
+        """Channels by name."""
+        return {c.name: c for c in self.channels}
+
+    @cached_property
+    def _network(self) -> nx.DiGraph:
+        net: nx.DiGraph = nx.DiGraph()
+        net.add_nodes_from(self.nodes)
+        for c in self.channels:
+            for a in c.sources:
+                for b in c.targets:
+                    seconds = len(c.sources) / c.bytes_per_s
+                    if a != b and (not net.has_edge(a, b) or seconds < net.edges[a, b]["seconds"]):
+                        net.add_edge(a, b, channel=c, seconds=seconds)
+        return net
+
+    @cached_property
+    def _routes(self) -> Mapping[str, Mapping[str, tuple[Channel, ...]]]:
+        found = {}
+        for a in self.nodes:
+            paths = nx.single_source_dijkstra_path(self._network, a, weight="seconds")
+            found[a] = {b: tuple(self._network.edges[u, v]["channel"] for u, v in pairwise(path)) for b, path in paths.items()}
+        return found
+
+    def connected(self, source: str, target: str) -> bool:
+        """Whether any route leads from `source` to `target`."""
+        return target in self._routes[source]
+
+    def route(self, source: str, target: str) -> tuple[Channel, ...]:
+        """Channels from `source` to `target`, in order; none where they are the same node.
+
+        A bus counts once however many stretches of the route it carries.
+
+        Raises:
+            KeyError: no route; check `connected` first.
+        """
+        return tuple(dict.fromkeys(self._routes[source][target]))
+
+    def tree(self, source: str, targets: Iterable[str]) -> tuple[Channel, ...]:
+        """Channels that one multicast from `source` crosses, each once: the union of its routes."""
+        return tuple(dict.fromkeys(c for t in targets for c in self.route(source, t)))
+
+
+def transfer_s(channels: Iterable[Channel], size_bytes: float) -> float:
+    """Seconds that a transfer holds its channels: bytes at the slowest rate, plus the latencies along the way."""
+    taken = tuple(channels)
+    if not taken or size_bytes == 0:
+        return 0.0
+    return size_bytes / min(c.bytes_per_s for c in taken) + sum(c.latency_s for c in taken)
+
+
+def transfer_pj(channels: Iterable[Channel], size_bytes: float) -> float:
+    """Picojoules of a transfer: every channel that it crosses."""
+    return size_bytes * sum(c.pj_per_byte for c in channels)

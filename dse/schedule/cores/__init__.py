@@ -1,0 +1,1 @@
+"""Many cores: operators split over cores, tensors placed in their memories, transfers over shared channels."""

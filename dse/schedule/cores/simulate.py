@@ -1,0 +1,141 @@
+"""A deterministic event simulation: tasks that wait for others and hold resources, first come by priority."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from heapq import heappop, heappush, merge
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float64]
+
+TASK_DONE: Final = 0
+RESOURCE_FREE: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Something that starts when all that it waits for is done and all its resources are free."""
+
+    name: str
+    waits: tuple[int, ...]
+    """Numbers of tasks that must be done first."""
+    holds: tuple[tuple[int, float], ...]
+    """(resource, seconds that it is held from the start)."""
+    lasts_s: float
+    """Seconds until it is done: at least as long as it holds any resource."""
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """When each task started and ended, arrays [tasks] in seconds, and the order in which they started."""
+
+    start_s: FloatArray
+    end_s: FloatArray
+    order: tuple[int, ...]
+
+    @property
+    def makespan_s(self) -> float:
+        """End of the last task."""
+        return float(self.end_s.max()) if len(self.end_s) else 0.0
+
+
+class _Run:
+    """State of a simulation: what each task still waits for, until when each resource is held, and who queues for it."""
+
+    def __init__(self, tasks: Sequence[Task], resources: int) -> None:
+        self.tasks = tasks
+        self.missing = [len(t.waits) for t in tasks]
+        self.then: list[list[int]] = [[] for _ in tasks]
+        for number, task in enumerate(tasks):
+            for before in task.waits:
+                self.then[before].append(number)
+        self.free_at_s = [0.0] * resources
+        self.queues: list[list[int]] = [[] for _ in range(resources)]
+        self.start_s, self.end_s = np.full(len(tasks), np.nan), np.full(len(tasks), np.nan)
+        self.order: list[int] = []
+        self.events: list[tuple[float, int, int]] = []
+        """(time, kind of event, number of the task or resource)."""
+        self.now_s = 0.0
+
+    def try_start(self, number: int) -> None:
+        """Start a task, or let it queue for the first of its resources that is not free."""
+        task = self.tasks[number]
+        for resource, _ in task.holds:
+            if self.free_at_s[resource] > self.now_s:
+                heappush(self.queues[resource], number)
+                return
+        self.start_s[number] = self.now_s
+        self.end_s[number] = self.now_s + task.lasts_s
+        self.order.append(number)
+        for resource, seconds in task.holds:
+            if seconds > 0.0:
+                self.free_at_s[resource] = self.now_s + seconds
+                heappush(self.events, (self.free_at_s[resource], RESOURCE_FREE, resource))
+        heappush(self.events, (float(self.end_s[number]), TASK_DONE, number))
+
+    def next_ready(self) -> list[int]:
+        """Advance to the next event; tasks that may start now, a heap."""
+        self.now_s = self.events[0][0]
+        ready: list[int] = []
+        while self.events and self.events[0][0] == self.now_s:
+            _, kind, number = heappop(self.events)
+            if kind == TASK_DONE:
+                for following in self.then[number]:
+                    self.missing[following] -= 1
+                    if self.missing[following] == 0:
+                        heappush(ready, following)
+            elif self.free_at_s[number] <= self.now_s:
+                ready = list(merge(ready, sorted(self.queues[number])))
+                self.queues[number] = []
+        return sorted(ready)
+
+
+def simulate(tasks: Sequence[Task], resources: int) -> Simulation:
+    """Run `tasks`; of those that are ready and whose resources are free, the one with the lowest number starts first.
+
+    A task with a lower number that waits for a second resource does not keep others from the first: no resource is idle while
+    a ready task that needs nothing else could use it. Events at the same time are taken in the order of their numbers.
+
+    Raises:
+        ValueError: tasks wait for each other in a circle.
+    """
+    run = _Run(tasks, resources)
+    for number, count in enumerate(run.missing):
+        if count == 0:
+            run.try_start(number)
+    while run.events:
+        for number in run.next_ready():
+            run.try_start(number)
+    if len(run.order) < len(tasks):
+        raise ValueError("tasks wait for each other in a circle")
+    return Simulation(run.start_s, run.end_s, tuple(run.order))
+
+
+def replay(tasks: Sequence[Task], order: Sequence[int], holds_s: Sequence[FloatArray], lasts_s: Sequence[FloatArray]) -> FloatArray:
+    """Makespans [D] when every resource serves its tasks in `order`, for D sets of durations.
+
+    `holds_s[task]` is [resources of the task, D], `lasts_s[task]` is [D]. A valid schedule for each of the D points: a task
+    starts when what it waits for is done and its resources are free of the tasks before it.
+    """
+    free: dict[int, FloatArray] = {}
+    ends: dict[int, FloatArray] = {}
+    last: FloatArray = np.zeros(())
+    for number in order:
+        task = tasks[number]
+        start: FloatArray = np.zeros(())
+        for before in task.waits:
+            start = np.maximum(start, ends[before])
+        for resource, _ in task.holds:
+            start = np.maximum(start, free.get(resource, start))
+        for (resource, _), seconds in zip(task.holds, holds_s[number], strict=True):
+            free[resource] = start + seconds
+        ends[number] = start + lasts_s[number]
+        last = np.maximum(last, ends[number])
+    return last

@@ -1,0 +1,70 @@
+"""The event simulation: worked by hand, and against the rules on random tasks."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dse.schedule.cores.simulate import Task, replay, simulate
+
+
+def task(waits: tuple[int, ...], *holds: tuple[int, float], lasts_s: float | None = None) -> Task:
+    return Task("t", waits, holds, max((s for _, s in holds), default=0.0) if lasts_s is None else lasts_s)
+
+
+def test_loads_run_ahead_of_compute() -> None:
+    # Resource 0 loads for 2 s, resource 1 computes for 3 s; three chunks: 2 + 3 x 3 = 11 s.
+    tasks = [t for i in range(3) for t in (task(() if i == 0 else (2 * i - 2,), (0, 2.0)), task((2 * i,), (1, 3.0)))]
+    found = simulate(tasks, 2)
+    assert found.makespan_s == 11.0
+    assert found.start_s.tolist() == [0.0, 2.0, 2.0, 5.0, 4.0, 8.0]
+
+
+def test_a_channel_is_free_again_before_the_transfer_ends() -> None:
+    # A fast port (1 s each) in front of two slow links (4 s each): 1 + 4 s, not 8 s.
+    found = simulate([task((), (0, 1.0), (1, 4.0)), task((), (0, 1.0), (2, 4.0))], 3)
+    assert found.end_s.tolist() == [4.0, 5.0]
+
+
+def test_the_lower_number_goes_first_and_a_blocked_one_keeps_nobody_back() -> None:
+    tasks = [task((), (0, 5.0)), task((), (0, 1.0), (1, 1.0)), task((), (1, 2.0))]
+    found = simulate(tasks, 2)
+    assert found.start_s.tolist() == [0.0, 5.0, 0.0]
+
+
+def test_a_circle_is_refused() -> None:
+    with pytest.raises(ValueError, match="circle"):
+        simulate([task((1,), (0, 1.0)), task((0,), (0, 1.0))], 1)
+
+
+@st.composite
+def task_lists(draw: st.DrawFn) -> list[Task]:
+    found = []
+    for number in range(draw(st.integers(1, 12))):
+        waits = tuple(sorted(draw(st.sets(st.integers(0, number - 1), max_size=3)))) if number else ()
+        resources = sorted(draw(st.sets(st.integers(0, 2), min_size=1, max_size=2)))
+        found.append(task(waits, *((r, float(draw(st.integers(1, 5)))) for r in resources)))
+    return found
+
+
+@given(task_lists())
+def test_order_and_resources_are_respected(tasks: list[Task]) -> None:
+    found = simulate(tasks, 3)
+    for number, t in enumerate(tasks):
+        assert all(found.end_s[before] <= found.start_s[number] for before in t.waits)
+    for resource in range(3):
+        held = sorted((found.start_s[n], found.start_s[n] + s) for n, t in enumerate(tasks) for r, s in t.holds if r == resource)
+        assert all(a[1] <= b[0] for a, b in pairwise(held))
+        assert found.makespan_s >= sum(b - a for a, b in held)
+
+
+@given(task_lists(), st.integers(1, 4))
+def test_replay_of_the_same_durations_is_the_simulation(tasks: list[Task], points: int) -> None:
+    found = simulate(tasks, 3)
+    holds = [np.array([[s] * points for _, s in t.holds]) for t in tasks]
+    lasts = [np.full(points, t.lasts_s) for t in tasks]
+    assert replay(tasks, found.order, holds, lasts).tolist() == [found.makespan_s] * points
