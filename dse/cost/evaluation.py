@@ -193,7 +193,7 @@ def evaluate(compiled: CompiledWorkload, table: DesignTable, objective: Objectiv
             result = _explain(operator, pricer, table, part, objective, weight, prefix)
             operators.append(result[0])
             rows.extend(result[1])
-        for resource, seconds in _busy(part, prices, table).items():
+        for resource, seconds in _busy(part, prices, table, compiled.geometry).items():
             busy[resource] += seconds
     latency = sum(o.latency_s for o in operators)
     energy = sum(o.energy_j for o in operators)
@@ -210,8 +210,8 @@ def evaluate(compiled: CompiledWorkload, table: DesignTable, objective: Objectiv
     )
 
 
-def _busy(part: CompiledPart, prices: PartPrices, table: DesignTable) -> dict[Resource, float]:
-    busy = busy_seconds(prices.moved, prices.vector_ops, prices.overhead_s, table)
+def _busy(part: CompiledPart, prices: PartPrices, table: DesignTable, geometry: Geometry) -> dict[Resource, float]:
+    busy = busy_seconds(prices.moved, prices.vector_ops, prices.overhead_s, table, geometry)
     return {r: part.count * float(np.broadcast_to(s, 1)[0]) for r, s in busy.items()}
 
 
@@ -241,9 +241,8 @@ def _explain(
     index = np.array([row])
     overhead_s = float(pricer.overhead_s(table, everything)[0])
     moved = pricer.counts[index, DRAM_READ:]
-    busy = {
-        r: float(np.broadcast_to(s, 1)[0]) for r, s in busy_seconds(moved, operator.work.vector_ops, np.array([overhead_s]), table).items()
-    }
+    seconds = busy_seconds(moved, operator.work.vector_ops, np.array([overhead_s]), table, pricer.geometry)
+    busy = {r: float(np.broadcast_to(s, 1)[0]) for r, s in seconds.items()}
     mapping = frontier_of(operator.work, pricer.geometry).mappings
     name = prefix + operator.name
     result = OperatorResult(

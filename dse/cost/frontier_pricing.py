@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from dse.cost.columns import busy_latency_s, pj_per_count, seconds_per_count
 from dse.cost.metrics import Objective
+from dse.mapping.counts import COUNT_NAMES, INNER_COLUMNS
 from dse.mapping.frontier import not_dominated
 from dse.schedule.place import Work, frontier_of
 from dse.units import JOULES_PER_PJ
@@ -46,7 +48,11 @@ class OperatorPricer:
 
     def __init__(self, work: Work, geometry: Geometry) -> None:
         frontier = frontier_of(work, geometry)
-        counts = frontier.counts.matrix()
+        everything = frontier.counts.matrix()
+        inner = everything[:, len(COUNT_NAMES) :].reshape(len(everything), -1, INNER_COLUMNS)  # [R, L, footprint read write]
+        if inner.shape[1] != len(geometry.inner):  # an operator of the vector unit, which works on the outermost buffer
+            inner = np.zeros((len(everything), len(geometry.inner), INNER_COLUMNS))
+        counts = np.concatenate((everything[:, : len(COUNT_NAMES)], inner[:, :, 1:].reshape(len(everything), -1)), axis=1)
         counts[:, 1:] *= work.slices
         counts[:, DRAM_READ] += work.fill_bytes
         counts[:, BUFFER_WRITE] += work.fill_bytes
@@ -56,14 +62,24 @@ class OperatorPricer:
         self.geometry = geometry
         self.excess = frontier.excess
         self.counts = counts
-        """[R, 6], all slices and transfers of held tensors included, in order of footprint."""
-        self.overlap = geometry.double_buffered
+        """[R, 6 + 2 L], all slices and transfers of held tensors included, in order of footprint: the footprint in the outermost
+        buffer, then the columns of `dse.cost.columns`."""
         self.needed_bytes = counts[:, FOOTPRINT] + work.reserved_bytes
+        self.inner_footprint_bytes = inner[:, :, 0]
+        """[R, L] bytes of one instance of each inner memory."""
+        self._inner_sizes = [np.unique(column) for column in self.inner_footprint_bytes.T]
         self._rows_at = lru_cache(maxsize=None)(self._find_rows)
 
-    def _find_rows(self, fitting: int) -> IntArray:
-        """Rows among the first `fitting` that are not dominated once the footprint no longer matters."""
-        return not_dominated(self.counts[:fitting, 1:])
+    def _find_rows(self, fitting: tuple[int, ...]) -> IntArray:
+        """Rows that fit and are not dominated once footprints no longer matter.
+
+        `fitting` says how many rows fit the outermost buffer and, for each inner memory, how many of its different footprints do.
+        """
+        outer, *inner = fitting
+        rows = np.arange(outer)
+        for column, sizes, fits in zip(self.inner_footprint_bytes.T, self._inner_sizes, inner, strict=True):
+            rows = rows[column[rows] <= sizes[fits - 1]] if fits else rows[:0]
+        return rows[not_dominated(self.counts[rows, 1:])]
 
     def price(self, table: DesignTable, objective: Objective, edp_weight: FloatArray | None = None) -> PricedOperator:
         """The best row for each design point.
@@ -71,56 +87,63 @@ class OperatorPricer:
         `edp_weight` [D] in watts turns the objective into energy + weight x latency.
         """
         d = table.size
-        fitting = np.searchsorted(self.needed_bytes, table.buffer_capacity_bytes, side="right")
+        fitting = [np.searchsorted(self.needed_bytes, table.buffer_capacity_bytes, side="right")]
+        for sizes, memory in zip(self._inner_sizes, table.inner, strict=True):
+            fitting.append(np.searchsorted(sizes, memory.capacity_bytes, side="right"))
+        seconds, pj = seconds_per_count(self.geometry, table), pj_per_count(self.geometry, table)
         latency, energy, row = np.full(d, np.inf), np.full(d, np.inf), np.full(d, -1, dtype=np.int64)
-        for count, where in _capacity_classes(fitting):
-            rows = self._rows_at(count)
+        for key, where in _capacity_classes(fitting):
+            rows = self._rows_at(key)
+            if not len(rows):
+                continue
             for at in _chunks(where):
                 weight = None if edp_weight is None else edp_weight[at]
-                latency[at], energy[at], row[at] = self._best(rows, table, at, objective, weight)
+                part = _Points(table, at, seconds[:, at], pj[:, at])
+                latency[at], energy[at], row[at] = self._best(rows, part, objective, weight)
         return PricedOperator(latency, energy, row)
 
     def _best(
-        self, rows: IntArray, table: DesignTable, at: slice | IntArray, objective: Objective, weight: FloatArray | None
+        self, rows: IntArray, points: _Points, objective: Objective, weight: FloatArray | None
     ) -> tuple[FloatArray, FloatArray, IntArray]:
-        latency = self.latency_s(rows, table, at)
-        energy = self.energy_j(rows, table, at, latency)
+        latency = self._latency_s(rows, points)
+        energy = self._energy_j(rows, points, latency)
         if len(rows) == 1:
             return latency[0], energy[0], np.broadcast_to(rows, latency[0].shape)
         pick = choose(latency, energy, objective, weight)
-        points = np.arange(latency.shape[1])
-        return latency[pick, points], energy[pick, points], rows[pick]
+        every = np.arange(latency.shape[1])
+        return latency[pick, every], energy[pick, every], rows[pick]
 
-    def latency_s(self, rows: IntArray, table: DesignTable, at: slice | IntArray) -> FloatArray:
-        """Seconds [rows, points]: the busiest resource where transfers overlap, DRAM plus the busiest other where not."""
-        c = self.counts[rows]
-        on_chip = np.outer(c[:, ARRAY], 1.0 / (table.clock_hz[at] * table.array_sustained_fraction[at]))
-        np.maximum(on_chip, np.outer(c[:, BUFFER_READ], 1.0 / table.buffer_read_bytes_per_s[at]), out=on_chip)
-        np.maximum(on_chip, np.outer(c[:, BUFFER_WRITE], 1.0 / table.buffer_write_bytes_per_s[at]), out=on_chip)
-        if self.work.vector_ops:
-            np.maximum(on_chip, self.work.vector_ops / (table.vector_ops_per_cycle[at] * table.clock_hz[at]), out=on_chip)
-        dram = np.outer(c[:, DRAM_READ] + c[:, DRAM_WRITE], 1.0 / (table.dram_bytes_per_s[at] * table.dram_sustained_fraction[at]))
-        busy = np.maximum(on_chip, dram) if self.overlap else on_chip + dram
+    def _latency_s(self, rows: IntArray, points: _Points) -> FloatArray:
+        """Seconds [rows, points]: the busiest resource where transfers overlap, their sum where they do not."""
+        table, at = points.table, points.at
+        vector = self.work.vector_ops / (table.vector_ops_per_cycle[at] * table.clock_hz[at]) if self.work.vector_ops else None
+        busy = busy_latency_s(self.geometry, self.counts[rows, 1:], points.seconds, vector)
         return np.asarray(busy + self.overhead_s(table, at))
 
     def overhead_s(self, table: DesignTable, at: slice | IntArray) -> FloatArray:
         """Launch and first-access latency [points]."""
         return np.asarray(self.work.launches * table.launch_latency_s[at] + int(self.work.touches_dram) * table.dram_latency_s[at])
 
-    def energy_j(self, rows: IntArray, table: DesignTable, at: slice | IntArray, latency_s: FloatArray) -> FloatArray:
+    def _energy_j(self, rows: IntArray, points: _Points, latency_s: FloatArray) -> FloatArray:
         """Joules [rows, points]: MACs, vector operations, every access at every level, and leakage over the latency."""
-        prices = np.stack(
-            (
-                table.dram_read_pj_per_byte[at],
-                table.dram_write_pj_per_byte[at],
-                table.buffer_read_pj_per_byte[at],
-                table.buffer_write_pj_per_byte[at],
-            )
-        )
+        table, at = points.table, points.at
         compute = self.work.vector_ops * table.vector_pj_per_op[at]
         if self.work.dtype is not None:
             compute = compute + self.work.macs * table.mac_pj[self.work.dtype][at]
-        return np.asarray((self.counts[rows, DRAM_READ:ARRAY] @ prices + compute) * JOULES_PER_PJ + table.leakage_w[at] * latency_s)
+        moved = self.counts[rows, DRAM_READ:ARRAY] @ points.pj[: ARRAY - 1]
+        if self.geometry.inner:
+            moved = moved + self.counts[rows, ARRAY + 1 :] @ points.pj[ARRAY:]
+        return np.asarray((moved + compute) * JOULES_PER_PJ + table.leakage_w[at] * latency_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Points:
+    """Some points of a table with what their counts cost, [C, points]."""
+
+    table: DesignTable
+    at: slice | IntArray
+    seconds: FloatArray
+    pj: FloatArray
 
 
 def choose(latency_s: FloatArray, energy_j: FloatArray, objective: Objective, edp_weight_w: FloatArray | None) -> IntArray:
@@ -136,17 +159,18 @@ def choose(latency_s: FloatArray, energy_j: FloatArray, objective: Objective, ed
     return np.asarray(np.argmin(np.where(first <= limit, second, np.inf), axis=0))
 
 
-def _capacity_classes(fitting: IntArray) -> Iterator[tuple[int, slice | IntArray]]:
-    """Points by the number of rows that fit, those with none left out; a slice where all points are of one class."""
-    if len(fitting) and (fitting == fitting[0]).all():
-        classes: list[slice | IntArray] = [slice(0, len(fitting))]
+def _capacity_classes(fitting: list[IntArray]) -> Iterator[tuple[tuple[int, ...], slice | IntArray]]:
+    """Points by what fits each memory, those where nothing fits left out; a slice where all points are of one class."""
+    if all(len(column) and (column == column[0]).all() for column in fitting):
+        classes: list[slice | IntArray] = [slice(0, len(fitting[0]))]
     else:
-        order = np.argsort(fitting, kind="stable")
-        classes = [part for part in np.split(order, np.flatnonzero(np.diff(fitting[order])) + 1) if len(part)]
+        order = np.lexsort(fitting[::-1])
+        changes = np.flatnonzero(np.any([np.diff(column[order]) for column in fitting], axis=0)) + 1
+        classes = [part for part in np.split(order, changes) if len(part)]
     for where in classes:
-        count = int(fitting[where][0])
-        if count:
-            yield count, where
+        key = tuple(int(column[where][0]) for column in fitting)
+        if key[0]:
+            yield key, where
 
 
 def _chunks(where: slice | IntArray) -> Iterator[slice | IntArray]:

@@ -37,6 +37,8 @@ class Resource(StrEnum):
     BUFFER_WRITE = "buffer_write"
     DRAM = "dram"
     OVERHEAD = "overhead"
+    INNER = "inner_memory"
+    """The busiest port of the memories inside the outermost buffer."""
 
 
 RESOURCES: Final = tuple(Resource)

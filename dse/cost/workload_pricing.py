@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from dse.cost.frontier_pricing import ARRAY, BUFFER_READ, BUFFER_WRITE, DRAM_READ, DRAM_WRITE, OperatorPricer, PricedOperator, choose
+from dse.cost.columns import counts_per_second, stages
+from dse.cost.frontier_pricing import ARRAY, DRAM_READ, DRAM_WRITE, OperatorPricer, PricedOperator, choose
 from dse.cost.metrics import RESOURCES, Objective, Priced, Resource
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class CompiledWorkload:
 
 @dataclass(frozen=True)
 class PartPrices:
-    """A part over D design points, one run; arrays [D], `moved` [D, 5] in the order of the count columns after footprint."""
+    """A part over D design points, one run; arrays [D], `moved` [D, C] with the columns of `dse.cost.columns`."""
 
     latency_s: FloatArray
     energy_j: FloatArray
@@ -120,7 +121,7 @@ def price_part(part: CompiledPart, table: DesignTable, objective: Objective, edp
     energy = np.stack([_added(part.plans[n], "energy_j", priced) for n in numbers])
     pick = choose(latency, energy, objective, edp_weight)
     points = np.arange(table.size)
-    overhead, moved, vector_ops = np.zeros(table.size), np.zeros((table.size, ARRAY)), 0.0
+    overhead, moved, vector_ops = np.zeros(table.size), np.zeros((table.size, ARRAY + 2 * len(table.inner))), 0.0
     for position in np.unique(pick):
         plan = part.plans[numbers[position]]
         at = np.flatnonzero(pick == position)
@@ -145,22 +146,25 @@ def _summed(compiled: CompiledWorkload, table: DesignTable, parts: list[PartPric
     feasible = np.isfinite(latency)
     moved = _weighted(counts, [p.moved for p in parts])
     vector_ops = sum(c * p.vector_ops for c, p in zip(counts, parts, strict=True))
-    busy = busy_seconds(moved, vector_ops, _weighted(counts, [p.overhead_s for p in parts]), table)
+    busy = busy_seconds(moved, vector_ops, _weighted(counts, [p.overhead_s for p in parts]), table, compiled.geometry)
     bound = np.where(feasible, np.argmax(np.stack([busy[r] for r in RESOURCES]), axis=0), -1).astype(np.int8)
     dram = moved[:, DRAM_READ - 1] + moved[:, DRAM_WRITE - 1]
     return Priced(compiled.tokens, latency, energy, table.area_mm2, dram, bound, feasible)
 
 
-def busy_seconds(moved: FloatArray, vector_ops: float, overhead_s: FloatArray, table: DesignTable) -> dict[Resource, FloatArray]:
-    """Seconds [D] that each resource is busy, from the counts moved [D, 5]."""
-    return {
-        Resource.ARRAY: moved[:, ARRAY - 1] / (table.clock_hz * table.array_sustained_fraction),
-        Resource.VECTOR: vector_ops / (table.vector_ops_per_cycle * table.clock_hz),
-        Resource.BUFFER_READ: moved[:, BUFFER_READ - 1] / table.buffer_read_bytes_per_s,
-        Resource.BUFFER_WRITE: moved[:, BUFFER_WRITE - 1] / table.buffer_write_bytes_per_s,
-        Resource.DRAM: (moved[:, DRAM_READ - 1] + moved[:, DRAM_WRITE - 1]) / (table.dram_bytes_per_s * table.dram_sustained_fraction),
-        Resource.OVERHEAD: overhead_s,
-    }
+def busy_seconds(
+    moved: FloatArray, vector_ops: float, overhead_s: FloatArray, table: DesignTable, geometry: Geometry
+) -> dict[Resource, FloatArray]:
+    """Seconds [D] that each resource is busy, from the counts moved [D, C] with the columns of `dse.cost.columns`."""
+    rates = counts_per_second(geometry, table)
+    found: dict[Resource, FloatArray] = {resource: np.zeros(table.size) for resource in RESOURCES}
+    for stage in stages(geometry):
+        for busy in stage.resources:
+            time = moved[:, busy.columns].sum(axis=1) / rates[busy.columns[0]]
+            found[busy.resource] = np.maximum(found[busy.resource], time)
+    found[Resource.VECTOR] = np.asarray(vector_ops / (table.vector_ops_per_cycle * table.clock_hz))
+    found[Resource.OVERHEAD] = overhead_s
+    return found
 
 
 def _weighted(counts: list[int], arrays: list[FloatArray]) -> FloatArray:

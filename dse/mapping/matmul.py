@@ -104,6 +104,7 @@ def matmul_traffic(
         bits=problem.left_bits,
         trips=left_trips,
         array_trips=passes.left,
+        share=problem.left_share,
         kept=kept.left,
         on_chip=problem.left_on_chip,
     )
@@ -113,6 +114,7 @@ def matmul_traffic(
         bits=problem.right_bits,
         trips=right_trips,
         array_trips=passes.right,
+        share=problem.right_share,
         kept=kept.right,
         on_chip=problem.right_on_chip,
     )
@@ -160,9 +162,10 @@ def _input_traffic(
     *,
     elements: int,
     tile: NDArray[np.int64],
-    bits: int,
+    bits: float,
     trips: NDArray[np.int64],
     array_trips: NDArray[np.int64],
+    share: float,
     kept: bool,
     on_chip: bool,
 ) -> OperandTraffic:
@@ -173,8 +176,8 @@ def _input_traffic(
         return OperandTraffic(zero, zero, zero, from_array, zero)
     if not kept:
         return OperandTraffic(zero, from_array, zero, zero, zero)
-    filled = _float(elements * width * trips)
-    return OperandTraffic(_float(tile * width), filled, zero, from_array, filled)
+    filled = _float(elements * width * share * trips)
+    return OperandTraffic(_float(tile * width * share), filled, zero, from_array, filled)
 
 
 def _output_traffic(
@@ -186,23 +189,28 @@ def _output_traffic(
     array_trips: NDArray[np.int64],
     kept: bool,
 ) -> OperandTraffic:
-    """Partial sums cross at `partial_bits`, the finished output once at `out_bits`."""
+    """Partial sums cross at `partial_bits`, the finished output once at `out_bits`.
+
+    Where products share outputs (`out_share` below 1) every crossing of the array is a partial sum but the last of each output.
+    """
     elements = problem.groups * problem.m * problem.n
-    final = elements * problem.out_bits / BITS_PER_BYTE
-    partial = elements * problem.partial_bits / BITS_PER_BYTE
+    distinct = elements * problem.out_share
+    final = distinct * problem.out_bits / BITS_PER_BYTE
+    partial = distinct * problem.partial_bits / BITS_PER_BYTE
     zero = np.zeros(tile.shape)
-    array_read = _float((array_trips - 1) * partial)
+    array_read = _float((elements * array_trips - distinct) * problem.partial_bits / BITS_PER_BYTE)
     array_write = array_read + final
-    if not (kept or problem.out_on_chip):
+    if not (kept or problem.out_on_chip):  # shared outputs come and go as often as the array asks
         return OperandTraffic(zero, array_read, array_write, zero, zero)
     unfinished = (array_trips > 1) | (trips > 1)
     width = np.where(unfinished, problem.partial_bits, problem.out_bits) / BITS_PER_BYTE
     if problem.out_on_chip:
-        accumulators = np.where(array_trips > 1, tile * width, 0.0)
+        accumulators = np.where(array_trips > 1, tile * width * problem.out_share, 0.0)
         returned = np.where(trips > 1, np.inf, 0.0)  # the finished tensor has no room for partial sums of a later visit
         return OperandTraffic(accumulators + returned, zero, zero, array_read, array_write)
     spilled = _float((trips - 1) * partial)
-    return OperandTraffic(_float(tile * copies * width), spilled, spilled + final, array_read + spilled + final, array_write + spilled)
+    footprint = _float(tile * copies * width * problem.out_share)
+    return OperandTraffic(footprint, spilled, spilled + final, array_read + spilled + final, array_write + spilled)
 
 
 def _float(counts: NDArray[np.generic]) -> FloatArray:

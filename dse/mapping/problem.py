@@ -19,16 +19,24 @@ class MatmulProblem:
     m: int
     k: int
     n: int
-    left_bits: int
-    right_bits: int
-    out_bits: int
-    partial_bits: int
+    left_bits: float
+    right_bits: float
+    out_bits: float
+    partial_bits: float
     """Width of partial sums, wherever they are kept."""
     dtype: str
     """Data type name that selects the array's rate: the wider of left and right."""
     left_on_chip: bool = False
     right_on_chip: bool = False
     out_on_chip: bool = False
+    left_share: float = 1.0
+    """Distinct elements of A over those that the loops count; below 1 where loops meet the same element (windows of a convolution).
+
+    Footprint and transfers between memories scale with it, what the array takes does not. Elements that two tiles share are
+    counted once in all: what neighbouring tiles read again at their edges is left out.
+    """
+    right_share: float = 1.0
+    out_share: float = 1.0
 
     @property
     def macs(self) -> int:
@@ -38,17 +46,17 @@ class MatmulProblem:
     @property
     def left_bytes(self) -> float:
         """Bytes of A, all groups."""
-        return self.groups * self.m * self.k * self.left_bits / BITS_PER_BYTE
+        return self.groups * self.m * self.k * self.left_bits * self.left_share / BITS_PER_BYTE
 
     @property
     def right_bytes(self) -> float:
         """Bytes of B, all groups."""
-        return self.groups * self.k * self.n * self.right_bits / BITS_PER_BYTE
+        return self.groups * self.k * self.n * self.right_bits * self.right_share / BITS_PER_BYTE
 
     @property
     def out_bytes(self) -> float:
         """Bytes of C, all groups."""
-        return self.groups * self.m * self.n * self.out_bits / BITS_PER_BYTE
+        return self.groups * self.m * self.n * self.out_bits * self.out_share / BITS_PER_BYTE
 
     def transposed(self) -> MatmulProblem:
         """The same products as C^T = B^T A^T: left and right, m and n change places."""
@@ -60,6 +68,8 @@ class MatmulProblem:
             right_bits=self.left_bits,
             left_on_chip=self.right_on_chip,
             right_on_chip=self.left_on_chip,
+            left_share=self.right_share,
+            right_share=self.left_share,
         )
 
 
