@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import replace
 from fractions import Fraction
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-from onnx import AttributeProto, TensorProto, helper, numpy_helper
-
 from dse.errors import DseError, GraphError, UsageError
 from dse.ir.graph import OperatorGraph, check_graph
-from dse.ir.onnx_check import open_model, prepared, shapeless, standard_opset
-from dse.ir.onnx_ops import READERS, Node, ReadingContext
+from dse.ir.onnx_check import open_model
+from dse.ir.onnx_flatten import flatten, shapeless, unknown_operator
+from dse.ir.onnx_ops import READERS, ReadingContext, load_plugins
+from dse.ir.onnx_roles import infer_roles
+from dse.ir.onnx_types import FLOATS, element_type_name, format_name, supported_names
+from dse.ir.operator import Kind
 from dse.ir.precision import storage_type
 from dse.ir.tensor import Role, Tensor, data_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from onnx import ModelProto, NodeProto, StringStringEntryProto, ValueInfoProto
+    from onnx import ModelProto, NodeProto, StringStringEntryProto
 
     from dse.ir.lowering import Precision
-    from dse.ir.onnx_ops.registry import AttributeValue
+    from dse.ir.onnx_flatten import FlatModel, FlatNode
+    from dse.ir.onnx_ops import Node
     from dse.ir.operator import Operator
     from dse.ir.tensor import DataType
 
@@ -38,28 +39,9 @@ VISIBLE_KEY: Final = "dse.visible"
 """Metadata key of a node: share of its loop nest that a mask leaves, as a fraction such as 1/2."""
 ACCUMULATION_KEY: Final = "dse.accumulation"
 """Model metadata key of the format of partial sums."""
-MAX_CONSTANT_ELEMENTS: Final = 4096
-"""Integer constants up to this size are read as values (axes, shapes, steps)."""
-
-_ELEMENT_TYPES: Final[dict[int, str]] = {
-    TensorProto.DOUBLE: "fp64",
-    TensorProto.FLOAT: "fp32",
-    TensorProto.FLOAT16: "fp16",
-    TensorProto.BFLOAT16: "bf16",
-    TensorProto.FLOAT8E4M3FN: "fp8",
-    TensorProto.FLOAT8E4M3FNUZ: "fp8",
-    TensorProto.FLOAT8E5M2: "fp8",
-    TensorProto.FLOAT8E5M2FNUZ: "fp8",
-    TensorProto.INT8: "int8",
-    TensorProto.UINT8: "int8",
-    TensorProto.INT32: "int32",
-    TensorProto.UINT32: "int32",
-    TensorProto.INT64: "int64",
-    TensorProto.UINT64: "int64",
-    TensorProto.BOOL: "bool",
-}
+KEPT_AT_RUN_TIME: Final = frozenset({"DequantizeLinear"})
+"""Operators that run even on constants: computing them beforehand would store weights in a wider format."""
 _FRACTION: Final = re.compile(r"([0-9]{1,30})(?:/([0-9]{1,30}))?")
-_FLOATS: Final = frozenset({"fp64", "fp32", "fp16", "bf16", "fp8"})
 
 
 def load_onnx(path: str | Path, *, precision: Precision | None = None, dims: Mapping[str, int] | None = None) -> OperatorGraph:
@@ -84,9 +66,10 @@ def read_onnx(
     """The operator graph of an ONNX model.
 
     Storage format and role of a tensor come from its `dse.dtype` and `dse.role` metadata. Without them: initialisers are
-    weights, views have the role of their source, everything else is an activation, and the format is `precision` by role
-    (floating tensors) or the ONNX element type. Initialisers that only give shapes, axes or steps, and constants of one
-    element, are part of the instruction and no operands.
+    weights, caches and scores are found by `dse.ir.onnx_roles`, views have the role of their source, everything else is an
+    activation, and the format is `precision` by role (floating tensors of 16 bits and more) or the ONNX element type.
+    What only gives shapes, axes or steps, and constants of one element, are part of the instruction and no operands.
+    Arithmetic on constants alone is done before the first run: its result is stored like a weight.
 
     Args:
         model: any ONNX model of opset 13 or later; copied, never changed.
@@ -96,156 +79,149 @@ def read_onnx(
         where: how messages call the model; `name` when absent.
 
     Raises:
-        UsageError: `dims` does not fit the model.
+        UsageError: `dims` does not fit the model, or a package with operators cannot be loaded.
         GraphError: not valid ONNX, a tensor without concrete shape, or an operator that cannot be costed.
     """
     where = where or name
-    ready = prepared(model, where=where, dims=dims or {})
-    opset = standard_opset(ready, where)
-    nodes, constants, immediates = _split_constants(ready)
-    tensors = _tensors(ready, nodes, precision, where)
-    context = ReadingContext(tensors=tensors, constants=constants, immediates=immediates, uses=_uses(ready, nodes))
+    load_plugins()
+    flat = flatten(model, where=where, dims=dims or {})
+    nodes, empty = _needed(flat)
+    context = ReadingContext(
+        tensors=_tensors(flat, nodes, empty, precision),
+        constants={n: tuple(int(x) for x in v.reshape(-1)) for n, v in flat.values.items() if v.dtype.kind in "iub"},
+        immediates=frozenset(n for n in flat.constants if (t := flat.tensor_type(n)) is not None and t.elements == 1),
+        uses=_uses(flat, nodes),
+        stored=set(flat.constants),
+        entering=frozenset(flat.inputs),
+        leaving=frozenset(flat.outputs),
+    )
     operators: list[Operator] = []
-    for node in _named(nodes, opset, where):
-        for operator in _read_node(node, context):
-            operators.append(operator)
-            context.producers.update({x.tensor: operator for x in operator.outputs})
+    for flat_node in nodes:
+        read = _read_node(flat_node, context)
+        if not _before_running(flat_node.node, read, context):
+            operators += read
+            for operator in read:
+                context.producers.update({x.tensor: operator for x in operator.outputs})
+    outputs = tuple(n for n in flat.outputs if n not in empty)
+    inputs = _graph_inputs(flat, context, operators, outputs)
+    tensors = infer_roles({**context.tensors, **context.extra}, operators, frozenset(flat.inputs))
     return check_graph(
         OperatorGraph(
             name=name,
-            tensors=_stored({**tensors, **context.extra}, context.aliases, operators, {value.name for value in ready.graph.input}),
+            tensors=_stored(tensors, context.aliases, operators, {*inputs, *outputs}),
             operators=tuple(operators),
-            inputs=_graph_inputs(ready, operators),
-            outputs=tuple(value.name for value in ready.graph.output),
-            accumulation=_accumulation(ready, precision, where),
+            inputs=inputs,
+            outputs=outputs,
+            accumulation=_accumulation(model, precision, where),
         )
     )
 
 
-def _read_node(node: Node, context: ReadingContext) -> tuple[Operator, ...]:
+def _needed(flat: FlatModel) -> tuple[list[FlatNode], frozenset[str]]:
+    """Nodes that an output needs, in order, and the tensors of no element, which nobody computes.
+
+    What is known before running needs no node; a node all of whose outputs are empty does nothing.
+    """
+    needed = set(flat.outputs)
+    found: list[FlatNode] = []
+    for flat_node in reversed(flat.nodes):
+        made = [n for n in flat_node.node.outputs if n in needed and n]
+        if made:
+            found.append(flat_node)
+            needed.update(n for n in flat_node.node.inputs if n not in flat.constants)
+    found.reverse()
+    empty = frozenset(n for n in flat.types if (t := flat.tensor_type(n)) is not None and t.elements == 0)
+    nodes = [
+        replace(n, node=replace(n.node, inputs=tuple("" if i in empty else i for i in n.node.inputs))) if empty & {*n.node.inputs} else n
+        for n in found
+        if not all(o in empty for o in n.node.outputs if o)
+    ]
+    return nodes, empty
+
+
+def _read_node(flat_node: FlatNode, context: ReadingContext) -> tuple[Operator, ...]:
     """Operators of one node; ONNX' own checks are not complete, so a node may still not fit its tensors."""
+    node = flat_node.node
     if node.op_type not in READERS:
-        raise node.error(
-            f"operator type '{node.op_type}' has no cost; rewrite it in supported operators ({', '.join(sorted(READERS))}) "
-            "or add a reader with dse.ir.onnx_ops.register"
-        )
+        raise node.error(unknown_operator(node.op_type))
+    visible = _visible(flat_node.proto, node)
     try:
         operators = tuple(READERS[node.op_type](node, context))
     except (ValueError, KeyError, IndexError, ZeroDivisionError) as e:
         raise node.error(f"inputs, attributes and shapes do not fit each other ({e}); see the ONNX definition of {node.op_type}") from e
-    return operators if node.visible == 1 else tuple(replace(o, visible=node.visible) for o in operators)
+    return operators if visible == 1 else tuple(replace(o, visible=visible) for o in operators)
 
 
-def _visible(node: NodeProto, where: str) -> Fraction:
+def _visible(proto: NodeProto, node: Node) -> Fraction:
     """Share of the loop nest that a mask leaves, from the node's metadata."""
-    text = _metadata(node.metadata_props).get(VISIBLE_KEY, "1")
+    text = _metadata(proto.metadata_props).get(VISIBLE_KEY, "1")
     found = _FRACTION.fullmatch(text)
     if found is None or not 0 < int(found[1]) <= int(found[2] or 1):
-        raise GraphError.single(
-            where, f"node '{node.name}': metadata {VISIBLE_KEY}='{text[:40]}'; a fraction above 0 and at most 1 is needed, as 1/2"
-        )
+        raise node.error(f"metadata {VISIBLE_KEY}='{text[:40]}'; a fraction above 0 and at most 1 is needed, as 1/2")
     return Fraction(int(found[1]), int(found[2] or 1))
 
 
-def _split_constants(model: ModelProto) -> tuple[list[NodeProto], dict[str, tuple[int, ...]], frozenset[str]]:
-    """Nodes other than Constant (which become initialisers), values of small integer constants, one-element constants."""
-    nodes = []
-    for node in model.graph.node:
-        if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
-            nodes.append(node)
-            continue
-        tensor = _constant_tensor(node)
-        if tensor is not None:
-            tensor.name = node.output[0]
-            model.graph.initializer.append(tensor)
-    values: dict[str, tuple[int, ...]] = {}
-    for tensor in model.graph.initializer:
-        if tensor.data_type in (TensorProto.INT64, TensorProto.INT32) and prod(tensor.dims) <= MAX_CONSTANT_ELEMENTS:
-            values[tensor.name] = tuple(int(v) for v in numpy_helper.to_array(tensor).reshape(-1))
-    return nodes, values, frozenset(t.name for t in model.graph.initializer if prod(t.dims) == 1)
+def _before_running(node: Node, operators: tuple[Operator, ...], context: ReadingContext) -> bool:
+    """Whether the node's results are formed once, before the first run: it has constant inputs alone and is no view."""
+    if node.op_type in KEPT_AT_RUN_TIME or not all(n in context.stored for n in node.inputs if n):
+        return False
+    made = [n for n in node.outputs if n]
+    context.stored.update(made)
+    if all(o.kind is Kind.VIEW for o in operators):
+        return False
+    for n in made:
+        context.aliases.pop(n, None)
+    return True
 
 
-def _constant_tensor(node: NodeProto) -> TensorProto | None:
-    """The value of a Constant node as a tensor; None for strings and sparse tensors, which no reader takes."""
-    attribute = node.attribute[0]
-    if attribute.name == "value":
-        tensor = TensorProto()
-        tensor.CopyFrom(attribute.t)
-        return tensor
-    if attribute.name in ("value_int", "value_ints"):
-        return numpy_helper.from_array(np.asarray(helper.get_attribute_value(attribute), dtype=np.int64))
-    if attribute.name in ("value_float", "value_floats"):
-        return numpy_helper.from_array(np.asarray(helper.get_attribute_value(attribute), dtype=np.float32))
-    return None
-
-
-def _uses(model: ModelProto, nodes: Iterable[NodeProto]) -> dict[str, list[str]]:
+def _uses(flat: FlatModel, nodes: Iterable[FlatNode]) -> dict[str, list[str]]:
     """Operator types that read each tensor; '' stands for the world outside the graph."""
     uses: dict[str, list[str]] = defaultdict(list)
-    for node in nodes:
-        for tensor in node.input:
-            uses[tensor].append(node.op_type)
-    for value in model.graph.output:
-        uses[value.name].append("")
+    for flat_node in nodes:
+        for tensor in flat_node.node.inputs:
+            uses[tensor].append(flat_node.node.op_type)
+    for name in flat.outputs:
+        uses[name].append("")
     return uses
 
 
-def _tensors(model: ModelProto, nodes: Iterable[NodeProto], precision: Precision | None, where: str) -> dict[str, Tensor]:
-    """All tensors of a model with concrete shapes; raises a GraphError naming the first that has none."""
+def _tensors(flat: FlatModel, nodes: Iterable[FlatNode], empty: frozenset[str], precision: Precision | None) -> dict[str, Tensor]:
+    """All tensors that nodes and the outside touch; raises a GraphError naming the first that has no concrete shape."""
     tensors: dict[str, Tensor] = {}
-    for initialiser in model.graph.initializer:
-        metadata = _metadata(initialiser.metadata_props)
-        tensors[initialiser.name] = _tensor(
-            initialiser.name, tuple(initialiser.dims), initialiser.data_type, metadata, Role.WEIGHT, precision, where
-        )
-    for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):
-        if value.name not in tensors:
-            metadata = _metadata(value.metadata_props)
-            tensors[value.name] = _tensor(
-                value.name, _concrete_shape(value, where), value.type.tensor_type.elem_type, metadata, Role.ACTIVATION, precision, where
-            )
-    for node in nodes:
-        for output in node.output:
-            if output and output not in tensors and _is_standard(node):
-                raise shapeless(output, where)
+    wanted = [(n, flat.where) for n in (*flat.inputs, *flat.outputs)]
+    wanted += [(n, f.node.where) for f in nodes for n in (*f.node.inputs, *f.node.outputs) if n]
+    for name, where in wanted:
+        if name in tensors or (name in empty and name not in flat.inputs):
+            continue
+        if name not in flat.types:
+            raise GraphError.single(where, f"is not a valid ONNX model: nothing gives '{name}'")
+        found = flat.tensor_type(name)
+        if found is None:
+            kind = flat.types[name].WhichOneof("value")
+            if kind not in (None, "tensor_type"):
+                raise GraphError.single(where, f"'{name}' is not a tensor; sequences, maps and optionals are not supported")
+            raise shapeless(name, where)
+        if any(size < 1 for size in found.shape):
+            raise GraphError.single(where, f"tensor '{name}' has shape {list(found.shape)}; every size must be at least 1")
+        stored = flat.constants.get(name)
+        declared = flat.declared.get(name)
+        metadata = _metadata([*(declared.metadata_props if declared else ()), *(stored.metadata_props if stored is not None else ())])
+        default = Role.WEIGHT if name in flat.constants else Role.ACTIVATION
+        role = _role(name, metadata, default, flat.where)
+        dtype = _format(name, found.element_type, metadata, role, precision, where)
+        tensors[name] = Tensor(name=name, shape=found.shape, dtype=dtype, role=role, storage=name)
     return tensors
-
-
-def _concrete_shape(value: ValueInfoProto, where: str) -> tuple[int, ...]:
-    if value.type.WhichOneof("value") != "tensor_type":
-        raise GraphError.single(where, f"'{value.name}' is not a tensor; sequences, maps and optionals are not supported")
-    tensor_type = value.type.tensor_type
-    if not tensor_type.HasField("shape"):
-        raise shapeless(value.name, where)
-    symbols = [d.dim_param or "?" for d in tensor_type.shape.dim if not d.HasField("dim_value")]
-    if symbols:
-        raise GraphError.single(
-            where, f"tensor '{value.name}' has no size for dimension '{symbols[0]}'; give it one (--dim {symbols[0]}=value)"
-        )
-    shape = tuple(d.dim_value for d in tensor_type.shape.dim)
-    if any(size < 1 for size in shape):
-        raise GraphError.single(where, f"tensor '{value.name}' has shape {list(shape)}; every size must be at least 1")
-    return shape
 
 
 def _metadata(entries: Iterable[StringStringEntryProto]) -> dict[str, str]:
     return {e.key: e.value for e in entries}
 
 
-def _tensor(
-    name: str,
-    shape: tuple[int, ...],
-    element_type: int,
-    metadata: Mapping[str, str],
-    default_role: Role,
-    precision: Precision | None,
-    where: str,
-) -> Tensor:
-    given = metadata.get(ROLE_KEY, default_role.value)
+def _role(name: str, metadata: Mapping[str, str], default: Role, where: str) -> Role:
+    given = metadata.get(ROLE_KEY, default.value)
     if given not in list(Role):
         raise GraphError.single(where, f"tensor '{name}': metadata {ROLE_KEY}='{given}'; allowed: {', '.join(Role)}")
-    role = Role(given)
-    return Tensor(name=name, shape=shape, dtype=_format(name, element_type, metadata, role, precision, where), role=role, storage=name)
+    return Role(given)
 
 
 def _format(name: str, element_type: int, metadata: Mapping[str, str], role: Role, precision: Precision | None, where: str) -> DataType:
@@ -254,55 +230,12 @@ def _format(name: str, element_type: int, metadata: Mapping[str, str], role: Rol
             return data_type(metadata[DTYPE_KEY])
         except UsageError as e:
             raise GraphError.single(where, f"tensor '{name}': metadata {DTYPE_KEY}: {e}") from e
-    if element_type not in _ELEMENT_TYPES:
-        found = TensorProto.DataType.Name(element_type) if element_type in TensorProto.DataType.values() else element_type
-        allowed = ", ".join(sorted(TensorProto.DataType.Name(t) for t in _ELEMENT_TYPES))
-        raise GraphError.single(where, f"tensor '{name}' has element type {found}; supported: {allowed}")
-    stored = _ELEMENT_TYPES[element_type]
-    return storage_type(precision, role) if precision is not None and stored in _FLOATS else data_type(stored)
-
-
-def _is_standard(node: NodeProto) -> bool:
-    return node.domain in ("", "ai.onnx") and node.op_type in READERS
-
-
-def _named(nodes: Iterable[NodeProto], opset: int, where: str) -> Iterable[Node]:
-    """Nodes in file order (which ONNX wants topological) with unique names."""
-    seen: Counter[str] = Counter()
-    taken = {node.name for node in nodes}
-    for index, node in enumerate(nodes):
-        op_type = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
-        name = node.name or f"{node.op_type}_{index}"
-        seen[name] += 1
-        while seen[name] > 1 or (not node.name and name in taken):
-            name = f"{name}_{index}"
-            seen[name] += 1
-        yield Node(
-            where=f"{where}: node '{name}' ({op_type}, opset {opset})",
-            name=name,
-            op_type=op_type,
-            opset=opset,
-            inputs=tuple(node.input),
-            outputs=tuple(node.output),
-            attributes={a.name: _attribute(a) for a in node.attribute},
-            visible=_visible(node, where),
+    stored = format_name(element_type)
+    if stored is None:
+        raise GraphError.single(
+            where, f"tensor '{name}' has element type {element_type_name(element_type)}; supported: {supported_names()}"
         )
-
-
-def _attribute(attribute: AttributeProto) -> AttributeValue:
-    match attribute.type:
-        case AttributeProto.INT:
-            return int(attribute.i)
-        case AttributeProto.FLOAT:
-            return float(attribute.f)
-        case AttributeProto.STRING:
-            return attribute.s.decode(errors="replace")
-        case AttributeProto.INTS:
-            return tuple(int(v) for v in attribute.ints)
-        case AttributeProto.FLOATS:
-            return tuple(float(v) for v in attribute.floats)
-        case _:
-            return None
+    return storage_type(precision, role) if precision is not None and stored in FLOATS else data_type(stored)
 
 
 def _stored(
@@ -335,12 +268,13 @@ def _root(name: str, aliases: Mapping[str, str], roots: dict[str, str]) -> str:
     return root
 
 
-def _graph_inputs(model: ModelProto, operators: Iterable[Operator]) -> tuple[str, ...]:
-    """Declared inputs, then the initialisers that are operands."""
-    read = {x.tensor for o in operators for x in o.inputs}
-    declared = [value.name for value in model.graph.input]
-    known = set(declared)
-    return (*declared, *(t.name for t in model.graph.initializer if t.name in read and t.name not in known))
+def _graph_inputs(flat: FlatModel, context: ReadingContext, operators: Iterable[Operator], outputs: tuple[str, ...]) -> tuple[str, ...]:
+    """Declared inputs, then stored tensors that are operands or leave the graph, in the order of their first use."""
+    written = {x.tensor for o in operators for x in o.outputs}
+    read = [x.tensor for o in operators for x in o.inputs]
+    found = dict.fromkeys(flat.inputs)
+    found.update(dict.fromkeys(n for n in (*read, *outputs) if n not in written and (n in context.stored or n in context.extra)))
+    return tuple(found)
 
 
 def _accumulation(model: ModelProto, precision: Precision | None, where: str) -> DataType:

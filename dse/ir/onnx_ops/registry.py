@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, Final
+from functools import cache
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Final
 
-from dse.errors import GraphError
+from dse.errors import GraphError, UsageError
 from dse.ir.operator import Operand, Operator
+from dse.ir.tensor import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from dse.ir.tensor import Tensor
+    from numpy.typing import NDArray
 
-AttributeValue = int | float | str | tuple[int, ...] | tuple[float, ...] | None
+    from dse.ir.onnx_types import TensorType
+    from dse.ir.tensor import DataType, Role
+
+OPERATORS: Final = "dse.onnx_operators"
+"""Entry-point group of packages that bring readers."""
+
+AttributeValue = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | None
 """Attribute values that readers may ask for; others (tensors, graphs) are None."""
 
 
@@ -50,6 +59,21 @@ class Node:
             raise GraphError.single(self.where, f"attribute '{name}' is {value!r}; a list of integers is needed")
         return tuple(int(v) for v in value)
 
+    def number(self, name: str, default: float) -> float:
+        """The number attribute `name`."""
+        value = self.attributes.get(name, default)
+        if not isinstance(value, int | float):
+            raise GraphError.single(self.where, f"attribute '{name}' is {value!r}; a number is needed")
+        return float(value)
+
+    def given(self, index: int) -> str:
+        """Name of input `index`; '' where it is left out."""
+        return self.inputs[index] if index < len(self.inputs) else ""
+
+    def made(self, index: int) -> str:
+        """Name of output `index`; '' where nobody wants it."""
+        return self.outputs[index] if index < len(self.outputs) else ""
+
     def text(self, name: str, default: str) -> str:
         """The string attribute `name`."""
         value = self.attributes.get(name, default)
@@ -78,6 +102,12 @@ class ReadingContext:
     """Tensor to the tensor whose storage it shares."""
     extra: dict[str, Tensor] = field(default_factory=dict)
     """Tensors that a reader invented for an operator it took apart."""
+    stored: set[str] = field(default_factory=set)
+    """Tensors that are in the file, or computed from such before the first run."""
+    entering: frozenset[str] = frozenset()
+    """Inputs of the graph."""
+    leaving: frozenset[str] = frozenset()
+    """Outputs of the graph."""
 
     def tensor(self, name: str) -> Tensor:
         """The tensor called `name`; every one has a concrete shape."""
@@ -115,27 +145,69 @@ class ReadingContext:
         """`output` is stored in the bytes of `source`."""
         self.aliases[output] = source
 
+    def invent(
+        self, name: str, like: str, shape: Sequence[int], *, dtype: DataType | None = None, role: Role | None = None, storage: str = ""
+    ) -> str:
+        """A new tensor of `shape`, otherwise like the tensor `like`; a view of `storage` where that is given. Returns its name."""
+        while name in self.tensors or name in self.extra:
+            name += "'"
+        source = self.tensor(like)
+        self.extra[name] = Tensor(name, tuple(shape), dtype or source.dtype, role or source.role, name)
+        if storage:
+            self.share(name, storage)
+        return name
+
 
 Reader = Callable[[Node, ReadingContext], "Iterable[Operator]"]
 """Turns one node into operators, in order; the last writes the node's outputs."""
 
+ShapeRule = Callable[["Node", "Sequence[TensorType | None]", "Mapping[str, NDArray[Any]]"], "Sequence[TensorType | None]"]
+"""Types of a node's outputs, from those of its inputs (None where left out) and the values known before running, by name."""
+
 READERS: Final[dict[str, Reader]] = {}
 """Reader by ONNX operator type, `domain::Type` outside the standard domain."""
 
+SHAPES: Final[dict[str, ShapeRule]] = {}
+"""Shape rule of operators that the onnx package does not define."""
 
-def register(*op_types: str) -> Callable[[Reader], Reader]:
+
+def register(*op_types: str, shapes: ShapeRule | None = None, replace: bool = False) -> Callable[[Reader], Reader]:
     """Register a reader for ONNX operator types; this is where a new operator plugs in.
 
-    Types outside the standard domain are written `domain::Type`.
+    Args:
+        op_types: names; outside the standard domain `domain::Type`.
+        shapes: types of the outputs, for operators that the onnx package does not define; without it the model must declare them.
+        replace: take the place of a reader that is there already.
+
+    Raises:
+        UsageError: there is a reader for the type and `replace` is not set.
     """
 
     def add(reader: Reader) -> Reader:
         for op_type in op_types:
-            assert op_type not in READERS, op_type
+            if op_type in READERS and not replace:
+                raise UsageError(f"operator type '{op_type}' has a reader already; register with replace=True to take its place")
             READERS[op_type] = reader
+            if shapes is not None:
+                SHAPES[op_type] = shapes
         return reader
 
     return add
+
+
+@cache
+def load_plugins() -> None:
+    """Import what other packages bring in the entry-point group `dse.onnx_operators`, once; importing it registers readers.
+
+    Raises:
+        UsageError: a package cannot be imported; names it.
+    """
+    for entry in sorted(entry_points(group=OPERATORS), key=lambda e: e.name):
+        try:
+            entry.load()
+        except (ImportError, AttributeError) as error:
+            message = f"ONNX operators '{entry.name}' ({entry.value}) of {OPERATORS} cannot be loaded: {error}"
+            raise UsageError(f"{message}; reinstall the package that brings them, or remove it") from error
 
 
 def loop_names(rank: int) -> tuple[str, ...]:

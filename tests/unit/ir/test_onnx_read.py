@@ -155,7 +155,7 @@ def test_concat_moves_what_cannot_be_written_in_place(why: str):
     }[why]
     nodes = [node("Relu", ["a"], ["p"]), node("Relu", ["b"], ["q"]), node("Concat", parts, ["c"], name="cat", axis=1)]
     graph = read(nodes, {"a": [2, 5], "b": [2, 5]}, outputs)
-    cat = graph.operators[2]
+    cat = next(o for o in graph.operators if o.name == "cat")
     assert (cat.kind, cat.outputs[0].elements) == (Kind.MOVE, 20)
     assert graph.tensors["p"].storage == "p"
 
@@ -253,10 +253,10 @@ def test_the_source_model_is_not_changed():
 
 
 def test_a_registered_reader_is_used(monkeypatch):
-    monkeypatch.delitem(READERS, "Softplus")
-    source = model([node("Softplus", ["x"], ["y"], name="s")], {"x": [3]}, ["y"])
-    with pytest.raises(GraphError, match="Softplus"):
+    monkeypatch.delitem(READERS, "Erf")
+    source = model([node("Erf", ["x"], ["y"], name="s")], {"x": [3]}, ["y"])
+    with pytest.raises(GraphError, match="Erf"):
         read_onnx(source, name="s")
-    register("Softplus")(lambda n, c: READERS["Identity"](n, c))
-    assert read_onnx(source, name="s").operators[0].op_type == "Softplus"
-    monkeypatch.delitem(READERS, "Softplus")
+    register("Erf")(lambda n, c: READERS["Identity"](n, c))
+    assert read_onnx(source, name="s").operators[0].op_type == "Erf"
+    monkeypatch.delitem(READERS, "Erf")
