@@ -114,8 +114,10 @@ def render(value: Value) -> str:
     return str(value)
 
 
-def load_yaml(path: str | Path) -> Document:
+def load_yaml(path: str | Path, *, repeated: list[Problem] | None = None) -> Document:
     """Read a YAML 1.2 file of at most MAX_YAML_BYTES whose top is a mapping.
+
+    With `repeated`, for files of other tools, the last of several equal keys counts and each one before it is noted there.
 
     Raises:
         InputError: missing, unreadable, too large, not UTF-8, broken YAML, a key given twice, anchors, aliases or tags.
@@ -136,11 +138,11 @@ def load_yaml(path: str | Path) -> Document:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise InputError.single(f"{path}:{line}", "is not text in UTF-8; save it as UTF-8") from error
-    return parse_yaml(text, str(path))
+    return parse_yaml(text, str(path), repeated=repeated)
 
 
-def parse_yaml(text: str, path: str) -> Document:
-    """The document in `text`; `path` is what errors call it.
+def parse_yaml(text: str, path: str, *, repeated: list[Problem] | None = None) -> Document:
+    """The document in `text`; `path` is what errors call it; `repeated` as in `load_yaml`.
 
     Raises:
         InputError: as `load_yaml`.
@@ -149,7 +151,7 @@ def parse_yaml(text: str, path: str) -> Document:
     if not isinstance(top, MappingNode):
         given = "is empty" if top is None else "does not start with 'key: value'"
         raise InputError.single(f"{path}:1", f"{given}; the top of the file must be a mapping")
-    reader = _Reader(path)
+    reader = _Reader(path, repeated)
     data = reader.mapping(top, ())
     if reader.problems:
         raise InputError(reader.problems)
@@ -199,8 +201,9 @@ def _compose(text: str, path: str) -> Node | None:
 class _Reader:
     """Turns nodes into plain values and collects what is wrong on the way."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, repeated: list[Problem] | None = None) -> None:
         self.path = path
+        self.repeated = repeated
         self.problems: list[Problem] = []
         self.origins: dict[Location, str] = {}
 
@@ -210,6 +213,10 @@ class _Reader:
             key = key_node.value
             if not isinstance(key_node, ScalarNode):
                 self._problem(key_node, "a key must be a word")
+            elif key in result and self.repeated is not None:
+                self.repeated.append(Problem(self.origins[*location, key], f"'{key}' is given twice; the last counts"))
+                self.origins[*location, key] = self._where(key_node)
+                result[key] = self.value(value_node, (*location, key))
             elif key in result:
                 first = self.origins[*location, key].rpartition(":")[2]
                 self._problem(key_node, f"'{key}' is given twice (first in line {first}); keep one")
