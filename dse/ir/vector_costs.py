@@ -44,6 +44,47 @@ PER_OUTPUT_ELEMENT: Final = {
     "Swish": 5,  # counted here: sigmoid (4) and one multiplication
     "Gelu": 5,  # counted here, exact form: scale, erf, add, multiply, halve
     "Softplus": 3,  # counted here: exponential, add, logarithm
+    "FastGelu": 8,  # counted here, tanh form: cube (2), scale and add (2), tanh, add one, multiply, halve
+    "QuickGelu": 6,  # counted here: scale, sigmoid (4), multiplication
+    "HardSigmoid": 4,  # counted here: multiply, add, two comparisons with select
+    "HardSwish": 5,  # counted here: hard sigmoid (4) and one multiplication
+    "Elu": 4,  # counted here: exponential, subtract, multiply, select
+    "Selu": 5,  # counted here: elu (4) and one multiplication
+    "Celu": 5,  # counted here: divide, exponential, subtract, multiply, select
+    "LeakyRelu": 2,  # one multiplication and one select
+    "PRelu": 2,  # one multiplication and one select
+    "ThresholdedRelu": 1,  # one comparison with select
+    "Softsign": 3,  # absolute value, addition, division
+    "Mish": 5,  # counted here: softplus (3), tanh, multiplication
+    "Shrink": 3,  # two comparisons with select, one addition
+    "Floor": 1,  # one rounding
+    "Ceil": 1,  # one rounding
+    "Round": 1,  # one rounding
+    "Sign": 1,  # one comparison with select
+    "IsNaN": 1,  # one comparison
+    "IsInf": 1,  # one comparison
+    "Mod": 1,  # one division with remainder
+    "BitShift": 1,  # one shift
+    "BitwiseAnd": 1,  # one logical operation
+    "BitwiseOr": 1,  # one logical operation
+    "BitwiseXor": 1,  # one logical operation
+    "BitwiseNot": 1,  # one logical operation
+    "Xor": 1,  # one logical operation
+    "Tan": 1,  # one transcendental
+    "Asin": 1,  # one transcendental
+    "Acos": 1,  # one transcendental
+    "Atan": 1,  # one transcendental
+    "Sinh": 1,  # one transcendental
+    "Cosh": 1,  # one transcendental
+    "Asinh": 1,  # one transcendental
+    "Acosh": 1,  # one transcendental
+    "Atanh": 1,  # one transcendental
+    "Sum": 1,  # one addition (per input pair)
+    "Mean": 1,  # one addition (per input pair); the division is one more and counted apart
+    "CastLike": 1,  # one conversion
+    "QuantizeLinear": 4,  # divide, round, add the zero point, saturate
+    "DequantizeLinear": 2,  # subtract the zero point, multiply
+    "BatchNormalization": 2,  # multiply and add; scale and shift of a channel follow from its statistics beforehand
 }
 """Elementwise operators, operations per output element."""
 
@@ -58,6 +99,18 @@ PER_INPUT_ELEMENT: Final = {
     "ReduceMin": 1,  # one comparison
     "ReduceProd": 1,  # one multiplication
     "ReduceSumSquare": 2,  # multiplication and addition
+    "ReduceL1": 2,  # absolute value and addition
+    "ReduceLogSum": 1,  # one addition; the logarithm is once per row and left out
+    "ReduceLogSumExp": 4,  # maximum, subtract, exponential, sum; the logarithm is once per row and left out
+    "GroupNormalization": 7,  # as LayerNormalization
+    "InstanceNormalization": 7,  # as LayerNormalization
+    "LpNormalization": 3,  # power, sum, division; the root is once per row and left out
+    "Hardmax": 2,  # one comparison to find the largest, one to mark it
+    "ArgMax": 1,  # one comparison
+    "ArgMin": 1,  # one comparison
+    "CumSum": 1,  # one addition
+    "CumProd": 1,  # one multiplication
+    "DynamicQuantizeLinear": 6,  # smallest, largest; divide, round, add, saturate
     "ReduceL2": 2,  # multiplication and addition; the root is once per row and left out
     "RotaryEmbedding": 3,  # counted here: per rotated pair four multiplications and two additions
 }

@@ -12,7 +12,7 @@ from dse.ir.tensor import wider_element
 from dse.ir.vector_costs import PER_OUTPUT_ELEMENT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from dse.ir.onnx_ops.registry import Node, ReadingContext
     from dse.ir.operator import Operand
@@ -76,7 +76,7 @@ def read_einsum(node: Node, context: ReadingContext) -> Iterable[Operator]:
     return (_contraction(node, context, tuple(left), tuple(right), tuple(out)),)
 
 
-@register("MatMul")
+@register("MatMul", "MatMulInteger")
 def read_matmul(node: Node, context: ReadingContext) -> Iterable[Operator]:
     """Matrix product with numpy broadcasting; a broadcast batch axis belongs to the operand that has it."""
     left_shape, right_shape = context.shape(node.inputs[0]), context.shape(node.inputs[1])
@@ -95,23 +95,36 @@ def read_gemm(node: Node, context: ReadingContext) -> Iterable[Operator]:
     """alpha A B + beta C as a contraction and, with a bias, an addition; scaling by alpha and beta counts as vector work."""
     left = ("k", "m") if node.integer("transA", 0) else ("m", "k")
     right = ("n", "k") if node.integer("transB", 0) else ("k", "n")
-    scaled = sum(node.attributes.get(name, 1.0) != 1.0 for name in ("alpha", "beta"))
-    has_bias = len(node.inputs) > 2 and bool(node.inputs[2])
-    if not has_bias and not scaled:
-        return (_contraction(node, context, left, right, ("m", "n")),)
+    scaled = sum(node.number(name, 1.0) != 1.0 for name in ("alpha", "beta"))
+    return with_bias(node, context, lambda n: (_contraction(n, context, left, right, ("m", "n")),), node.given(2), scaled=scaled)
+
+
+def with_bias(
+    node: Node, context: ReadingContext, product_of: Callable[[Node], tuple[Operator, ...]], bias: str, *, scaled: int = 0
+) -> tuple[Operator, ...]:
+    """A product and, where there is a bias or a scale, the vector operator that adds and scales.
+
+    `product_of` makes the operators of the product for a node whose output is the product. A bias of one axis goes along
+    axis 1 of a result of more than two axes (channels), else it broadcasts.
+    """
+    if not bias and not scaled:
+        return product_of(node)
     out = context.tensor(node.outputs[0])
-    product = f"{out.name}.product"
-    context.extra[product] = replace(out, name=product, storage=product)
-    contraction = _contraction(replace(node, name=f"{node.name}.product", outputs=(product,)), context, left, right, ("m", "n"))
-    dims = loop_names(2)
-    bias = (context.operand(node.inputs[2], broadcast_axes(context.shape(node.inputs[2]), out.shape, dims)),) if has_bias else ()
+    product = context.invent(f"{out.name}.product", out.name, out.shape)
+    operators = product_of(replace(node, name=f"{node.name}.product", outputs=(product,)))
+    dims = loop_names(len(out.shape))
+    operands = [context.operand(product, dims)]
+    if bias and bias not in context.immediates:
+        shape = context.shape(bias)
+        channels = len(shape) == 1 and len(out.shape) > 2
+        operands.append(context.operand(bias, (dims[1],) if channels else broadcast_axes(shape, out.shape, dims)))
     addition = Operator(
         name=node.name,
-        op_type="Add" if has_bias else "Mul",
+        op_type="Add" if bias else "Mul",
         kind=Kind.VECTOR,
         dims=tuple(zip(dims, out.shape, strict=True)),
-        inputs=(context.operand(product, dims), *bias),
+        inputs=tuple(operands),
         outputs=(context.operand(out.name, dims),),
-        vector_ops=out.elements * (PER_OUTPUT_ELEMENT["Add"] * has_bias + PER_OUTPUT_ELEMENT["Mul"] * scaled),
+        vector_ops=out.elements * (PER_OUTPUT_ELEMENT["Add"] * bool(bias) + PER_OUTPUT_ELEMENT["Mul"] * scaled),
     )
-    return (contraction, addition)
+    return (*operators, addition)

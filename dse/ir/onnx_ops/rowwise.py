@@ -22,7 +22,7 @@ def _axis(node: Node, axis: int, rank: int) -> int:
     return axis % rank
 
 
-@register("Softmax", "LogSoftmax")
+@register("Softmax", "LogSoftmax", "Hardmax", "LpNormalization")
 def read_softmax(node: Node, context: ReadingContext) -> Iterable[Operator]:
     """Softmax along one axis (opset 13 and later)."""
     shape = context.shape(node.inputs[0])
@@ -68,15 +68,86 @@ def read_normalization(node: Node, context: ReadingContext) -> Iterable[Operator
     )
 
 
-@register(*(name for name in PER_INPUT_ELEMENT if name.startswith("Reduce")))
+@register("GroupNormalization", "InstanceNormalization")
+def read_group_normalization(node: Node, context: ReadingContext) -> Iterable[Operator]:
+    """Normalisation of [N, C, ...] over the positions of a group of channels, or of one channel; gain and bias by channel or group."""
+    shape = context.shape(node.inputs[0])
+    dims = loop_names(len(shape))
+    groups = node.integer("num_groups", shape[1]) if node.op_type == "GroupNormalization" else shape[1]
+    if groups < 1 or shape[1] % groups:
+        raise node.error(f"{shape[1]} channels do not divide into {groups} groups")
+    alone = groups == shape[1]
+    parameters = [
+        context.operand(name, (dims[1] if context.shape(name) == shape[1:2] else None,))
+        for name in node.inputs[1:3]
+        if name and name not in context.immediates
+    ]
+    return (
+        Operator(
+            name=node.name,
+            op_type=node.op_type,
+            kind=Kind.VECTOR,
+            dims=tuple(zip(dims, shape, strict=True)),
+            inputs=(context.operand(node.inputs[0], dims), *parameters),
+            outputs=(context.operand(node.outputs[0], dims),),
+            vector_ops=prod(shape) * PER_INPUT_ELEMENT[node.op_type],
+            reduced_elements=prod(shape[1:]) // groups,
+            reduced_dims=dims[2:] if alone else dims[1:],
+        ),
+    )
+
+
+@register("CumSum", "CumProd")
+def read_running(node: Node, context: ReadingContext) -> Iterable[Operator]:
+    """Running sum or product along one axis."""
+    shape = context.shape(node.inputs[0])
+    dims = loop_names(len(shape))
+    given = context.integers(node, 1)
+    axis = _axis(node, given[0], len(shape)) if given else 0
+    return (
+        Operator(
+            name=node.name,
+            op_type=node.op_type,
+            kind=Kind.VECTOR,
+            dims=tuple(zip(dims, shape, strict=True)),
+            inputs=(context.operand(node.inputs[0], dims),),
+            outputs=(context.operand(node.outputs[0], dims),),
+            vector_ops=prod(shape) * PER_INPUT_ELEMENT[node.op_type],
+            reduced_elements=shape[axis],
+            reduced_dims=(dims[axis],),
+        ),
+    )
+
+
+@register("DynamicQuantizeLinear")
+def read_dynamic_quantize(node: Node, context: ReadingContext) -> Iterable[Operator]:
+    """Range of the whole tensor, then quantisation; scale and zero point are results."""
+    shape = context.shape(node.inputs[0])
+    dims = loop_names(len(shape))
+    return (
+        Operator(
+            name=node.name,
+            op_type=node.op_type,
+            kind=Kind.VECTOR,
+            dims=tuple(zip(dims, shape, strict=True)),
+            inputs=(context.operand(node.inputs[0], dims),),
+            outputs=tuple(context.operand(name, dims if i == 0 else ()) for i, name in enumerate(node.outputs) if name),
+            vector_ops=prod(shape) * PER_INPUT_ELEMENT[node.op_type],
+            reduced_elements=prod(shape),
+            reduced_dims=dims,
+        ),
+    )
+
+
+@register("ArgMax", "ArgMin", *(name for name in PER_INPUT_ELEMENT if name.startswith("Reduce")))
 def read_reduction(node: Node, context: ReadingContext) -> Iterable[Operator]:
     """Reduction over constant axes, kept as size 1 or dropped."""
     shape = context.shape(node.inputs[0])
     dims = loop_names(len(shape))
-    given = node.integers("axes")
+    given = (node.integer("axis", 0),) if node.op_type.startswith("Arg") else node.integers("axes")
     given = context.integers(node, 1) if given is None else given
     if not given and node.integer("noop_with_empty_axes", 0):
-        raise node.error("reduces over no axis (noop_with_empty_axes); leave the node out")
+        return _no_reduction(node, context, dims)
     reduced = sorted({_axis(node, a, len(shape)) for a in given}) if given else list(range(len(shape)))
     keep = bool(node.integer("keepdims", 1))
     out_axes = tuple((None if i in reduced else d) for i, d in enumerate(dims) if keep or i not in reduced)
@@ -92,6 +163,22 @@ def read_reduction(node: Node, context: ReadingContext) -> Iterable[Operator]:
             vector_ops=prod(shape) * PER_INPUT_ELEMENT[node.op_type],
             reduced_elements=prod(shape[i] for i in reduced),
             reduced_dims=tuple(dims[i] for i in reduced),
+        ),
+    )
+
+
+def _no_reduction(node: Node, context: ReadingContext, dims: tuple[str, ...]) -> tuple[Operator, ...]:
+    """A reduction over no axis: its elementwise part, if it has one, for every element."""
+    out = context.tensor(node.outputs[0])
+    return (
+        Operator(
+            name=node.name,
+            op_type=node.op_type,
+            kind=Kind.VECTOR,
+            dims=tuple(zip(dims, out.shape, strict=True)),
+            inputs=(context.operand(node.inputs[0], dims),),
+            outputs=(context.operand(out.name, dims),),
+            vector_ops=out.elements * PER_INPUT_ELEMENT[node.op_type],
         ),
     )
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dse.ir.onnx_ops.move import move
 from dse.ir.onnx_ops.registry import loop_names, register
 from dse.ir.operator import Kind, Operator
+from dse.ir.tensor import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from dse.ir.onnx_ops.registry import Node, ReadingContext
 
-_IN_PLACE_READERS = frozenset({"Einsum", "MatMul", "Gemm"})
+_IN_PLACE_READERS = frozenset({"Einsum", "MatMul", "Gemm", "MatMulInteger"})
 
 
 def _view(node: Node, context: ReadingContext, source_axes: Sequence[str | None], out_axes: Sequence[str | None]) -> Operator:
@@ -55,9 +57,15 @@ def _matched_axes(source: Sequence[int], out: Sequence[int]) -> tuple[list[str |
     return source_axes, out_axes
 
 
-@register("Identity")
+@register("Identity", "Dropout")
 def read_identity(node: Node, context: ReadingContext) -> Iterable[Operator]:
-    """Another name for the same tensor."""
+    """Another name for the same tensor; Dropout does nothing in inference.
+
+    Raises:
+        GraphError: a Dropout that makes a mask, as only training does.
+    """
+    if node.made(1):
+        raise node.error("makes a mask, which only training needs; export the model for inference")
     dims = loop_names(len(context.shape(node.inputs[0])))
     return (_view(node, context, dims, dims),)
 
@@ -121,6 +129,41 @@ def _written_in_place(name: str, context: ReadingContext) -> str | None:
     return None
 
 
+def _is_append(parts: Sequence[str], context: ReadingContext, out: str) -> bool:
+    """Whether a concatenation appends to a cache: an input of the graph that nothing else reads, followed by new positions, leaves it."""
+    past = parts[0]
+    alone = len(parts) == 2 and past in context.entering and len(context.uses[past]) == 1
+    return alone and out in context.leaving and context.tensor(past).role in (Role.ACTIVATION, Role.CACHE)
+
+
+def _append(node: Node, context: ReadingContext, parts: Sequence[str], axes: tuple[str | None, ...]) -> Operator:
+    """New positions written behind the past ones; the past cache is taken to have room for them, so nothing of it moves."""
+    past, new = parts
+    out = node.outputs[0]
+    return append_to_cache(node.name, node.op_type, context, past, new, out, axes)
+
+
+def append_to_cache(
+    name: str, op_type: str, context: ReadingContext, past: str, new: str, present: str, axes: tuple[str | None, ...]
+) -> Operator:
+    """`new` written into the storage of `past`, which then is `present`; `axes` has None where positions are."""
+    tensor = context.tensor(past)
+    context.extra[past] = replace(tensor, shape=context.shape(present), role=Role.CACHE)
+    context.extra[present] = replace(context.tensor(present), dtype=tensor.dtype, role=Role.CACHE)
+    context.share(present, past)
+    shape = context.shape(new)
+    dims = tuple((d or "t", size) for d, size in zip(axes, shape, strict=True))
+    new_axes = tuple(d for d, _ in dims)
+    return Operator(
+        name=name,
+        op_type=op_type,
+        kind=Kind.MOVE,
+        dims=dims,
+        inputs=(context.operand(past, axes, 0), context.operand(new, new_axes)),
+        outputs=(context.operand(present, axes, context.tensor(new).elements),),
+    )
+
+
 @register("Concat")
 def read_concat(node: Node, context: ReadingContext) -> Iterable[Operator]:
     """A view where every part is computed for this concatenation alone, as producers then write in place; else a move.
@@ -132,9 +175,12 @@ def read_concat(node: Node, context: ReadingContext) -> Iterable[Operator]:
     dims = loop_names(len(shape))
     axes = tuple(None if i == axis else d for i, d in enumerate(dims))
     out = node.outputs[0]
-    inputs = tuple(context.operand(name, axes) for name in node.inputs)
-    sources = [_written_in_place(name, context) for name in node.inputs]
-    formats = {context.tensor(name).dtype for name in (*node.inputs, out)}
+    parts = [name for name in node.inputs if name]
+    if _is_append(parts, context, out):
+        return (_append(node, context, parts, axes),)
+    inputs = tuple(context.operand(name, axes) for name in parts)
+    sources = [_written_in_place(name, context) for name in parts]
+    formats = {context.tensor(name).dtype for name in (*parts, out)}
     if len(formats) > 1 or any(source is None for source in sources):
         return (move(node, context, inputs),)
     for source in sources:
