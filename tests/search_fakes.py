@@ -61,7 +61,20 @@ class FakePrepared:
     def _batch(self) -> float:
         return float(str(self.choice.get("workload.batch", 1)))
 
-    def price(self, columns: Mapping[str, NDArray[np.float64]], size: int) -> Priced:
+    @property
+    def tokens_per_sequence(self) -> tuple[float, ...]:
+        return (1.0,)
+
+    def design(self, columns: Mapping[str, NDArray[np.float64]], size: int) -> Mapping[str, NDArray[np.float64]]:
+        return {"area_mm2": self._price(columns, size).area_mm2}
+
+    def fits(self, columns: Mapping[str, NDArray[np.float64]], size: int) -> NDArray[np.bool_]:
+        return np.ones(size, dtype=np.bool_)
+
+    def price(self, columns: Mapping[str, NDArray[np.float64]], size: int) -> Sequence[Priced]:
+        return (self._price(columns, size),)
+
+    def _price(self, columns: Mapping[str, NDArray[np.float64]], size: int) -> Priced:
         rows = float(str(self.choice.get("core.array.rows", 64)))
         bandwidth = columns.get("memories.dram.bandwidth_gb_per_s", np.full(size, 100.0)) * 1e9
         capacity = columns.get("memories.sram.capacity_kib", np.full(size, 64.0))
@@ -91,6 +104,12 @@ class FakeEvaluator:
     delay_s: float = 0.0
     fail_on: tuple[tuple[str, Value], ...] = ()
 
+    def screen(self, choice: Mapping[str, Value]) -> FakePrepared:
+        return FakePrepared(choice)
+
+    def rough(self, choice: Mapping[str, Value]) -> FakePrepared:
+        return FakePrepared(choice)
+
     def prepare(self, choice: Mapping[str, Value]) -> FakePrepared:
         if self.delay_s:
             time.sleep(self.delay_s)
@@ -113,6 +132,7 @@ class FakeField:
     path: str
     prices_only: bool
     integer: bool
+    value: Value = 64
 
 
 class FakeSources:

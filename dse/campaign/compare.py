@@ -55,8 +55,7 @@ def compare_runs(a: str, b: str) -> list[Row]:
 
 
 def _front(run: Run) -> NDArray[np.float64]:
-    names = run.header.goals.objectives
-    return np.array([[m.design.metrics[name] for name in names] for m in run.archive.members]).reshape(-1, len(names))
+    return run.archive.values
 
 
 def _matched(mine: NDArray[np.float64], other: NDArray[np.float64]) -> float:

@@ -1,38 +1,36 @@
-"""The cost model as the search sees it: lowers and compiles one outer choice, prices tables of inner points."""
+"""The cost model as the search sees it: lowers and compiles one outer choice for every scenario, prices tables of inner points."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Final, TypeVar
-
-import numpy as np
+from dataclasses import fields as fields_of
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from dse import plugins
-from dse.campaign.plan import ACCELERATOR, WORKLOAD, located
-from dse.campaign.totals import StepTotals, step_totals
+from dse.campaign.plan_workloads import scenario_fields
+from dse.campaign.prepared import LoweredStep, PreparedWorkload, RoughWorkload, ScreenedWorkload, actual, alias
+from dse.campaign.sources import ACCELERATOR, CHOICES, WORKLOAD, located
+from dse.campaign.totals import step_totals
 from dse.cost.metrics import Objective
-from dse.evaluate import Schedule, Step, compile_step, price, read_step
+from dse.errors import UsageError
+from dse.evaluate import Schedule, compile_step, read_step
 from dse.ir.lowering import LoweringRequest, Part, Phase
-from dse.search.evaluator import Ceilings
 from dse.workload import Switch, WorkloadOptions
 from dse.workload import lowering_request as request_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
     from dse.campaign.plan import Plan
-    from dse.cost.metrics import Priced
     from dse.cost.workload_pricing import CompiledWorkload
     from dse.hw.read import AcceleratorDescription
-    from dse.hw.table import DesignTable
     from dse.search.space import Value
 
 _STEPS_KEPT: Final = 32
 _COMPILED_KEPT: Final = 8
+_TAKES_ROUTING: Final = "routing" in {field.name for field in fields_of(WorkloadOptions)}
 _Made = TypeVar("_Made")
 
 
@@ -52,7 +50,7 @@ class CatalogueSources:
         own = {p.path: p for p in description.paths()}
         everywhere = {**own, **{alias(description, path): p for path, p in own.items() if alias(description, path) not in own}}
         return [
-            SearchField(path, p.effect == "price" and p.type in ("integer", "number"), p.type == "integer")
+            SearchField(path, p.effect == "price" and p.type in ("integer", "number"), p.type == "integer", _plain(p.value))
             for path, p in everywhere.items()
         ]
 
@@ -67,11 +65,12 @@ class CatalogueSources:
 
 @dataclass(frozen=True, slots=True)
 class SearchField:
-    """A field of an accelerator, see `dse.campaign.plan.Field`."""
+    """A field of an accelerator, see `dse.campaign.sources.Field`."""
 
     path: str
     prices_only: bool
     integer: bool
+    value: Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,82 +91,52 @@ class WorkloadEvaluator:
         self._form = plan.form
         self._accelerators = plan.accelerators
         self._folder = plan.folder
-        self._steps: OrderedDict[Hashable, Step] = OrderedDict()
+        self._steps: OrderedDict[Hashable, LoweredStep] = OrderedDict()
         self._compiled: OrderedDict[Hashable, CompiledWorkload] = OrderedDict()
+
+    def screen(self, choice: Mapping[str, Value]) -> ScreenedWorkload:
+        """See `Evaluator`."""
+        return ScreenedWorkload(self._description(choice), tuple(self._steps_of(choice)), dict(self._form.prices_usd))
 
     def prepare(self, choice: Mapping[str, Value]) -> PreparedWorkload:
         """See `Evaluator`."""
-        workload = self._form.workload.model_dump()
-        workload |= {k.removeprefix(WORKLOAD): v for k, v in choice.items() if k.startswith(WORKLOAD)}
-        model = located(str(workload.pop("model")), self._folder)
-        request = lowering_request(workload)
-        key = (model, *workload.items())
-        step = _cached(self._steps, key, _STEPS_KEPT, lambda: read_step(plugins.load_model(model).lower(request)))
+        description = self._description(choice)
+        schedule = Schedule(str(choice.get("schedule", self._form.schedule)))
+        steps = tuple(self._steps_of(choice))
+        compiled = tuple(self._compile(one, description, schedule, len(steps)) for one in steps)
+        return PreparedWorkload(description, compiled, steps, self._objective(choice))
+
+    def _compile(self, one: LoweredStep, description: AcceleratorDescription, schedule: Schedule, steps: int) -> CompiledWorkload:
+        key = (one.key, description.geometry, schedule)
+        return _cached(self._compiled, key, _COMPILED_KEPT * steps, lambda: compile_step(one.step, description.geometry, schedule=schedule))
+
+    def rough(self, choice: Mapping[str, Value]) -> RoughWorkload:
+        """See `Evaluator`."""
+        return RoughWorkload(self._description(choice), tuple(self._steps_of(choice)))
+
+    def _objective(self, choice: Mapping[str, Value]) -> Objective:
+        return Objective(str(choice.get("mapping.objective", self._form.mapping.objective)))
+
+    def _description(self, choice: Mapping[str, Value]) -> AcceleratorDescription:
         name = str(choice.get(ACCELERATOR, self._accelerators[0]))
         description = _description(located(name, self._folder))
-        own = {k: v for k, v in choice.items() if not k.startswith(WORKLOAD) and k not in (ACCELERATOR, "schedule", "mapping.objective")}
-        if own:
-            description = description.with_overrides({actual(description, path): v for path, v in own.items()}, origin="space")
-        schedule = Schedule(str(choice.get("schedule", self._form.schedule)))
-        compiled = _cached(
-            self._compiled,
-            (key, description.geometry, schedule),
-            _COMPILED_KEPT,
-            lambda: compile_step(step, description.geometry, schedule=schedule),
-        )
-        objective = Objective(str(choice.get("mapping.objective", self._form.mapping.objective)))
-        return PreparedWorkload(description, compiled, step_totals(step), objective)
+        own = {k: v for k, v in choice.items() if not k.startswith(WORKLOAD) and k != ACCELERATOR and k not in CHOICES}
+        return description.with_overrides({actual(description, path): v for path, v in own.items()}, origin="space") if own else description
+
+    def _steps_of(self, choice: Mapping[str, Value]) -> Iterator[LoweredStep]:
+        """The lowered step of every scenario."""
+        all_fields = scenario_fields(self._form, choice)
+        kept = max(_STEPS_KEPT, 2 * len(all_fields))
+        for fields in all_fields:
+            model = located(str(fields["model"]), self._folder)
+            key = (model, *((name, value) for name, value in fields.items() if name != "model"))
+            yield _cached(self._steps, key, kept, partial(_lowered, model, fields, key))
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedWorkload:
-    """One compiled step on one accelerator geometry."""
-
-    description: AcceleratorDescription
-    compiled: CompiledWorkload
-    totals: StepTotals
-    objective: Objective
-
-    @property
-    def macs(self) -> float:
-        """See `Prepared`."""
-        return self.totals.macs
-
-    @property
-    def compulsory_bytes(self) -> float:
-        """See `Prepared`."""
-        return self.totals.compulsory_bytes
-
-    def price(self, columns: Mapping[str, NDArray[np.float64]], size: int) -> Priced:
-        """See `Prepared`."""
-        del size  # no columns: one point
-        return price(self.compiled, self._table(columns), objective=self.objective)
-
-    def ceilings(self, columns: Mapping[str, NDArray[np.float64]], size: int) -> Ceilings:
-        """See `Prepared`; the array's rate is the one of the data type that most MACs of the step use."""
-        table = self._table(columns)
-        array = self.description.geometry.array
-        per_cycle = array.rows * array.columns * array.count * (array.rate(self.totals.dtype) or 0)
-        peak = per_cycle * table.clock_hz * table.array_sustained_fraction
-        bandwidth = table.dram_bytes_per_s * table.dram_sustained_fraction
-        return Ceilings(np.broadcast_to(peak, (size,)), np.broadcast_to(bandwidth, (size,)))
-
-    def _table(self, columns: Mapping[str, NDArray[np.float64]]) -> DesignTable:
-        return self.description.table({actual(self.description, path): column for path, column in columns.items()})
-
-
-def alias(description: AcceleratorDescription, path: str) -> str:
-    """`path` with the memory named by its kind: `memories.buffer.…` and `memories.dram.…` mean the same on every accelerator."""
-    for kind, (name, _) in (("buffer", description.file.buffer), ("dram", description.file.dram)):
-        if path.startswith(f"memories.{name}."):
-            return f"memories.{kind}." + path.removeprefix(f"memories.{name}.")
-    return path
-
-
-def actual(description: AcceleratorDescription, path: str) -> str:
-    """The path that `path`, own or alias, has in the accelerator's file."""
-    known = {p.path for p in description.paths()}
-    return path if path in known else next((own for own in known if alias(description, own) == path), path)
+def _lowered(model: str, fields: Mapping[str, Value], key: Hashable) -> LoweredStep:
+    request = lowering_request(fields)
+    step = read_step(plugins.load_model(model).lower(request))
+    return LoweredStep(key, step, step_totals(step), float(request.query_len))
 
 
 @lru_cache(maxsize=64)
@@ -183,7 +152,11 @@ def lowering_request(workload: Mapping[str, Value]) -> LoweringRequest:
         UsageError: unknown precision.
     """
     query_len, layer, norms = workload["query_len"], workload["layer"], workload["norms"]
+    routing: dict[str, Any] = {"routing": workload["routing"]} if _TAKES_ROUTING else {}
+    if not _TAKES_ROUTING and workload["routing"] != "uniform":
+        raise UsageError("this version lowers uniform routing only")
     options = WorkloadOptions(
+        **routing,
         phase=Phase(str(workload["phase"])),
         batch=int(str(workload["batch"])),
         query_len=None if query_len is None else int(str(query_len)),
@@ -197,6 +170,10 @@ def lowering_request(workload: Mapping[str, Value]) -> LoweringRequest:
         all_layers=layer is None,
     )
     return request_of(options, default_scheme=options.attention or "", last_layer=0)
+
+
+def _plain(value: object) -> Value:
+    return value if isinstance(value, bool | int | float | str) else None
 
 
 def _cached(cache: OrderedDict[Hashable, _Made], key: Hashable, kept: int, make: Callable[[], _Made]) -> _Made:

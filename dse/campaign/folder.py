@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 RUNS: Final = Path("runs")
+_STAMP: Final = "%Y%m%dT%H%M%S%fZ"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +42,8 @@ class Chosen:
     """Differences that --force overrode."""
 
 
-def choose_folder(request: FolderRequest, name: str, identity: Mapping[str, object], identity_hash: str) -> Chosen:
-    """Where to run campaign `name`.
+def choose_folder(request: FolderRequest, name: str, identity: Mapping[str, object], identity_hash: str, *, cell: str = "") -> Chosen:
+    """Where to run campaign `name`, or one combination (`cell`) of its matrix.
 
     With `run_dir` that folder; else the latest run under runs/<name>/, finished or not; else a new one. A run of
     another identity (configuration, input files or code version) is refused with the difference.
@@ -57,9 +58,12 @@ def choose_folder(request: FolderRequest, name: str, identity: Mapping[str, obje
         )
     if request.new_if_changed and request.run_dir is not None:
         raise UsageError("--new-if-changed chooses the folder itself; leave out --run-dir")
-    fresh = RUNS / name / f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}Z-{identity_hash[:6]}"
+    if request.run_dir is not None and cell:
+        request = replace(request, run_dir=request.run_dir / cell)
     if request.run_dir is None:
-        known = runs_in(RUNS / name)
+        home = RUNS / name / cell
+        known = runs_in(home)
+        fresh = home / _name_after(known, identity_hash)
         if request.new_if_changed:
             known = [run for run in known if not differences(_identity(run), identity)]
         if request.new or not known:
@@ -70,6 +74,18 @@ def choose_folder(request: FolderRequest, name: str, identity: Mapping[str, obje
     if request.new:
         raise UsageError(f"--new: {request.run_dir} already holds a run; give another --run-dir, or --force to write over it")
     return _go_on(request.run_dir, identity, force=request.force)
+
+
+def _name_after(known: list[Path], identity_hash: str) -> str:
+    """A name by the clock that sorts after all others, also where the clock was set back since."""
+    now = datetime.now(UTC)
+    for run in known:
+        try:
+            latest = datetime.strptime(run.name.partition("-")[0], _STAMP).replace(tzinfo=UTC)
+        except ValueError:
+            continue  # a folder that the user named
+        now = max(now, latest + timedelta(microseconds=1))
+    return f"{now:{_STAMP}}-{identity_hash[:6]}"
 
 
 def _go_on(folder: Path, identity: Mapping[str, object], *, force: bool) -> Chosen:

@@ -2,122 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from dse.cost.metrics import METRICS, Objective
+from dse.campaign.form_values import MAX_POINTS, Scalar, ValuesForm
+from dse.campaign.form_workload import WorkloadForm
+from dse.cost.metrics import Objective
 from dse.errors import did_you_mean
 from dse.files import FileForm
-from dse.ir.lowering import Part, Phase
-from dse.search.strategy import SamplerName
+from dse.search.quantities import DESIGN_QUANTITIES, QUANTITIES, Across, column_name
 
-Scalar = bool | int | float | str | None
-MAX_POINTS: Final = 100_000
-"""Most values of one dimension."""
+__all__ = ["MAX_POINTS", "CampaignForm", "Scalar", "ValuesForm", "WorkloadForm"]
 
-
-class WorkloadForm(FileForm):
-    """The step that is priced; every field may also be a dimension of the space (`workload.batch`)."""
-
-    model: str
-    """Name of a model in a catalogue (`dse list models`) or path of a model file."""
-    phase: Phase = Phase.DECODE
-    """`prefill` or `decode`."""
-    batch: Annotated[int, Field(ge=1)] = 1
-    """Sequences that run together."""
-    query_len: Annotated[int, Field(ge=1)] | None = None
-    """New tokens per sequence; left out: 1 in decode, cache_len in prefill."""
-    cache_len: Annotated[int, Field(ge=1)]
-    """Positions that the last new token attends to, itself included."""
-    part: Part = Part.LAYER
-    """`layer`, `attention` or `ffn`."""
-    layer: Annotated[int, Field(ge=0)] | None = None
-    """Index of the layer; left out: all layers."""
-    precision: str = "bf16"
-    """Name of a precision."""
-    rope: bool = True
-    """Whether rotary embeddings are computed."""
-    norms: bool | None = None
-    """Whether normalisations are computed; left out: in a layer, not in attention or ffn alone."""
-    attention: str | None = None
-    """Attention scheme; left out: the model's first."""
-
-
-class ValuesForm(FileForm):
-    """The values of one dimension, in exactly one of four spellings."""
-
-    values: Annotated[tuple[Scalar, ...], Field(min_length=1, max_length=MAX_POINTS)] | None = None
-    """A list of values."""
-    power_of_two: tuple[int, int] | None = None
-    """[lowest, highest]: every power of two between, both included."""
-    linear: tuple[float, float, int] | None = None
-    """[lowest, highest, count]: evenly spaced, both included."""
-    log: tuple[float, float, int] | None = None
-    """[lowest, highest, count]: evenly spaced on a logarithmic scale, both included."""
-
-    @model_validator(mode="after")
-    def _one_spelling(self) -> Self:
-        given = [name for name in ("values", "power_of_two", "linear", "log") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"needs exactly one of values, power_of_two, linear, log; given: {', '.join(given) or 'none'}")
-        return self
-
-    @field_validator("values")
-    @classmethod
-    def _distinct(cls, values: tuple[Scalar, ...] | None) -> tuple[Scalar, ...] | None:
-        for position, value in enumerate(values or ()):
-            if any(type(other) is type(value) and other == value for other in (values or ())[:position]):
-                raise ValueError(f"the value {value} is given twice; keep one")
-        return values
-
-    @field_validator("power_of_two")
-    @classmethod
-    def _powers(cls, bounds: tuple[int, int] | None) -> tuple[int, int] | None:
-        for bound in bounds or ():
-            if bound < 1 or bound & (bound - 1):
-                raise ValueError(f"both ends must be powers of two such as 64 or 1024, not {bound}")
-        if bounds and bounds[0] > bounds[1]:
-            raise ValueError(f"the lowest value {bounds[0]} is above the highest {bounds[1]}; swap them")
-        return bounds
-
-    @field_validator("linear", "log")
-    @classmethod
-    def _range(cls, given: tuple[float, float, int] | None) -> tuple[float, float, int] | None:
-        if given is None:
-            return None
-        low, high, count = given
-        if not 2 <= count <= MAX_POINTS:
-            raise ValueError(f"the count must be between 2 and {MAX_POINTS}, not {count}; write one value as values: [x]")
-        if low >= high:
-            raise ValueError(f"the lowest value {low:g} must be below the highest {high:g}")
-        return given
-
-    @field_validator("log")
-    @classmethod
-    def _positive(cls, given: tuple[float, float, int] | None) -> tuple[float, float, int] | None:
-        if given is not None and given[0] <= 0:
-            raise ValueError(f"a logarithmic range starts above 0, not at {given[0]:g}")
-        return given
+WorkloadName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=32)]
 
 
 def _known_metric(name: str) -> str:
-    if name not in METRICS:
-        raise ValueError(f"metric '{name}' is not known; allowed: {', '.join(METRICS)}.{did_you_mean(name, METRICS)}")
+    if name not in QUANTITIES:
+        raise ValueError(f"metric '{name}' is not known; allowed: {', '.join(QUANTITIES)}.{did_you_mean(name, QUANTITIES)}")
     return name
 
 
-class ConstraintForm(FileForm):
-    """A limit on a metric."""
+class MetricForm(FileForm):
+    """A metric, and with several workloads which of them it is of."""
 
     metric: str
     """One of the metrics."""
+    workload: str | None = None
+    """Name of a workload; left out: all."""
+    across: Across | None = None
+    """How several workloads are taken together: `worst` of them, or the `mix` of all by their weights."""
+
+    _metric = field_validator("metric")(_known_metric)
+
+    @property
+    def column(self) -> str:
+        """Name of the column that it means."""
+        return column_name(self.metric, workload=self.workload, across=self.across)
+
+    @model_validator(mode="after")
+    def _of_what(self) -> Self:
+        if self.metric in DESIGN_QUANTITIES and (self.workload or self.across):
+            raise ValueError(f"{self.metric} belongs to the design, whatever it runs; leave out workload and across")
+        return self
+
+
+class ConstraintForm(MetricForm):
+    """A limit on a metric."""
+
     max: float | None = None
     """Highest value allowed, in the metric's unit."""
     min: float | None = None
     """Lowest value allowed, in the metric's unit."""
-
-    _metric = field_validator("metric")(_known_metric)
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:
@@ -126,13 +63,8 @@ class ConstraintForm(FileForm):
         return self
 
 
-class ObjectiveForm(FileForm):
+class ObjectiveForm(MetricForm):
     """A metric to improve; which way is better belongs to the metric."""
-
-    metric: str
-    """One of the metrics."""
-
-    _metric = field_validator("metric")(_known_metric)
 
 
 class MappingForm(FileForm):
@@ -142,6 +74,15 @@ class MappingForm(FileForm):
     """`latency`, `energy` or `edp`."""
 
 
+class StagnationForm(FileForm):
+    """When the front has stopped to move."""
+
+    trials: Annotated[int, Field(ge=1)] = 100
+    """Latest trials that are looked at."""
+    growth: Annotated[float, Field(ge=0, lt=1)] = 0.001
+    """Least share by which they must have raised the hypervolume."""
+
+
 class BudgetForm(FileForm):
     """When to stop."""
 
@@ -149,43 +90,95 @@ class BudgetForm(FileForm):
     """Most outer trials."""
     timeout_s: Annotated[float, Field(gt=0)] | None = None
     """Seconds of one session; checked after each batch."""
+    stagnation: StagnationForm | None = None
+    """Stop when the hypervolume no longer grows; left out: never."""
+
+
+class SamplerForm(FileForm):
+    """A sampler with options."""
+
+    name: str
+    """auto, exhaustive, tpe, nsga2, gp, random, or the name of a class in optuna.samplers."""
+    options: dict[str, Scalar] = Field(default_factory=dict)
+    """Options of that class."""
+
+
+class LowFidelityForm(FileForm):
+    """A first look at many outer choices by their bound instead of their cost."""
+
+    screen: Annotated[int, Field(ge=1, le=100_000)] = 200
+    """Outer choices that are looked at."""
+    keep: Annotated[int, Field(ge=1, le=1_000)] = 20
+    """Of these, the best, which the sampler's first trials evaluate in full."""
+
+
+class SeedingForm(FileForm):
+    """Which outer choices are evaluated before the sampler is asked. An enumeration needs none."""
+
+    warm_start: tuple[str, ...] = ()
+    """Run folders whose fronts are evaluated again here."""
+    warm_start_keep: Annotated[int, Field(ge=1, le=1_000)] = 50
+    """Most choices taken from them."""
+    low_fidelity: LowFidelityForm | None = None
+    """Left out: none."""
 
 
 class CampaignForm(FileForm):
-    """A campaign: which designs to price for which workload, and what is sought."""
+    """A campaign: which designs to price for which workloads, and what is sought."""
 
     schema_version: Literal[1]
     """1."""
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
     """Lower case; names the folder under runs/."""
+    include: str | tuple[str, ...] | None = None
+    """Campaign files, beside this one, that this one completes: what is written here stands over what they say."""
     question: str = ""
     """What the campaign should answer; heads the report."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of the sampler."""
-    workload: WorkloadForm
-    """The step that is priced."""
+    workload: WorkloadForm | None = None
+    """The step that is priced; or several under `workloads`."""
+    workloads: dict[WorkloadName, WorkloadForm] = Field(default_factory=dict)
+    """Several steps that every design is priced for, by name."""
     accelerator: str | Annotated[tuple[str, ...], Field(min_length=1)]
     """Name or path of an accelerator, or a list of them (then a dimension of the space)."""
     schedule: Literal["fused", "layer_by_layer"] = "fused"
     """Whether neighbouring operators may be fused."""
     mapping: MappingForm = MappingForm()
     """How a mapping is chosen for each design."""
+    matrix: dict[str, Annotated[tuple[Scalar, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    """Fields of this file with several values each (`workload.model`, `accelerator`, …): every combination is a run of its own."""
     space: dict[str, ValuesForm] = Field(default_factory=dict)
     """Dimensions: path to values."""
+    limits: tuple[str, ...] = ()
+    """Conditions on paths of the space, checked before anything is priced: `core.array.rows * core.array.columns <= 65536`."""
     constraints: tuple[ConstraintForm, ...] = ()
-    """Limits that a design must meet."""
+    """Limits on metrics that a design must meet."""
     objectives: Annotated[tuple[ObjectiveForm, ...], Field(min_length=1, max_length=6)]
     """What to improve."""
+    report: MetricForm | None = None
+    """The metric by which a trial reports its best design; left out: energy times delay (of the mix)."""
+    prices_usd: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    """What makes up `cost_usd`: dollars for one unit of `area_mm2`, of a field of the accelerator, or `fixed`."""
     budget: BudgetForm = BudgetForm()
     """When to stop."""
-    sampler: SamplerName = SamplerName.AUTO
-    """How outer choices are chosen: exhaustive, tpe, nsga2, random or auto."""
+    sampler: str | SamplerForm = "auto"
+    """How outer choices are chosen: auto, exhaustive, tpe, nsga2, gp, random, a class of optuna.samplers, or {name, options}."""
+    seeding: SeedingForm = SeedingForm()
+    """Outer choices to begin with."""
     reference_point: dict[str, float] | None = None
     """Reference of the hypervolume, one value per objective; left out: derived from the first batch."""
 
+    @property
+    def steps(self) -> dict[str, WorkloadForm]:
+        """The workloads by name; the only one of a campaign without names is called ''."""
+        return {"": self.workload} if self.workload is not None else dict(self.workloads)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        names = [objective.metric for objective in self.objectives]
+        if (self.workload is None) == (not self.workloads):
+            raise ValueError("'workload' is missing; write it, or several under 'workloads', but not both")
+        names = [objective.column for objective in self.objectives]
         if len(set(names)) != len(names):
             raise ValueError(f"'objectives': a metric is given twice in {', '.join(names)}; keep one")
         if self.reference_point is not None and sorted(self.reference_point) != sorted(names):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from dse.search.expression import parse
 from dse.search.goals import Constraint, Goals
+from dse.search.limits import Limits, OuterChoices
+from dse.search.quantities import Scenario
 from dse.search.space import Dimension, Scale, Space, with_values
-from dse.search.strategy import SamplerName
+from dse.search.strategy import Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,62 +22,95 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Space, goals and sampler of a run."""
+    """Space, limits, goals, sampler and seeds of a run."""
 
     campaign: str
     question: str
     config_hash: str
     """Of the resolved configuration without its budget."""
-    sampler: SamplerName
+    sampler: Sampler
+    """Never `auto`: what it stood for when the run began."""
     seed: int
+    seeds: tuple[int, ...]
+    """Outer choices that are evaluated first."""
     workload: str
     """The step in one line, without what the space varies."""
     accelerators: tuple[str, ...]
     space: Space
+    limits: Limits
     goals: Goals
     reference: tuple[float, ...] | None
     """Reference point as given in the campaign, in the order of the objectives."""
 
+    @property
+    def choices(self) -> OuterChoices:
+        """Outer choices that the limits leave."""
+        return OuterChoices(self.space, self.limits)
+
     def to_json(self) -> dict[str, object]:
         """Plain values."""
-        values: dict[str, object] = json.loads(json.dumps(asdict(self)))
+        plain = asdict(replace(self, limits=Limits()))
+        plain["limits"] = {
+            "expressions": [e.text for e in self.limits.expressions],
+            "constants": {name: dict(values) for name, values in self.limits.constants.items()},
+            "only_accelerator": self.limits.only_accelerator,
+        }
+        values: dict[str, object] = json.loads(json.dumps(plain))
         return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Header:  # Any: JSON
         """The header that `to_json` wrote."""
-        space, goals = values["space"], values["goals"]
+        space, goals, limits = values["space"], values["goals"], values["limits"]
         return cls(
             campaign=values["campaign"],
             question=values["question"],
             config_hash=values["config_hash"],
-            sampler=SamplerName(values["sampler"]),
+            sampler=Sampler(**values["sampler"]),
             seed=values["seed"],
+            seeds=tuple(values["seeds"]),
             workload=values["workload"],
             accelerators=tuple(values["accelerators"]),
             space=Space(tuple(map(_dimension, space["outer"])), tuple(map(_dimension, space["inner"]))),
-            goals=Goals(tuple(goals["objectives"]), tuple(Constraint(**c) for c in goals["constraints"])),
+            limits=Limits(tuple(map(parse, limits["expressions"])), limits["constants"], limits["only_accelerator"]),
+            goals=Goals(
+                tuple(goals["objectives"]),
+                tuple(Constraint(**c) for c in goals["constraints"]),
+                tuple(Scenario(**s) for s in goals["scenarios"]),
+                goals["report"],
+            ),
             reference=None if values["reference"] is None else tuple(values["reference"]),
         )
 
 
-def header_of(plan: Plan) -> Header:
-    """The header of a new run of `plan`."""
-    given = plan.form.reference_point
-    swept = {path.removeprefix("workload.") for path in plan.space.paths if path.startswith("workload.")}
-    workload = plan.form.workload.model_dump(mode="json", exclude_none=True, exclude=swept)
+def header_of(plan: Plan, sampler: Sampler | None = None, seeds: tuple[int, ...] = ()) -> Header:
+    """The header of a new run of `plan`; `sampler` is what its `auto` stands for."""
     return Header(
         campaign=plan.form.name,
         question=plan.form.question,
         config_hash=digest(identity_config(plan)),
-        sampler=plan.sampler,
+        sampler=sampler or plan.sampler,
         seed=plan.form.seed,
-        workload=with_values(workload),
+        seeds=seeds,
+        workload=_workloads(plan),
         accelerators=plan.accelerators,
         space=plan.space,
+        limits=plan.limits,
         goals=plan.goals,
-        reference=None if given is None else tuple(given[name] for name in plan.goals.objectives),
+        reference=plan.reference,
     )
+
+
+def _workloads(plan: Plan) -> str:
+    swept = {path.removeprefix("workload.") for path in plan.space.paths if path.startswith("workload.")}
+    lines = []
+    for name, step in plan.form.steps.items():
+        fields = step.model_dump(mode="json", exclude_none=True, exclude={*swept, "over", "weight", *step.over})
+        shown = with_values({key: value for key, value in fields.items() if (key, value) != ("routing", "uniform")})
+        over = "".join(f", {field} over {', '.join(map(str, values))}" for field, values in step.over.items())
+        weight = f" (weight {step.weight:g})" if len(plan.form.steps) > 1 else ""
+        lines.append(f"{name}{weight}: {shown}{over}" if name else shown + over)
+    return "; ".join(lines)
 
 
 def identity_config(plan: Plan) -> dict[str, object]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dse.search.trial import TrialRecord
 
 FORMAT: Final = "dse-results"
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,9 @@ class LogContent:
     """What a log holds."""
 
     header: Mapping[str, object]
-    batches: tuple[tuple[TrialRecord, ...], ...]
-
-    @property
-    def records(self) -> tuple[TrialRecord, ...]:
-        """All trials in order."""
-        return tuple(record for batch in self.batches for record in batch)
+    batches: Sequence[tuple[TrialRecord, ...]]
+    records: Sequence[TrialRecord]
+    """All trials in order."""
 
 
 class ResultLog:
@@ -50,9 +47,13 @@ class ResultLog:
         """
         self._path = path
         try:
-            self.content = _open(path, header)
+            content = _open(path, header)
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error) from error
+        self._batches = list(content.batches)
+        self._records = list(content.records)
+        self.content = LogContent(content.header, self._batches, self._records)
+        """Grows with every batch."""
 
     def append(self, records: Sequence[TrialRecord]) -> None:
         """Add one batch; on return it is on disk.
@@ -61,13 +62,17 @@ class ResultLog:
             RunError: the disk is full or the file cannot be written; what was half written is taken back.
         """
         line = _line({"batch": records[0].batch if records else 0, "trials": records_to_json(records)})
-        size = self._path.stat().st_size
         try:
-            _append(self._path, line)
+            size = self._path.stat().st_size
+            try:
+                _append(self._path, line)
+            except OSError:
+                os.truncate(self._path, size)
+                raise
         except OSError as error:
-            os.truncate(self._path, size)
-            raise _unwritable(self._path, error) from error
-        self.content = LogContent(self.content.header, (*self.content.batches, tuple(records)))
+            raise unwritable(self._path, error) from error
+        self._batches.append(tuple(records))
+        self._records += records
 
 
 def read_log(path: Path) -> LogContent:
@@ -107,13 +112,20 @@ def _parse(path: Path, raw: bytes) -> tuple[LogContent, int]:
         if record is None:
             raise RunError(f"{path}:{number}: the record is damaged (its checksum does not fit); start again with --new")
         records.append(record)
+        if number == 1:
+            _check_format(path, records)
         good += len(line)
+    _check_format(path, records)
+    header = {key: value for key, value in records[0].items() if key not in ("format", "version")}
+    batches = tuple(records_from_json(record["trials"]) for record in records[1:])
+    return LogContent(header, batches, tuple(record for batch in batches for record in batch)), good
+
+
+def _check_format(path: Path, records: Sequence[Mapping[str, object]]) -> None:
     if not records or records[0].get("format") != FORMAT:
         raise RunError(f"{path}:1: is not a result log of dse search; give another --run-dir")
     if records[0].get("version") != VERSION:
         raise RunError(f"{path}:1: is a result log of version {records[0].get('version')}, this is {VERSION}; start again with --new")
-    header = {key: value for key, value in records[0].items() if key not in ("format", "version")}
-    return LogContent(header, tuple(records_from_json(record["trials"]) for record in records[1:])), good
 
 
 def _record(line: bytes) -> Mapping[str, object] | None:
@@ -145,5 +157,6 @@ def _append(path: Path, line: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _unwritable(path: Path, error: OSError) -> RunError:
+def unwritable(path: Path, error: OSError) -> RunError:
+    """What to say when a file of a run cannot be written."""
     return RunError(f"{path}: cannot be written ({error.strerror}); free the disk or give --run-dir another folder, then run again")

@@ -11,11 +11,11 @@ from dse.search.archive import Archive
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from rich.console import Console
 
     from dse.campaign.plan import Plan
+    from dse.campaign.view import Run
     from dse.search.trial import TrialRecord
 
 LINE_EVERY: Final = 0.1
@@ -28,9 +28,8 @@ class SessionProgress:
     def __init__(self, plan: Plan, console: Console) -> None:
         self._plan = plan
         self._console = console
-        given = plan.form.reference_point
-        self._archive = Archive(plan.goals, None if given is None else [given[name] for name in plan.goals.objectives])
-        self._done = self._priced = self._fresh = self._feasible = 0
+        self._archive = Archive(plan.goals, plan.reference)
+        self._done = self._designs = self._fresh = self._fresh_trials = self._feasible = 0
         self._started = time.monotonic()
         self._next_line = 0.0
         self._bar: Progress | None = None
@@ -47,17 +46,19 @@ class SessionProgress:
         if self._bar:
             self._bar.stop()
 
-    def start(self, folder: Path, records: Sequence[TrialRecord]) -> None:
-        """Called once with the run's folder and the trials it holds."""
-        text = f"run folder {folder}" + (f", {len(records)} trials are there already" if records else "")
+    def start(self, run: Run) -> None:
+        """Called once with what the run's folder holds."""
+        records = run.records
+        text = f"run folder {run.folder}, sampler {run.header.sampler}" + (f", {len(records)} trials are there already" if records else "")
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._archive = Archive(self._plan.goals, self._plan.reference)
         batches: dict[int, list[TrialRecord]] = {}
         for record in records:
             batches.setdefault(record.batch, []).append(record)
         for batch in batches.values():
             self._take(batch)
         self._started = time.monotonic()
-        self._fresh = 0
+        self._fresh = self._fresh_trials = 0
 
     def batch(self, records: Sequence[TrialRecord]) -> None:
         """Called with every new batch."""
@@ -71,17 +72,21 @@ class SessionProgress:
     def _take(self, records: Sequence[TrialRecord]) -> None:
         self._archive.add_batch(records)
         self._done += len(records)
-        self._priced += sum(record.priced for record in records)
+        self._designs += sum(record.designs for record in records)
         self._fresh += sum(record.priced for record in records)
+        self._fresh_trials += len(records)
         self._feasible += sum(record.feasible for record in records)
 
     def _state(self) -> str:
-        parts = [f"feasible {self._feasible / max(self._priced, 1):.0%}"]
+        parts = [f"feasible {self._feasible / max(self._designs, 1):.0%}"]
         for name in self._plan.goals.objectives:
-            member = self._archive.best(name)
-            if member:
-                parts.append(f"best {name} {member.design.metrics[name]:.4g}")
+            value = self._archive.best_value(name)
+            if value is not None:
+                parts.append(f"best {name} {value:.4g}")
         parts.append(f"front {len(self._archive)}")
         parts.append(f"hypervolume {self._archive.hypervolume:.4g}")
-        parts.append(f"{self._fresh / max(time.monotonic() - self._started, 1e-9):,.0f} designs/s")
+        elapsed = max(time.monotonic() - self._started, 1e-9)
+        parts.append(f"{self._fresh / elapsed:,.0f} designs/s")
+        if self._fresh_trials and self._done < self._plan.trials:
+            parts.append(f"{elapsed / self._fresh_trials * (self._plan.trials - self._done):,.0f} s left")
         return ", ".join(parts)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
-from dse.search.trial import Ceiling, Design, Marginal, Miss, TrialRecord, TrialState
+from dse.search.trial import Ceiling, Design, Front, Marginals, Miss, TrialRecord, TrialState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+_COLUMNS = {"front": Front, "marginals": Marginals}
+
 
 def records_to_json(records: Sequence[TrialRecord]) -> list[dict[str, object]]:
-    """One mapping per trial; floats keep every digit."""
-    return [asdict(record) for record in records]
+    """One mapping per trial, fronts and marginals as columns; floats keep every digit."""
+    return [_plain(record) for record in records]
 
 
 def records_from_json(values: object) -> tuple[TrialRecord, ...]:
@@ -22,11 +24,28 @@ def records_from_json(values: object) -> tuple[TrialRecord, ...]:
     return tuple(_record(value) for value in values)
 
 
+def _plain(record: TrialRecord) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for field in fields(record):
+        value = getattr(record, field.name)
+        if field.name in _COLUMNS:
+            found[field.name] = {f.name: getattr(value, f.name) for f in fields(value)}
+        else:
+            found[field.name] = asdict(value) if isinstance(value, Design | Ceiling | Miss) else value
+    return found
+
+
 def _record(value: Mapping[str, Any]) -> TrialRecord:  # Any: JSON
     known = dict(value)
     known["state"] = TrialState(known["state"])
-    known["front"] = tuple(Design(**design) for design in known["front"])
-    known["marginals"] = tuple(Marginal(**marginal) for marginal in known["marginals"])
+    front = known["front"]
+    known["front"] = Front(
+        inner=tuple(front["inner"]),
+        metrics={name: tuple(column) for name, column in front["metrics"].items()},
+        bound=tuple(front["bound"]),
+        dram_bytes=tuple(front["dram_bytes"]),
+    )
+    known["marginals"] = Marginals(**{name: tuple(column) for name, column in known["marginals"].items()})
     known["best"] = None if known["best"] is None else Design(**known["best"])
     known["ceiling"] = None if known["ceiling"] is None else Ceiling(**known["ceiling"])
     if known["miss"] is not None:

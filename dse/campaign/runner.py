@@ -1,33 +1,30 @@
-"""The coordinator: asks in batches, evaluates in order in this process or a pool, acknowledges each batch in the log."""
+"""The coordinator: asks in batches, has them evaluated, acknowledges each batch in the log, in order."""
 
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections import deque
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
-from multiprocessing import get_context, parent_process
 from typing import TYPE_CHECKING, Protocol
 
-from dse.errors import RunError
+from dse.campaign.engines import Problem, open_engine
 from dse.search.strategy import make_strategy
-from dse.search.sweep import sweep
-from dse.search.trial import Sweep, TrialRecord, failed
+from dse.search.trial import recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
+    from dse.campaign.engines import Engine
+    from dse.campaign.header import Header
     from dse.campaign.log import ResultLog
-    from dse.search.evaluator import Evaluator, EvaluatorFactory
-    from dse.search.goals import Goals
-    from dse.search.space import Space
-    from dse.search.strategy import Asked, SamplerName
+    from dse.search.evaluator import EvaluatorFactory
+    from dse.search.strategy import Asked, Strategy
+    from dse.search.trial import TrialRecord
 
 LOGGER = logging.getLogger(__name__)
 
@@ -36,21 +33,30 @@ class Stop(StrEnum):
     """Why a session ended."""
 
     FINISHED = "finished"
+    STAGNATED = "stagnated"
     TIMEOUT = "timeout"
     INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stagnation:
+    """Stop when the last `trials` trials raised the hypervolume by less than the share `growth`."""
+
+    trials: int
+    growth: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """What a session has to do."""
 
-    space: Space
-    goals: Goals
-    sampler: SamplerName
-    seed: int
+    header: Header
     trials: int
     timeout_s: float | None = None
+    stagnation: Stagnation | None = None
     workers: int = 1
+    cluster: str | None = None
+    """Address of a dask cluster, instead of worker processes."""
 
 
 class Watcher(Protocol):
@@ -60,45 +66,87 @@ class Watcher(Protocol):
         """`records`: the trials of the batch."""
 
 
-def run(work: Work, factory: EvaluatorFactory, log: ResultLog, watch: Watcher) -> Stop:
+class History(Protocol):
+    """What the coordinator must know of the front to see that it stands still."""
+
+    def hypervolumes(self) -> Sequence[tuple[int, float]]:
+        """(trials done, hypervolume) after each batch from the first with feasible designs on."""
+
+
+def run(work: Work, factory: EvaluatorFactory, log: ResultLog, watch: Watcher, history: History) -> Stop:
     """Do what `log` does not hold yet. The log's content depends on the work alone, not on workers or interruptions.
 
     Raises:
-        RunError: the log cannot be written, or worker processes keep dying.
+        RunError: the log cannot be written, or the cluster is gone.
+        UsageError: the sampler cannot search this space, or the cluster cannot be reached.
     """
-    strategy = make_strategy(work.sampler, work.space, work.goals, work.seed)
+    header = work.header
+    strategy = make_strategy(header.sampler, header.choices, header.goals, header.seed, header.seeds)
     started = time.monotonic()
-    with _signals() as interrupted, _evaluation(work, factory) as evaluate:
-        while (done := len(log.content.records)) < work.trials:
+    problem = Problem(factory, header.space, header.goals, header.limits)
+    if len(log.content.records) >= work.trials:
+        return Stop.FINISHED
+    with _signals() as interrupted, open_engine(problem, work.workers, work.cluster) as engine:
+        asking = _Asking(strategy, log, work.trials, engine)
+        while True:
             if interrupted.is_set():
                 return Stop.INTERRUPTED
             if work.timeout_s is not None and time.monotonic() - started >= work.timeout_s:
                 return Stop.TIMEOUT
-            batch = len(log.content.batches)
-            asked = strategy.ask(log.content.records, batch, min(strategy.batch_size, work.trials - done))
+            if work.stagnation is not None and stagnated(history.hypervolumes(), work.stagnation):
+                return Stop.STAGNATED
+            asked = asking.next()
             if not asked:
-                break
+                return Stop.FINISHED
+            done, batch = len(log.content.records), len(log.content.batches)
+            results = engine.results([one.outer for one in asked])
             records = [
-                _record(result, done + position, batch, one)
-                for position, (one, result) in enumerate(zip(asked, evaluate([one.outer for one in asked]), strict=True))
+                recorded(result, number=done + position, batch=batch, outer=one.outer, sampler_state=one.sampler_state)
+                for position, (one, result) in enumerate(zip(asked, results, strict=True))
             ]
             log.append(records)
             watch(records)
-    return Stop.FINISHED
 
 
-def evaluate_one(evaluator: Evaluator, space: Space, goals: Goals, outer: int) -> Sweep:
-    """One outer trial; an error of the evaluation is its result."""
-    try:
-        return sweep(evaluator.prepare(space.choice(outer)), space, goals)
-    except Exception as error:  # a trial must not end the campaign: its error is stored, shown, and sets the exit code
-        LOGGER.debug("trial of outer choice %d failed", outer, exc_info=True)
-        return failed(error)
+def stagnated(hypervolumes: Sequence[tuple[int, float]], rule: Stagnation) -> bool:
+    """Whether the latest `rule.trials` trials raised the hypervolume by less than `rule.growth` of what it was before them."""
+    if not hypervolumes:
+        return False
+    done, now = hypervolumes[-1]
+    before = [value for trials, value in hypervolumes if trials <= done - rule.trials]
+    return bool(before) and now - before[-1] <= rule.growth * abs(before[-1])
 
 
-def _record(result: Sweep, number: int, batch: int, asked: Asked) -> TrialRecord:
-    found = {field.name: getattr(result, field.name) for field in fields(result)}
-    return TrialRecord(**found, number=number, batch=batch, outer=asked.outer, sampler_state=asked.sampler_state)
+class _Asking:
+    """Batches in order; of a strategy that does not look back, enough of them ahead to keep all workers busy."""
+
+    def __init__(self, strategy: Strategy, log: ResultLog, trials: int, engine: Engine) -> None:
+        self._strategy = strategy
+        self._log = log
+        self._trials = trials
+        self._engine = engine
+        self._ahead: deque[tuple[Asked, ...]] = deque()
+
+    def next(self) -> tuple[Asked, ...]:
+        """The next batch; empty at the end."""
+        self._fill(1)
+        if not self._ahead:
+            return ()
+        if not self._strategy.looks_back and self._engine.slots > 1:
+            self._fill(1 + -(-self._engine.slots // self._strategy.batch_size))
+            for asked in self._ahead:
+                self._engine.submit([one.outer for one in asked])
+        return self._ahead.popleft()
+
+    def _fill(self, batches: int) -> None:
+        while len(self._ahead) < batches:
+            done = len(self._log.content.records) + sum(map(len, self._ahead))
+            batch = len(self._log.content.batches) + len(self._ahead)
+            count = min(self._strategy.batch_size, self._trials - done)
+            asked = self._strategy.ask(self._log.content.records, batch, count, done=done) if count > 0 else ()
+            if not asked:
+                return
+            self._ahead.append(asked)
 
 
 @contextmanager
@@ -121,55 +169,3 @@ def _signals() -> Iterator[threading.Event]:
     finally:
         for number, old in kept.items():
             signal.signal(number, old)
-
-
-@contextmanager
-def _evaluation(work: Work, factory: EvaluatorFactory) -> Iterator[Callable[[Sequence[int]], list[Sweep]]]:
-    """A function from outer indices to their sweeps, in order."""
-    if work.workers == 1:
-        evaluator = factory()
-        yield lambda outers: [evaluate_one(evaluator, work.space, work.goals, outer) for outer in outers]
-        return
-    pool = ProcessPoolExecutor(
-        work.workers, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(factory, work.space, work.goals)
-    )
-
-    def evaluate(outers: Sequence[int]) -> list[Sweep]:
-        try:
-            return list(pool.map(_in_worker, outers))
-        except BrokenProcessPool as error:
-            raise RunError(
-                "a worker process died (out of memory?); nothing acknowledged is lost: run again, with fewer --workers"
-            ) from error
-
-    finished = False
-    try:
-        yield evaluate
-        finished = True
-    finally:
-        pool.shutdown(wait=finished, cancel_futures=True)
-
-
-_WORKER: tuple[Evaluator, Space, Goals] | None = None
-"""Set once in each worker process."""
-
-
-def _start_worker(factory: EvaluatorFactory, space: Space, goals: Goals) -> None:
-    global _WORKER  # a pool hands its initialiser no other place
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the coordinator decides, and its end is theirs
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _WORKER = (factory(), space, goals)
-
-
-def _end_with_parent() -> None:
-    """A coordinator that was killed leaves no workers behind."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _in_worker(outer: int) -> Sweep:
-    assert _WORKER is not None
-    return evaluate_one(*_WORKER, outer)

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from dse.campaign.folder import Chosen, FolderRequest, choose_folder
-from dse.campaign.header import digest, header_of, identity_config
+from dse.campaign.header import Header, digest, header_of, identity_config
 from dse.campaign.lock import RunLock
-from dse.campaign.log import ResultLog
-from dse.campaign.runner import Stop, Work, run
+from dse.campaign.log import ResultLog, read_log, unwritable
+from dse.campaign.runner import Stagnation, Stop, Work, run
+from dse.campaign.seeding import choose_sampler, first_choices
 from dse.campaign.tables import pareto_json, pareto_rows, to_csv, to_json, trial_rows
 from dse.campaign.version import code_version, environment
-from dse.campaign.view import LOG, MANIFEST, Run, read_manifest, view
+from dse.campaign.view import LOG, MANIFEST, Run, RunView, read_manifest
 from dse.errors import ExitCode, RunError
 from dse.files import atomic_write, dump_yaml
 
@@ -36,6 +37,10 @@ class SessionRequest:
 
     folder: FolderRequest = field(default_factory=FolderRequest)
     workers: int = 1
+    cluster: str | None = None
+    """Address of a dask cluster (`dask://…`), instead of worker processes."""
+    warm_start: tuple[str, ...] = ()
+    """Folders of earlier runs whose fronts are evaluated first."""
     storage: str | None = None
     """URL of an optuna storage that gets a copy of the study."""
     command: tuple[str, ...] = ()
@@ -70,50 +75,86 @@ def run_session(
     factory: EvaluatorFactory,
     request: SessionRequest,
     *,
-    start: Callable[[Path, Sequence[TrialRecord]], None] | None = None,
+    start: Callable[[Run], None] | None = None,
     watch: Callable[[Sequence[TrialRecord]], None] | None = None,
 ) -> SessionResult:
     """Run or resume a campaign; tables are written when it ends, also when interrupted.
 
-    `start` is told the folder and the trials that it holds already, `watch` every new batch once it is on disk.
+    `start` is told what the folder holds already, `watch` every new batch once it is on disk.
 
     Raises:
         RunError: the folder cannot be used; UsageError: options that exclude each other, a storage that cannot be opened.
     """
     identity = _identity(plan, request)
-    chosen = choose_folder(request.folder, plan.form.name, identity, digest(identity))
+    chosen = choose_folder(request.folder, plan.form.name, identity, digest(identity), cell=plan.cell)
     folder = chosen.folder
     _make(folder)
     with RunLock(folder / LOCK):
         if chosen.restart:
             _set_aside(folder)
-        manifest = _begin(plan, chosen, identity, request)
-        log = ResultLog(folder / LOG, header_of(plan).to_json())
+        header = _header(plan, factory, folder, request)
+        manifest = _begin(plan, chosen, identity, request, header)
+        log = ResultLog(folder / LOG, header.to_json())
+        seen = RunView(folder, header, manifest)
+        for batch in log.content.batches:
+            seen.add(batch)
         resumed_at = len(log.content.records)
-        writers = _writers(plan, folder, log, request)
+        writers = _writers(plan, folder, log, request, header)
         if start:
-            start(folder, log.content.records)
+            start(seen.run())
 
         def told(records: Sequence[TrialRecord]) -> None:
-            for writer in writers:
-                writer.add(records)
+            seen.add(records)
+            _write_studies(writers, records, folder)
             if watch:
                 watch(records)
 
-        work = Work(
-            space=plan.space,
-            goals=plan.goals,
-            sampler=plan.sampler,
-            seed=plan.form.seed,
-            trials=plan.trials,
-            timeout_s=plan.form.budget.timeout_s,
-            workers=request.workers,
-        )
-        stop = run(work, factory, log, told)
-        result = SessionResult(view(folder, log.content, manifest), stop, resumed_at)
+        stop = run(_work(plan, header, request), factory, log, told, seen)
+        result = SessionResult(seen.run(), stop, resumed_at)
         write_tables(result.run)
         _end(folder, manifest, result)
     return result
+
+
+def reusable_trials(plan: Plan, folder: FolderRequest, inputs: tuple[tuple[str, str], ...]) -> int:
+    """Trials that a session of `plan` would find done; 0 where it would start a new run or be refused."""
+    identity = _identity(plan, SessionRequest(folder=folder, inputs=inputs))
+    try:
+        chosen = choose_folder(folder, plan.form.name, identity, digest(identity), cell=plan.cell)
+        return 0 if chosen.restart or not (chosen.folder / LOG).exists() else len(read_log(chosen.folder / LOG).records)
+    except RunError:
+        return 0
+
+
+def _header(plan: Plan, factory: EvaluatorFactory, folder: Path, request: SessionRequest) -> Header:
+    """Of the log that is there, so that a sampler once chosen and seeds once found stay; else of a new one."""
+    path = folder / LOG
+    if path.exists() and b"\n" in path.read_bytes():
+        return Header.from_json(read_log(path).header)
+    sampler = choose_sampler(plan, factory)
+    return header_of(plan, sampler, first_choices(plan, factory, sampler, warm_start=request.warm_start))
+
+
+def _work(plan: Plan, header: Header, request: SessionRequest) -> Work:
+    budget = plan.form.budget
+    rule = budget.stagnation
+    return Work(
+        header=header,
+        trials=plan.trials,
+        timeout_s=budget.timeout_s,
+        stagnation=None if rule is None else Stagnation(trials=rule.trials, growth=rule.growth),
+        workers=request.workers,
+        cluster=request.cluster,
+    )
+
+
+def _write_studies(writers: Sequence[StudyWriter], records: Sequence[TrialRecord], folder: Path) -> None:
+    """The studies follow the log; a disk that is full ends the session, a batch that is in the log stays there."""
+    try:
+        for writer in writers:
+            writer.add(records)
+    except OSError as error:
+        raise unwritable(folder / JOURNAL, error) from error
 
 
 def write_tables(run: Run) -> None:
@@ -145,7 +186,7 @@ def _set_aside(folder: Path) -> None:
     (folder / JOURNAL).unlink(missing_ok=True)
 
 
-def _begin(plan: Plan, chosen: Chosen, identity: Mapping[str, object], request: SessionRequest) -> dict[str, object]:
+def _begin(plan: Plan, chosen: Chosen, identity: Mapping[str, object], request: SessionRequest, header: Header) -> dict[str, object]:
     """Write the manifest and the resolved configuration."""
     known = {} if chosen.restart else read_manifest(chosen.folder)
     sessions = known.get("sessions")
@@ -154,7 +195,7 @@ def _begin(plan: Plan, chosen: Chosen, identity: Mapping[str, object], request: 
         "campaign": plan.form.name,
         "identity": dict(identity),
         "seed": plan.form.seed,
-        "sampler": str(plan.sampler),
+        "sampler": str(header.sampler),
         "trials": plan.trials,
         "overrides": list(plan.overrides),
         "environment": environment(),
@@ -162,7 +203,7 @@ def _begin(plan: Plan, chosen: Chosen, identity: Mapping[str, object], request: 
             *(sessions if isinstance(sessions, list) else []),
             {
                 "command": list(request.command),
-                "workers": request.workers,
+                "workers": request.cluster or request.workers,
                 "forced": list(chosen.forced),
                 "start": _now(),
                 "end": None,
@@ -189,16 +230,18 @@ def _end(folder: Path, manifest: dict[str, object], result: SessionResult) -> No
     atomic_write(folder / MANIFEST, to_json(manifest))
 
 
-def _writers(plan: Plan, folder: Path, log: ResultLog, request: SessionRequest) -> list[StudyWriter]:
+def _writers(plan: Plan, folder: Path, log: ResultLog, request: SessionRequest, header: Header) -> list[StudyWriter]:
     from dse.campaign.study import journal_writer, storage_writer  # optuna takes 0.4 s to import
 
-    header = header_of(plan)
     writers = []
     if request.storage:
         outside = storage_writer(request.storage, f"{plan.form.name}-{header.config_hash}", header)
         outside.add(log.content.records)
         writers.append(outside)
-    writers.append(journal_writer(folder / JOURNAL, header, log.content.records))
+    try:
+        writers.append(journal_writer(folder / JOURNAL, header, log.content.records))
+    except OSError as error:
+        raise unwritable(folder / JOURNAL, error) from error
     return writers
 
 

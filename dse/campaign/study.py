@@ -11,9 +11,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from dse.campaign.lock import FlockJournalLock
-from dse.cost.metrics import METRICS
 from dse.errors import UsageError
-from dse.search.optuna_strategy import frozen_trial
+from dse.search.optuna_params import frozen_trial
+from dse.search.quantities import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,10 +87,10 @@ def _open(storage: str | optuna.storages.BaseStorage, name: str, header: Header)
             storage=storage,
             study_name=name,
             sampler=optuna.samplers.RandomSampler(),  # never asked: the study is a record
-            directions=[METRICS[metric].better.value for metric in header.goals.objectives],
+            directions=[quantity(metric).better.value for metric in header.goals.objectives],
             load_if_exists=True,
         )
-        study.set_metric_names([f"{metric} [{METRICS[metric].unit}]" for metric in header.goals.objectives])
+        study.set_metric_names([f"{metric} [{quantity(metric).unit}]" for metric in header.goals.objectives])
     return study
 
 

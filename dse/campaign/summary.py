@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from dse.campaign.view import LOG, load_run
+from dse.errors import RunError
 from dse.report.data import scheme_bests, schemes
 from dse.search.space import with_values
 from dse.search.trial import TrialState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from dse.campaign.view import Run
 
 NEAREST: Final = 3
@@ -42,16 +47,21 @@ def winners(run: Run) -> list[dict[str, str | int | float]]:
 
 def diagnosis(run: Run) -> str:
     """Why no design is feasible: how many fit, which constraint bites, the nearest misses."""
-    priced, fitting = run.priced, sum(record.fitting for record in run.records)
-    lines = [f"none of {priced:,} designs is feasible: {fitting:,} fit the accelerators' memories"]
-    if not fitting:
+    total = {name: sum(getattr(r, name) for r in run.records) for name in ("designs", "excluded", "screened", "priced", "fitting")}
+    lines = [f"none of {total['designs']:,} designs is feasible: {total['fitting']:,} fit the accelerators' memories"]
+    if total["excluded"] or total["screened"]:
+        lines[0] += f"; limits exclude {total['excluded']:,}, DRAM capacity, area or cost rule out {total['screened']:,} before pricing"
+    if total["excluded"] == total["designs"]:
+        lines += [f"  limit: {limit.text}" for limit in run.header.limits.expressions]
+    if not total["fitting"] and total["screened"] + total["excluded"] == 0:
         lines.append("  nothing fits: the weights and caches need more DRAM, or another precision or part (dse eval says how much)")
     for position, constraint in enumerate(run.header.goals.constraints):
         violated = sum(record.violated[position] for record in run.records if record.violated)
-        attained = [record.attained[position] for record in run.records if record.attained]
+        attained = [value for record in run.records if record.attained and (value := record.attained[position]) is not None]
         if attained:
             best = (max if constraint.at_least else min)(attained)
-            lines.append(f"  {constraint}: violated by {violated:,} of {fitting:,}; the nearest that any design comes is {best:.6g}")
+            checked = total["designs"] - total["excluded"] if constraint.of_design else total["fitting"]
+            lines.append(f"  {constraint}: violated by {violated:,} of {checked:,}; the nearest that any design comes is {best:.6g}")
     misses = [record for record in run.records if record.state is TrialState.INFEASIBLE and record.miss]
     misses.sort(key=lambda record: sum(max(v, 0.0) for v in record.miss.violations) if record.miss else 0.0)
     for record in misses[:NEAREST]:
@@ -59,9 +69,39 @@ def diagnosis(run: Run) -> str:
         by = ", ".join(
             f"{c.metric} {record.miss.design.metrics[c.metric]:.6g} (off by {v:.1%})"
             for c, v in zip(run.header.goals.constraints, record.miss.violations, strict=True)
-            if v > 0
+            if v > 0 and c.metric in record.miss.design.metrics
         )
         place = with_values(run.header.space.parameters(record.outer, record.miss.design.inner))
         lines.append(f"  nearest miss, trial {record.number}: {by} at {place}")
     lines.append("  loosen the constraint that bites, or widen the space")
     return "\n".join(lines)
+
+
+def all_runs(folder: Path) -> list[Run]:
+    """Every run in `folder` or below, by path.
+
+    Raises:
+        RunError: there is none.
+    """
+    places = sorted(path.parent for path in folder.rglob(LOG)) if folder.is_dir() else []
+    if not places:
+        raise RunError(f"{folder}: holds no run; give the folder of a campaign, such as runs/NAME")
+    return [load_run(place) for place in places]
+
+
+def run_rows(runs: Sequence[Run]) -> list[dict[str, str | int | float | None]]:
+    """One row per run: its place, trials, front, hypervolume, best of each objective."""
+    return [
+        {
+            "run": str(run.folder),
+            "sampler": str(run.header.sampler),
+            "trials": len(run.records),
+            "failed": len(run.failures),
+            "designs": run.designs,
+            "exact": "yes" if run.exact else "no",
+            "front": len(run.archive),
+            "hypervolume": run.archive.hypervolume,
+            **{f"best_{name}": run.archive.best_value(name) for name in run.header.goals.objectives},
+        }
+        for run in runs
+    ]

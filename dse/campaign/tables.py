@@ -7,12 +7,11 @@ import io
 import json
 from typing import TYPE_CHECKING
 
-from dse.cost.metrics import METRICS
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from dse.campaign.view import Run
+    from dse.search.archive import Member
     from dse.search.space import Value
     from dse.search.trial import TrialRecord
 
@@ -35,8 +34,8 @@ def pareto_json(run: Run) -> dict[str, object]:
     }
 
 
-def pareto_rows(run: Run) -> list[dict[str, object]]:
-    """One row per front member: trial, parameters, all metrics, bound, DRAM bytes; units are in the keys."""
+def pareto_rows(run: Run, members: Sequence[Member] | None = None) -> list[dict[str, object]]:
+    """One row per front member (of all, or of `members`): trial, parameters, all metrics, bound, DRAM bytes; units are in the keys."""
     return [
         {
             "trial": member.trial,
@@ -45,12 +44,12 @@ def pareto_rows(run: Run) -> list[dict[str, object]]:
             "bound": member.design.bound,
             "dram_bytes": member.design.dram_bytes,
         }
-        for member in run.archive.members
+        for member in (run.archive.members if members is None else members)
     ]
 
 
 def trial_rows(run: Run) -> list[dict[str, object]]:
-    """One row per trial; parameters and metrics are those of its EDP-best design, empty where it has none."""
+    """One row per trial; parameters and metrics are those of the design that it reports, empty where it has none."""
     return [_trial_row(run, record) for record in run.records]
 
 
@@ -60,8 +59,9 @@ def _trial_row(run: Run, record: TrialRecord) -> dict[str, object]:
     best = record.best
     inner: Mapping[str, Value] = space.parameters(record.outer, best.inner) if best else {}
     row |= {dimension.path: inner.get(dimension.path) for dimension in space.inner}
-    row |= {name: best.metrics[name] if best else None for name in METRICS}
-    row |= {"bound": best.bound if best else None, "designs_priced": record.priced, "designs_fitting": record.fitting}
+    row |= {name: best.metrics[name] if best else None for name in run.header.goals.columns}
+    row |= {"bound": best.bound if best else None, "designs": record.designs, "designs_priced": record.priced}
+    row |= {"designs_fitting": record.fitting}
     row |= {"designs_feasible": record.feasible, "front_size": len(record.front), "error": record.error or None}
     return row
 

@@ -33,5 +33,5 @@ def step_totals(step: Step) -> StepTotals:
     for graph, count in step.graphs:
         for operator in graph.operators:
             if operator.kind is Kind.CONTRACTION:
-                types[multiply_type(graph, operator).name] += count * operator.macs
+                types[multiply_type(graph, operator).arithmetic] += count * operator.macs
     return StepTotals(float(macs), float(total), types.most_common(1)[0][0] if types else "")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import dse
-from dse.campaign.plan import located
+from dse.campaign.sources import located
 
 if TYPE_CHECKING:
     from dse.campaign.plan import Plan
@@ -34,9 +34,11 @@ def code_version() -> str:
 
 def input_hashes(plan: Plan) -> tuple[tuple[str, str], ...]:
     """(name, SHA-256) of the files that a plan names by path: models and accelerators. Catalogue entries are in the code version."""
-    names: set[str] = {*plan.accelerators, plan.form.workload.model}
+    names: set[str] = {*plan.accelerators, *(step.model for step in plan.form.steps.values())}
+    for step in plan.form.steps.values():
+        names |= {str(value) for value in step.over.get("model", ())}
     for dimension in plan.space.outer:
-        if dimension.path == "workload.model":
+        if dimension.path.startswith("workload.") and dimension.path.endswith(".model"):
             names |= {str(value) for value in dimension.values}
     files = {name: Path(located(name, plan.folder)) for name in names}
     return tuple((name, hashlib.sha256(files[name].read_bytes()).hexdigest()) for name in sorted(names) if files[name].is_file())

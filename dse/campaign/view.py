@@ -14,7 +14,7 @@ from dse.search.archive import Archive
 from dse.search.trial import TrialState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from dse.search.archive import Member
     from dse.search.space import Value
@@ -38,9 +38,15 @@ class Run:
 
     @property
     def exact(self) -> bool:
-        """Whether every design of the space was priced, so that the front is the true one."""
-        visited = len({record.outer for record in self.records}) == self.header.space.outer_size
+        """Whether every design of the space was decided, so that the front is the true one."""
+        choices = self.header.choices
+        visited = choices.known and len({record.outer for record in self.records}) == choices.count
         return visited and all(record.state is not TrialState.FAILED for record in self.records)
+
+    @property
+    def designs(self) -> int:
+        """Designs decided: priced, or ruled out by limits, capacity, area or cost."""
+        return sum(record.designs for record in self.records)
 
     @property
     def priced(self) -> int:
@@ -57,18 +63,39 @@ class Run:
         return self.header.space.parameters(member.outer, member.design.inner)
 
 
+class RunView:
+    """A run that grows batch by batch: its front and the history of its hypervolume."""
+
+    def __init__(self, folder: Path, header: Header, manifest: Mapping[str, object]) -> None:
+        self._folder = folder
+        self._header = header
+        self._manifest = manifest
+        self._records: list[TrialRecord] = []
+        self._archive = Archive(header.goals, header.reference)
+        self._history: list[tuple[int, float]] = []
+
+    def add(self, batch: Sequence[TrialRecord]) -> None:
+        """Take in one batch."""
+        self._records += batch
+        self._archive.add_batch(batch)
+        if self._archive.reference is not None:
+            self._history.append((len(self._records), self._archive.hypervolume))
+
+    def hypervolumes(self) -> Sequence[tuple[int, float]]:
+        """See `Run.hypervolumes`."""
+        return self._history
+
+    def run(self) -> Run:
+        """The run as it stands."""
+        return Run(self._folder, self._header, tuple(self._records), self._archive, tuple(self._history), self._manifest)
+
+
 def view(folder: Path, content: LogContent, manifest: Mapping[str, object]) -> Run:
     """The run behind the content of a log."""
-    header = Header.from_json(content.header)
-    archive = Archive(header.goals, header.reference)
-    history: list[tuple[int, float]] = []
-    done = 0
+    seen = RunView(folder, Header.from_json(content.header), manifest)
     for batch in content.batches:
-        archive.add_batch(batch)
-        done += len(batch)
-        if archive.reference is not None:
-            history.append((done, archive.hypervolume))
-    return Run(folder, header, content.records, archive, tuple(history), manifest)
+        seen.add(batch)
+    return seen.run()
 
 
 def load_run(path: str | Path) -> Run:

@@ -90,9 +90,9 @@ def check_file(path: str) -> tuple[Kind, tuple[str, ...]]:
         models.from_file(path)
     else:
         from dse.campaign.evaluator import CatalogueSources
-        from dse.campaign.plan import make_plan
+        from dse.campaign.plan import load_plans
 
-        make_plan(document, CatalogueSources(str(Path(path).parent)))
+        load_plans(path, CatalogueSources(str(Path(path).parent)))
     return kind, ()
 
 

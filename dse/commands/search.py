@@ -14,6 +14,9 @@ from dse.errors import ExitCode, UsageError
 from dse.report.output import Format, write_json, write_records
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dse.campaign.folder import FolderRequest
     from dse.campaign.plan import Plan
     from dse.campaign.session import SessionResult
     from dse.campaign.view import Run
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 TOP: int = 10
 """Rows of the front that `dse search` prints."""
+MOST_WORKERS: int = 256
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or a folder of runs: then its latest.", show_default=False)]
 
@@ -33,16 +37,18 @@ def register(app: typer.Typer) -> None:
     app.command("pareto", epilog=examples(f"dse pareto {run}", f"dse pareto {run} --format json"))(pareto)
     app.command("report", epilog=examples(f"dse report {run}", f"dse report {run} -o report.html"))(report)
     app.command("show", epilog=examples(f"dse show {run} --trial 0", f"dse show {run} --trial 3 --format json"))(show)
+    app.command("summary", epilog=examples(f"dse summary {run}", f"dse summary {run} --format csv"))(summary)
 
 
 def search(
     campaign: Annotated[Path, typer.Argument(metavar="CAMPAIGN.yaml", help="What to search.", show_default=False)],
     run_dir: Annotated[Path | None, typer.Option(help="Exactly this run folder; left out: under runs/<campaign>/.")] = None,
-    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes; results do not depend on it.")] = 1,
+    workers: Annotated[str, typer.Option(metavar="N|dask://…", help="Processes, or a dask cluster; results do not depend on it.")] = "1",
     trials: Annotated[int | None, typer.Option(min=1, help="Most outer trials, instead of the campaign's budget.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds after which no new batch starts.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how large the space is and how long it would take.")] = False,
     storage: Annotated[str | None, typer.Option(help="optuna storage URL that gets a copy of the study.")] = None,
+    warm_start: Annotated[list[str], typer.Option(metavar="RUN", help="Evaluate the front of this earlier run first.")] = [],  # noqa: B006
     new: Annotated[bool, typer.Option("--new", help="Start a new run.")] = False,
     new_if_changed: Annotated[bool, typer.Option("--new-if-changed", help="Go on where nothing changed, else a new run.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Go on in a folder of another configuration or code version.")] = False,
@@ -55,39 +61,79 @@ def search(
     configuration or code version is refused with the difference: --new starts another, --force goes on in it (results
     of another configuration are set aside). The budget may grow. Interrupt once to finish the batch, twice to stop.
     """
-    from dse.campaign.evaluator import CatalogueSources, WorkloadEvaluatorFactory
-    from dse.campaign.plan import load_plan
+    from dse.campaign.evaluator import CatalogueSources
+    from dse.campaign.folder import FolderRequest
+    from dse.campaign.plan import load_plans
 
     given = [*settings]
     if trials is not None:
         given.append(f"budget.trials={trials}")
     if timeout is not None:
         given.append(f"budget.timeout_s={float(timeout)}")
-    plan = load_plan(campaign, CatalogueSources(str(campaign.parent)), given)
-    factory = WorkloadEvaluatorFactory(plan)
+    count, cluster = _workers(workers)
+    plans = load_plans(campaign, CatalogueSources(str(campaign.parent)), given)
+    request = FolderRequest(run_dir=run_dir, new=new, new_if_changed=new_if_changed, force=force)
     if dry_run:
-        from dse.campaign.estimate import estimate
-
-        _write_flat({"campaign": plan.form.name, **asdict(estimate(plan, factory, workers=workers))}, form)
+        _write_estimates(plans, request, count, form)
         return
-    result = _run(
-        plan, run_dir=run_dir, workers=workers, storage=storage, choice={"new": new, "new_if_changed": new_if_changed, "force": force}
-    )
-    _finish(result, form)
+    results = []
+    for plan in plans:
+        result = _run(plan, request, count, cluster=cluster, storage=storage, warm_start=tuple(warm_start))
+        _finish(result, form if len(plans) == 1 else None)
+        results.append(result)
+        if result.exit_code is ExitCode.INTERRUPTED:
+            break
+    if len(plans) > 1:
+        _write_summary([result.run for result in results], form)
+    code = next((code for code in _WORST_FIRST if any(result.exit_code is code for result in results)), ExitCode.DONE)
+    if code is not ExitCode.DONE:
+        raise typer.Exit(code)
 
 
-def _run(plan: Plan, *, run_dir: Path | None, workers: int, storage: str | None, choice: dict[str, bool]) -> SessionResult:
+_WORST_FIRST = (ExitCode.INTERRUPTED, ExitCode.FAILED_TRIALS, ExitCode.NOTHING_FEASIBLE)
+
+
+def _workers(given: str) -> tuple[int, str | None]:
+    """(processes, address of a cluster)."""
+    if given.isdecimal() and 1 <= int(given) <= MOST_WORKERS:
+        return int(given), None
+    if "://" in given:
+        return 1, given
+    raise UsageError(f"--workers {given}: give a number from 1 to {MOST_WORKERS}, or dask://HOST:PORT, or dask://local?workers=N")
+
+
+def _write_estimates(plans: Sequence[Plan], request: FolderRequest, workers: int, form: Format) -> None:
+    from dse.campaign.estimate import estimate
+    from dse.campaign.evaluator import WorkloadEvaluatorFactory
+    from dse.campaign.session import reusable_trials
+    from dse.campaign.version import input_hashes
+
+    rows: list[dict[str, object]] = []
+    for plan in plans:
+        reusable = reusable_trials(plan, request, input_hashes(plan))
+        found = estimate(plan, WorkloadEvaluatorFactory(plan), workers=workers, reusable=reusable)
+        rows.append({"campaign": plan.form.name, **({"cell": plan.cell} if plan.cell else {}), **asdict(found)})
+    if len(rows) == 1:
+        _write_flat(rows[0], form)
+    else:
+        write_records(rows, tuple(rows[0]), form, title=f"{len(rows)} runs")  # type: ignore[arg-type]  # cells are plain
+
+
+def _run(
+    plan: Plan, folder: FolderRequest, workers: int, *, cluster: str | None, storage: str | None, warm_start: tuple[str, ...]
+) -> SessionResult:
     from rich.console import Console
 
     from dse.campaign.evaluator import WorkloadEvaluatorFactory
-    from dse.campaign.folder import FolderRequest
     from dse.campaign.progress import SessionProgress
     from dse.campaign.session import SessionRequest, run_session
     from dse.campaign.version import input_hashes
 
     request = SessionRequest(
-        folder=FolderRequest(run_dir=run_dir, **choice),
+        folder=folder,
         workers=workers,
+        cluster=cluster,
+        warm_start=warm_start,
         storage=storage,
         command=("dse", *sys.argv[1:]),
         inputs=input_hashes(plan),
@@ -96,8 +142,26 @@ def _run(plan: Plan, *, run_dir: Path | None, workers: int, storage: str | None,
         return run_session(plan, WorkloadEvaluatorFactory(plan), request, start=progress.start, watch=progress.batch)
 
 
-def _finish(result: SessionResult, form: Format) -> None:
-    """Write the pictures and the page, print the front, say how it ended."""
+def _write_summary(runs: Sequence[Run], form: Format) -> None:
+    from dse.campaign.summary import run_rows
+
+    rows = run_rows(runs)
+    columns = tuple(dict.fromkeys(name for row in rows for name in row))
+    write_records(rows, columns, form, title=f"{len(rows)} runs")
+
+
+def summary(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of a campaign: all runs under it.", show_default=False)],
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Print one row for every run under a folder: trials, front, hypervolume, the best of each objective."""
+    from dse.campaign.summary import all_runs
+
+    _write_summary(all_runs(folder), form)
+
+
+def _finish(result: SessionResult, form: Format | None) -> None:
+    """Write the pictures and the page, print the front (unless `form` is None), say how it ended."""
     from dse.campaign.summary import diagnosis, winners
 
     run = result.run
@@ -106,13 +170,13 @@ def _finish(result: SessionResult, form: Format) -> None:
         from dse.campaign.tables import pareto_json
 
         write_json({"run": str(run.folder), "exact": run.exact, "winners": winners(run), **pareto_json(run)})
-    else:
+    elif form is not None:
         _write_front(run, form, top=TOP if form is Format.TABLE else None)
         rows = winners(run)
         if rows and form is Format.TABLE:
             typer.echo("")
             write_records(rows, tuple(rows[0]), form, title="Which scheme wins where (lead: ratio to the next)")
-        _write_crossings(run)
+        _write_crossings(run, form)
     typer.echo(f"run folder {run.folder}, page {run.folder / 'report.html'}", err=True)
     for record in run.failures:
         typer.echo(f"trial {record.number} failed: {record.error}", err=True)
@@ -123,8 +187,8 @@ def _finish(result: SessionResult, form: Format) -> None:
         typer.echo(f"error: {diagnosis(run)}", err=True)
     elif result.stop.value == "timeout":
         typer.echo("the time is spent: the same command goes on from here", err=True)
-    if code is not ExitCode.DONE:
-        raise typer.Exit(code)
+    elif result.stop.value == "stagnated":
+        typer.echo("the hypervolume no longer grows: stopped by the campaign's stagnation rule", err=True)
 
 
 def pareto(run: RunArgument, form: FormatOption = Format.TABLE) -> None:
@@ -171,9 +235,14 @@ def show(
         raise UsageError(f"--trial {trial}: {found.folder} has trials 0 to {len(found.records) - 1}")
     if form is Format.JSON:
         space, record = found.header.space, found.records[trial]
-        inner = {design.inner: space.parameters(record.outer, design.inner) for design in record.front}
-        full = records_to_json([record])[0]
-        write_json({**full, "parameters": space.choice(record.outer), "front_parameters": list(inner.values())})
+        full: dict[str, object] = {
+            **records_to_json([record])[0],
+            "front": [asdict(design) for design in record.front],
+            "marginals": [asdict(marginal) for marginal in record.marginals],
+            "parameters": space.choice(record.outer),
+            "front_parameters": [space.parameters(record.outer, design.inner) for design in record.front],
+        }
+        write_json(full)
         return
     _write_flat(trial_rows(found)[trial], form)
 
@@ -183,23 +252,24 @@ def _write_front(run: Run, form: Format, *, top: int | None) -> None:
 
     rows = pareto_rows(run)
     columns = tuple(rows[0]) if rows else ("trial", *run.header.space.paths, *run.header.goals.objectives)
+    shown = rows
     if top is not None:
         columns = ("trial", *run.header.space.paths, *run.header.goals.objectives, "bound")
-    shown = rows if top is None else _spread(rows, top)
+        shown = pareto_rows(run, run.archive.thinned(top))
     exact = "exact" if run.exact else "best found"
-    title = f"Pareto front ({exact}): {len(rows)} designs out of {run.priced:,} priced"
+    title = f"Pareto front ({exact}): {len(rows)} designs out of {run.designs:,}, {run.priced:,} of them priced"
     if len(shown) < len(rows):
-        title += f"; {len(shown)} of them, evenly from first to last"
+        title += f"; {len(shown)} that stand for all"
     write_records(shown, columns, form, title=title)  # type: ignore[arg-type]  # cells are plain by construction
 
 
-def _write_crossings(run: Run) -> None:
+def _write_crossings(run: Run, form: Format) -> None:
     """Who wins of the two schemes that the question is about, where the campaign has both."""
     from dse.report.data import crossings, crossover_pair, crossover_points
 
     pair = crossover_pair(run)
     rows = crossings(crossover_points(run, pair)) if pair else []
-    if not pair or not rows:
+    if not pair or not rows or form is not Format.TABLE:
         return
     shown: list[dict[str, Cell]] = [
         {
@@ -214,12 +284,6 @@ def _write_crossings(run: Run) -> None:
     typer.echo("")
     title = f"{pair[0]} or {pair[1]}: the faster of the two at low and high compute per DRAM bandwidth"
     write_records(shown, tuple(shown[0]), Format.TABLE, title=title)
-
-
-def _spread(rows: list[dict[str, object]], count: int) -> list[dict[str, object]]:
-    if len(rows) <= count:
-        return rows
-    return [rows[round(i * (len(rows) - 1) / (count - 1))] for i in range(count)]
 
 
 def _write_report(run: Run, target: Path) -> None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from dse.cost.metrics import METRICS, Direction
+from dse.cost.metrics import Direction
 from dse.search.goals import better
+from dse.search.quantities import quantity
 from dse.search.space import with_values
 from dse.units import FLOPS_PER_MAC
 
@@ -190,13 +191,13 @@ def scheme_bests(run: Run) -> list[SchemeBest]:
             for name in run.header.goals.objectives:
                 value = design.metrics[name]
                 known = found.get((*key, name))
-                if known is None or better(value, known[0], maximise=METRICS[name].better is Direction.MAXIMIZE):
+                if known is None or better(value, known[0], maximise=quantity(name).better is Direction.MAXIMIZE):
                     found[*key, name] = (value, record.number)
     rows = []
     for accelerator in accelerators(run):
         for name in run.header.goals.objectives:
             row = {s: found[accelerator, s, name] for s in schemes(run) if (accelerator, s, name) in found}
-            up = METRICS[name].better is Direction.MAXIMIZE
+            up = quantity(name).better is Direction.MAXIMIZE
             top = (max if up else min)((value for value, _ in row.values()), default=None)
             if len(row) == 1 or any(value != top for value, _ in row.values()):
                 rows += [SchemeBest(accelerator, s, name, value, trial, value == top) for s, (value, trial) in row.items()]
@@ -272,7 +273,7 @@ def named_designs(run: Run) -> list[tuple[str, int, Design]]:
     for objective in run.header.goals.objectives:
         member = run.archive.best(objective)
         if member:
-            word = "highest" if METRICS[objective].better is Direction.MAXIMIZE else "lowest"
+            word = "highest" if quantity(objective).better is Direction.MAXIMIZE else "lowest"
             found.append((f"{word} {objective}", member.trial, member.design))
     knee = run.archive.knee()
     if knee:

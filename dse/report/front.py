@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final, Literal
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from dse.cost.metrics import METRICS
 from dse.report.style import INK, PALE, colour, marker, styled
+from dse.search.quantities import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,8 +46,8 @@ def front_figure(
             titles |= _members(axes, front, column, objectives, schemes, accelerators)
             _scales(axes, points, column)
             _better(axes, maximise[0], maximise[column])
-            axes.set_xlabel(f"{objectives[0]} [{METRICS[objectives[0]].unit}]")
-            axes.set_ylabel(f"{objectives[column]} [{METRICS[objectives[column]].unit}]")
+            axes.set_xlabel(f"{objectives[0]} [{quantity(objectives[0]).unit}]")
+            axes.set_ylabel(f"{objectives[column]} [{quantity(objectives[column]).unit}]")
         panels[0].set_title(f"Front of {len(front)} designs", loc="left")
         _legend(panels[0], front, bool(pale), schemes, accelerators)
     return figure, titles
@@ -76,7 +76,7 @@ def _members(
         dots = axes.scatter(x, y, s=22, color=face, marker=shape, linewidths=0, zorder=3)
         if i % every == 0:
             dots.set_gid(f"tip-{column}-{i}")
-            values = ", ".join(f"{name} {value:.4g} {METRICS[name].unit}" for name, value in zip(objectives, p.values, strict=True))
+            values = ", ".join(f"{name} {value:.4g} {quantity(name).unit}" for name, value in zip(objectives, p.values, strict=True))
             titles[f"tip-{column}-{i}"] = f"trial {p.trial}: {values}; {p.label}"
         if p.knee:
             axes.scatter(x, y, s=150, facecolors="none", edgecolors=INK, linewidths=1.2, zorder=4)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Final
 
-from dse.cost.metrics import METRICS
 from dse.report.data import named_designs
 from dse.report.style import inline
+from dse.search.quantities import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,7 +61,7 @@ def _head(run: Run, title: str) -> str:
         "accelerators": ", ".join(run.header.accelerators),
         "space": f"{space.outer_size:,} outer choices x {space.inner_size:,} inner points = {space.size:,} designs",
         "priced": f"{run.priced:,} designs in {len(run.records):,} trials, {feasible:,} feasible; {how}",
-        "objectives": ", ".join(f"{name} [{METRICS[name].unit}], {METRICS[name].better.value}" for name in run.header.goals.objectives),
+        "objectives": ", ".join(f"{name} [{quantity(name).unit}], {quantity(name).better.value}" for name in run.header.goals.objectives),
         "constraints": "; ".join(map(str, run.header.goals.constraints)) or "none",
         "front": f"{len(run.archive)} designs",
         "hypervolume": _hypervolume(run),
@@ -89,7 +89,7 @@ def _best(run: Run) -> str:
     columns = [
         {
             "trial": trial,
-            **{f"{n} [{METRICS[n].unit}]": design.metrics[n] for n in METRICS},
+            **{f"{n} [{quantity(n).unit}]": design.metrics[n] for n in run.header.goals.columns},
             "bound by": design.bound,
             **run.header.space.parameters(outer[trial], design.inner),
         }

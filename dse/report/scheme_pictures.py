@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from dse.cost.metrics import METRICS
 from dse.report.style import INK, colour, new_figure, styled
+from dse.search.quantities import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ def schemes_figure(rows: Sequence[SchemeBest], objectives: Sequence[str], scheme
         panels: list[Axes] = list(figure.subplots(len(objectives), 1, squeeze=False)[:, 0])
         for axes, objective in zip(panels, objectives, strict=True):
             _bars(axes, [row for row in rows if row.objective == objective], schemes, accelerators)
-            unit, better = METRICS[objective].unit, METRICS[objective].better.value.removesuffix("imize")
+            unit, better = quantity(objective).unit, quantity(objective).better.value.removesuffix("imize")
             axes.set_ylabel(f"{objective} [{unit}]")
             axes.set_title(f"Best {objective} of each scheme ({'higher' if better == 'max' else 'lower'} is better)", loc="left")
         panels[0].legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dse.search.pareto import hypervolume, knee, non_dominated, reference_from_worst
+from dse.search.pareto import epsilon_thin, hypervolume, hypervolume_is_exact, knee, non_dominated, reference_from_worst
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
 
     from dse.search.goals import Goals
     from dse.search.trial import Design, TrialRecord
@@ -36,8 +38,12 @@ class Archive:
         """`reference`: the reference point of the hypervolume; None derives it (see `reference`)."""
         self._goals = goals
         self._reference: tuple[float, ...] | None = None if reference is None else tuple(reference)
-        self._members: list[Member] = []
+        self._records: dict[int, TrialRecord] = {}
         self._values = np.zeros((0, len(goals.objectives)))
+        self._trials = np.zeros(0, dtype=np.int64)
+        self._rows = np.zeros(0, dtype=np.int64)
+        self._members: tuple[Member, ...] | None = None
+        self._hypervolume: float | None = None
 
     @property
     def reference(self) -> tuple[float, ...] | None:
@@ -49,54 +55,84 @@ class Archive:
         return self._reference
 
     @property
+    def values(self) -> NDArray[np.float64]:
+        """Objectives of the front [A, M], in the order of `members`."""
+        return self._values[self._order()]
+
+    @property
     def members(self) -> tuple[Member, ...]:
         """The front, ordered by the first objective from its best value on, then trial and inner index."""
-        maximise = self._goals.maximise
-        signed = np.where(maximise, -self._values, self._values)
-        order = sorted(
-            range(len(self._members)),
-            key=lambda i: (*signed[i].tolist(), self._members[i].trial, self._members[i].design.inner),
-        )
-        return tuple(self._members[i] for i in order)
+        if self._members is None:
+            places = zip(self._trials[self._order()].tolist(), self._rows[self._order()].tolist(), strict=True)
+            self._members = tuple(Member(t, self._records[t].outer, self._records[t].front[row]) for t, row in places)
+        return self._members
 
     @property
     def hypervolume(self) -> float:
-        """Hypervolume of the front against `reference`; 0 while there is none."""
-        return 0.0 if self._reference is None else hypervolume(self._values, self._reference, self._goals.maximise)
+        """Hypervolume of the front against `reference`; 0 while there is none. See `hypervolume_exact`."""
+        if self._hypervolume is None:
+            maximise = self._goals.maximise
+            self._hypervolume = 0.0 if self._reference is None else hypervolume(self._values, self._reference, maximise)
+        return self._hypervolume
+
+    @property
+    def hypervolume_exact(self) -> bool:
+        """False where the front has so many designs and objectives that the hypervolume is sampled."""
+        return hypervolume_is_exact(*self._values.shape)
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._values)
 
     def add_batch(self, records: Iterable[TrialRecord]) -> None:
         """Take in the fronts of one batch of trials, in the order of their numbers."""
         records = list(records)
         if self._reference is None:
             self._freeze_reference(records)
-        for record in records:
-            self._add(record)
+        found = [record for record in records if len(record.front)]
+        if not found:
+            return
+        names = self._goals.objectives
+        values = [np.stack([np.asarray(record.front.metrics[name]) for name in names], axis=1) for record in found]
+        trials = [np.full(len(rows), record.number, dtype=np.int64) for record, rows in zip(found, values, strict=True)]
+        merged = np.concatenate([self._values, *values])
+        keep = non_dominated(merged, self._goals.maximise)
+        self._values = merged[keep]
+        self._trials = np.concatenate([self._trials, *trials])[keep]
+        self._rows = np.concatenate([self._rows, *(np.arange(len(rows), dtype=np.int64) for rows in values)])[keep]
+        self._records |= {record.number: record for record in found}
+        alive = set(np.unique(self._trials).tolist())
+        self._records = {number: record for number, record in self._records.items() if number in alive}
+        self._members = self._hypervolume = None
 
     def knee(self) -> Member | None:
         """The knee of the front; None while the front is empty."""
-        members = self.members
-        if not members:
+        return self.members[knee(self.values, self._goals.maximise)] if len(self) else None
+
+    def thinned(self, count: int) -> tuple[Member, ...]:
+        """At most about `count` members that cover the front, for display only (see `epsilon_thin`)."""
+        keep = epsilon_thin(self.values, self._goals.maximise, count)
+        return tuple(member for member, kept in zip(self.members, keep, strict=True) if kept)
+
+    def best_value(self, objective: str) -> float | None:
+        """The best value of `objective` on the front; None while it is empty."""
+        column = self._goals.objectives.index(objective)
+        if not len(self):
             return None
-        values = np.array([[m.design.metrics[name] for name in self._goals.objectives] for m in members])
-        return members[knee(values, self._goals.maximise)]
+        values = self._values[:, column]
+        return float(values.max() if self._goals.maximise[column] else values.min())
 
     def best(self, objective: str) -> Member | None:
         """The front member that is best in `objective`; ties go to the better in the other objectives."""
+        if not len(self):
+            return None
         column = self._goals.objectives.index(objective)
-        maximise = self._goals.maximise
-        members = self.members
+        signed = np.where(self._goals.maximise, -self.values, self.values)
+        keys = [signed[:, i] for i in reversed(range(signed.shape[1]))]
+        return self.members[int(np.lexsort([*keys, signed[:, column]])[0])]
 
-        def rank(member: Member) -> tuple[float, ...]:
-            signed = [
-                -member.design.metrics[name] if up else member.design.metrics[name]
-                for name, up in zip(self._goals.objectives, maximise, strict=True)
-            ]
-            return (signed[column], *signed)
-
-        return min(members, key=rank, default=None)
+    def _order(self) -> NDArray[np.intp]:
+        signed = np.where(self._goals.maximise, -self._values, self._values)
+        return np.lexsort([self._rows, self._trials, *(signed[:, i] for i in reversed(range(signed.shape[1])))])
 
     def _freeze_reference(self, records: list[TrialRecord]) -> None:
         worst = [record.worst for record in records if record.worst]
@@ -104,13 +140,3 @@ class Archive:
             columns = np.array(worst)
             extremes = np.where(self._goals.maximise, columns.min(axis=0), columns.max(axis=0))
             self._reference = reference_from_worst(extremes.tolist(), self._goals.maximise)
-
-    def _add(self, record: TrialRecord) -> None:
-        if not record.front:
-            return
-        new = np.array([[design.metrics[name] for name in self._goals.objectives] for design in record.front])
-        values = np.concatenate([self._values, new])
-        members = [*self._members, *(Member(record.number, record.outer, design) for design in record.front)]
-        keep = non_dominated(values, self._goals.maximise)
-        self._values = values[keep]
-        self._members = [member for member, kept in zip(members, keep, strict=True) if kept]

@@ -1,184 +1,188 @@
-"""optuna behind the strategy interface: a fresh in-memory study per batch, rebuilt from the finished trials, seeded per batch."""
+"""optuna behind the strategy interface: a fresh in-memory study per batch, built from the finished trials, seeded per batch."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
-import warnings
-from math import log2
+from math import log
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import optuna
 
-from dse.cost.metrics import METRICS
-from dse.search.space import Scale, digits_of
-from dse.search.strategy import TPE_BATCH, Asked, SamplerName
-from dse.search.trial import TrialState
+from dse.errors import UsageError
+from dse.search.optuna_params import decode, distributions, frozen_trial, outer_params, param_name
+from dse.search.pareto import peel
+from dse.search.quantities import quantity
+from dse.search.samplers import class_and_options, make_sampler, population
+from dse.search.strategy import TPE_BATCH, Asked, Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dse.search.goals import Goals
-    from dse.search.space import Dimension, Space
+    from dse.search.limits import OuterChoices
     from dse.search.trial import TrialRecord
 
-POPULATION_SMALL: Final = 20
-POPULATION_LARGE: Final = 50
-"""Population of NSGA-II: 20 where the outer space has fewer than 1,000 choices, else 50."""
+COMPACT_ABOVE: Final = 1_000
+"""Finished trials that TPE and GP see at most; of more, the best, the latest and an even spread of the rest."""
+COMPACT_BEST: Final = 300
+COMPACT_LATEST: Final = 200
+GP_SEES: Final = 250
+"""As `COMPACT_ABOVE`, for a Gaussian process: its cost grows with the cube."""
+TRIES: Final = 25
+"""Suggestions that break a limit before the next allowed choice in index order is taken."""
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 class OptunaStrategy:
-    """An optuna sampler over the outer space.
+    """An optuna sampler over the allowed outer choices.
 
     The study of a batch is a function of the finished trials and the batch number alone: sampler state lives in
     the trials' attributes, the seed is a hash of campaign seed and batch. A suggestion that was evaluated before
-    is answered from memory and replaced by the next choice, in index order, that was not.
+    is answered from memory and replaced by the next choice, in index order, that was not; one that breaks a limit is told
+    as infeasible, at no cost, and another is asked for.
     """
 
-    def __init__(self, sampler: SamplerName, space: Space, goals: Goals, seed: int) -> None:
+    def __init__(self, sampler: Sampler, choices: OuterChoices, goals: Goals, seed: int, seeds: tuple[int, ...] = ()) -> None:
+        """`seeds`: outer choices asked before the sampler is."""
         self._sampler = sampler
-        self._space = space
+        self._kind = class_and_options(sampler)[0]
+        self._choices = choices
+        self._space = choices.space
         self._goals = goals
         self._seed = seed
+        self._seeds = tuple(dict.fromkeys(outer for outer in seeds if choices.allows(outer)))
+        self._distributions = distributions(self._space.outer)
+        self._told: dict[int, optuna.trial.FrozenTrial] = {}
 
     @property
     def batch_size(self) -> int:
         """See `Strategy`."""
-        return self._population if self._sampler is SamplerName.NSGA2 else TPE_BATCH
+        if self._kind.startswith("NSGAII"):
+            options = class_and_options(self._sampler)[1]
+            return int(str(options.get("population_size", self._population)))
+        return TPE_BATCH
+
+    @property
+    def looks_back(self) -> bool:
+        """See `Strategy`."""
+        return True
 
     @property
     def _population(self) -> int:
-        return POPULATION_SMALL if self._space.outer_size < 1_000 else POPULATION_LARGE
+        return population(self._choices.count)
 
-    def ask(self, history: Sequence[TrialRecord], batch: int, count: int) -> tuple[Asked, ...]:
+    def ask(self, history: Sequence[TrialRecord], batch: int, count: int, *, done: int | None = None) -> tuple[Asked, ...]:
         """See `Strategy`."""
+        assert done is None or done == len(history), "this strategy looks back"
         seen = {record.outer for record in history}
-        count = min(count, self._space.outer_size - len(seen))
+        first = [outer for outer in self._seeds if outer not in seen][:count]
+        if first:
+            return tuple(map(Asked, first))
+        if self._choices.known:
+            count = min(count, self._choices.count - len(seen))
         if count <= 0:
             return ()
-        study = self._study(history, batch)
+        try:
+            return self._ask(self._study(history, batch), seen, count)
+        except (ValueError, NotImplementedError, RuntimeError) as error:
+            raise UsageError(f"sampler '{self._sampler.name}' cannot search this campaign: {error}; take another, such as tpe") from error
+
+    def _ask(self, study: optuna.Study, seen: set[int], count: int) -> tuple[Asked, ...]:
         asked: list[Asked] = []
         while len(asked) < count:
-            trial, outer = self._suggest(study)
+            trial, outer = self._allowed(study)
             state = _sampler_state(study, trial)
-            if outer in seen:
-                outer = self._replace(study, trial, outer, seen)
+            if outer in seen or not self._choices.allows(outer):
+                fresh = self._next(outer, seen)
+                if fresh is None:
+                    break
+                outer = fresh
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                study.enqueue_trial(outer_params(self._space, outer))
+                self._suggest(study)  # now running: constant liar keeps away from it
             seen.add(outer)
             asked.append(Asked(outer, state))
         return tuple(asked)
 
     def _study(self, history: Sequence[TrialRecord], batch: int) -> optuna.Study:
+        storage = optuna.storages.InMemoryStorage()
         study = optuna.create_study(
-            storage=optuna.storages.InMemoryStorage(),
-            sampler=self._make_sampler(_seed(self._seed, batch)),
-            directions=[METRICS[name].better.value for name in self._goals.objectives],
+            storage=storage,
+            sampler=make_sampler(self._sampler, seed=_seed(self._seed, batch), trials=self._choices.count),
+            directions=[quantity(name).better.value for name in self._goals.objectives],
         )
-        study.add_trials([frozen_trial(record, self._space, self._goals) for record in history])
+        identity = storage.get_study_id_from_name(study.study_name)
+        for record in self._compacted(history):
+            storage.create_new_trial(identity, template_trial=self._frozen(record, history))
         return study
 
-    def _make_sampler(self, seed: int) -> optuna.samplers.BaseSampler:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            match self._sampler:
-                case SamplerName.TPE:
-                    return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
-                case SamplerName.NSGA2:
-                    return optuna.samplers.NSGAIISampler(seed=seed, population_size=self._population)
-                case _:
-                    return optuna.samplers.RandomSampler(seed=seed)
+    def _frozen(self, record: TrialRecord, history: Sequence[TrialRecord]) -> optuna.trial.FrozenTrial:
+        if record.number not in self._told:
+            worst = [earlier.worst for earlier in history[: record.number] if earlier.worst]
+            placeholder = np.where(self._goals.maximise, np.min(worst, axis=0), np.max(worst, axis=0)) if worst else None
+            values = [1.0] * len(self._goals.objectives) if placeholder is None else placeholder.tolist()
+            made = frozen_trial(record, self._space, self._goals, placeholder=values, known=self._distributions)
+            if made.state is optuna.trial.TrialState.COMPLETE:
+                made.values = [log(value) if value > 0 else -1e9 for value in made.values]  # quantities span decades
+            made.__class__ = _Finished
+            self._told[record.number] = made
+        return self._told[record.number]
+
+    def _compacted(self, history: Sequence[TrialRecord]) -> Sequence[TrialRecord]:
+        """What the sampler sees: everything while that is little, else the best, the latest and an even spread of the rest."""
+        most = GP_SEES if self._kind == "GPSampler" else COMPACT_ABOVE if self._kind == "TPESampler" else len(history)
+        if len(history) <= most:
+            return history
+        share = most / COMPACT_ABOVE
+        chosen = set(range(len(history) - int(COMPACT_LATEST * share), len(history)))
+        good = [i for i, record in enumerate(history) if record.best]
+        if good:
+            values = np.array([[history[i].best.metrics[n] for n in self._goals.objectives] for i in good])  # type: ignore[union-attr]
+            chosen |= {good[i] for i in peel(values, self._goals.maximise, int(COMPACT_BEST * share))}
+        rest = [i for i in range(len(history)) if i not in chosen]
+        room = most - len(chosen)
+        chosen |= {rest[i] for i in np.linspace(0, len(rest) - 1, min(room, len(rest))).round().astype(int).tolist()}
+        return [history[i] for i in sorted(chosen)]
+
+    def _allowed(self, study: optuna.Study) -> tuple[optuna.Trial, int]:
+        """A suggestion that meets the limits, if one comes within some tries; the others are told as infeasible."""
+        for _ in range(TRIES):
+            trial, outer = self._suggest(study)
+            if self._choices.allows(outer):
+                break
+            trial.set_constraint("limits", 1.0)
+            study.tell(trial, [0.0] * len(self._goals.objectives))
+        else:
+            trial, outer = self._suggest(study)
+        return trial, outer
 
     def _suggest(self, study: optuna.Study) -> tuple[optuna.Trial, int]:
-        trial = study.ask(distributions(self._space.outer))
+        trial = study.ask(self._distributions)
         digits = tuple(decode(dimension, trial.params[param_name(dimension)]) for dimension in self._space.outer)
         return trial, self._space.outer_index(digits)
 
-    def _replace(self, study: optuna.Study, trial: optuna.Trial, outer: int, seen: set[int]) -> int:
-        """The next unseen choice after `outer`, running in the study in place of the repeated suggestion."""
-        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    def _next(self, outer: int, seen: set[int]) -> int | None:
+        """The next allowed choice after `outer` that was not seen; None where there is none."""
         size = self._space.outer_size
-        fresh = next(index % size for index in range(outer + 1, outer + size) if index % size not in seen)
-        study.enqueue_trial(outer_params(self._space, fresh))
-        return self._suggest(study)[1]
+        around = (index % size for index in range(outer + 1, outer + size))
+        return next((index for index in around if index not in seen and self._choices.allows(index)), None)
 
 
-def param_name(dimension: Dimension) -> str:
-    """Name of a dimension in an optuna study; says how its number is to be read."""
-    match dimension.scale:
-        case Scale.POWER_OF_TWO:
-            return f"log2({dimension.path})"
-        case Scale.ORDERED:
-            return f"index({dimension.path})"
-        case _:
-            return dimension.path
+class _Finished(optuna.trial.FrozenTrial):
+    """A finished trial is never changed, so a study may share it; copying it in depth is most of the cost of a study."""
 
-
-def distributions(outer: Sequence[Dimension]) -> dict[str, optuna.distributions.BaseDistribution]:
-    """One optuna distribution per dimension: exponents for powers of two, positions for ordered values, else categories."""
-    found: dict[str, optuna.distributions.BaseDistribution] = {}
-    for dimension in outer:
-        match dimension.scale:
-            case Scale.POWER_OF_TWO:
-                exponents = [int(log2(float(v))) for v in dimension.values if v is not None]
-                found[param_name(dimension)] = optuna.distributions.IntDistribution(exponents[0], exponents[-1])
-            case Scale.ORDERED:
-                found[param_name(dimension)] = optuna.distributions.IntDistribution(0, len(dimension.values) - 1)
-            case _:
-                found[param_name(dimension)] = optuna.distributions.CategoricalDistribution(dimension.values)
-    return found
-
-
-def outer_params(space: Space, outer: int) -> dict[str, object]:
-    """Parameters of outer choice `outer` as optuna stores them."""
-    params: dict[str, object] = {}
-    for dimension, digit in zip(space.outer, digits_of(space.outer, outer), strict=True):
-        value = dimension.values[digit]
-        match dimension.scale:
-            case Scale.POWER_OF_TWO:
-                params[param_name(dimension)] = int(log2(float(value or 1)))
-            case Scale.ORDERED:
-                params[param_name(dimension)] = digit
-            case _:
-                params[param_name(dimension)] = value
-    return params
-
-
-def decode(dimension: Dimension, stored: object) -> int:
-    """Position of the value that optuna stored for `dimension`."""
-    match dimension.scale:
-        case Scale.POWER_OF_TWO:
-            return [int(log2(float(v))) for v in dimension.values if v is not None].index(int(str(stored)))
-        case Scale.ORDERED:
-            return int(str(stored))
-        case _:
-            return next(i for i, v in enumerate(dimension.values) if v == stored and type(v) is type(stored))
-
-
-def frozen_trial(
-    record: TrialRecord, space: Space, goals: Goals, *, user_attrs: Mapping[str, object] | None = None
-) -> optuna.trial.FrozenTrial:
-    """A finished trial for a study: the EDP-best design, or the nearest miss with its violations; FAIL where neither exists."""
-    design = record.best or (record.miss.design if record.miss else None)
-    told = record.state is not TrialState.FAILED and design is not None
-    constraints: dict[str, float] = {}
-    if told and goals.constraints:
-        violations = record.miss.violations if record.miss else tuple(0.0 for _ in goals.constraints)
-        constraints = {str(c): v for c, v in zip(goals.constraints, violations, strict=True)}
-    return optuna.trial.create_trial(
-        state=optuna.trial.TrialState.COMPLETE if told else optuna.trial.TrialState.FAIL,
-        values=[design.metrics[name] for name in goals.objectives] if told and design else None,
-        params=outer_params(space, record.outer),
-        distributions=distributions(space.outer),
-        user_attrs=dict(user_attrs or {}),
-        system_attrs=dict(record.sampler_state),
-        constraints=constraints or None,
-    )
+    def __deepcopy__(self, memo: object) -> optuna.trial.FrozenTrial:
+        del memo
+        return copy.copy(self)
 
 
 def _sampler_state(study: optuna.Study, trial: optuna.Trial) -> Mapping[str, object]:
-    """What the sampler wrote on the trial (the generation, for NSGA-II)."""
+    """What the sampler wrote on the trial (the generation, for the genetic ones)."""
     attrs = study.get_trials(deepcopy=False)[trial.number].system_attrs
-    return {key: value for key, value in attrs.items() if key.endswith(":generation")}
+    return {key: value for key, value in attrs.items() if isinstance(value, bool | int | float)}
 
 
 def _seed(seed: int, batch: int) -> int:

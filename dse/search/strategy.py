@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dse.search.goals import Goals
-    from dse.search.space import Space
+    from dse.search.limits import OuterChoices
+    from dse.search.space import Value
     from dse.search.trial import TrialRecord
 
 
@@ -20,16 +21,35 @@ class SamplerName(StrEnum):
     """How outer choices are chosen."""
 
     AUTO = "auto"
-    """Exhaustive where the outer space fits the budget, else TPE up to 1,000 trials, else NSGA-II."""
+    """Chosen by budget and by the measured cost of a trial, see `resolve`."""
     EXHAUSTIVE = "exhaustive"
     TPE = "tpe"
     """Multivariate tree-structured Parzen estimator with constant liar."""
     NSGA2 = "nsga2"
+    GP = "gp"
+    """Gaussian process; needs torch."""
     RANDOM = "random"
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """A sampler and its options: a `SamplerName`, or the name of a class in `optuna.samplers`."""
+
+    name: str
+    options: Mapping[str, Value] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.name
 
 
 TPE_BUDGET: Final = 1_000
 """Trials up to which `auto` prefers TPE: beyond, its cost per suggestion grows past the cost of a trial."""
+GP_BUDGET: Final = 300
+"""Trials up to which a Gaussian process is worth its time: its suggestions cost seconds after some hundred trials."""
+NSGA2_BELOW_S: Final = 0.007
+"""A trial cheaper than this costs less than TPE's better suggestions: break-even measured near 7 ms."""
+GP_ABOVE_S: Final = 0.1
+"""A trial dearer than this pays for a Gaussian process: break-even with TPE measured near 100 ms."""
 EXHAUSTIVE_BATCH: Final = 8
 TPE_BATCH: Final = 10
 """Asking for more at once costs TPE hypervolume: 0.96 at 1 and 10, 0.85 at 50 (measured, 300 trials)."""
@@ -44,49 +64,75 @@ class Asked:
 
 
 class Strategy(Protocol):
-    """Chooses outer choices. Keeps nothing between calls, so a resumed run asks what an uninterrupted one asks."""
+    """Chooses outer choices. Keeps nothing that changes its answers, so a resumed run asks what an uninterrupted one asks."""
 
     @property
     def batch_size(self) -> int:
         """Trials asked at once; does not depend on the number of workers."""
 
-    def ask(self, history: Sequence[TrialRecord], batch: int, count: int) -> tuple[Asked, ...]:
-        """Up to `count` outer choices that `history` does not hold, all different; fewer only when the space runs out."""
+    @property
+    def looks_back(self) -> bool:
+        """Whether what is asked depends on results; if not, batches may be asked ahead of them."""
+
+    def ask(self, history: Sequence[TrialRecord], batch: int, count: int, *, done: int | None = None) -> tuple[Asked, ...]:
+        """Up to `count` allowed outer choices that were not asked before, all different; fewer only when the space runs out.
+
+        `done`: trials asked before, where more than `history` holds (only strategies that do not look back).
+        """
 
 
-def resolve(sampler: SamplerName, space: Space, trials: int) -> SamplerName:
-    """The sampler that `auto` stands for; any other is returned as it is."""
-    if sampler is not SamplerName.AUTO:
+def resolve(sampler: Sampler, choices: OuterChoices, trials: int, *, seconds_per_trial: float | None = None, gp: bool = False) -> Sampler:
+    """The sampler that `auto` stands for; any other is returned as it is.
+
+    Everything is enumerated where it fits the budget. Else by the measured cost of a trial (rules of thumb from
+    measurements with 1 ms to 60 s per trial): below 7 ms NSGA-II; from 100 ms on a Gaussian process, where torch is
+    installed (`gp`) and the budget is at most 300 trials; TPE up to 1,000 trials; beyond them NSGA-II.
+    Without a measurement `auto` stays `auto`.
+    """
+    if sampler.name != SamplerName.AUTO:
         return sampler
-    if space.outer_size <= trials:
-        return SamplerName.EXHAUSTIVE
-    return SamplerName.TPE if trials <= TPE_BUDGET else SamplerName.NSGA2
+    if choices.known and choices.count <= trials:
+        return Sampler(SamplerName.EXHAUSTIVE)
+    if seconds_per_trial is None:
+        return sampler
+    if seconds_per_trial < NSGA2_BELOW_S or trials > TPE_BUDGET:
+        return Sampler(SamplerName.NSGA2)
+    return Sampler(SamplerName.GP if gp and seconds_per_trial >= GP_ABOVE_S and trials <= GP_BUDGET else SamplerName.TPE)
 
 
-def make_strategy(sampler: SamplerName, space: Space, goals: Goals, seed: int) -> Strategy:
-    """The strategy behind a resolved sampler name."""
-    if sampler is SamplerName.EXHAUSTIVE:
-        return Exhaustive(space)
+def make_strategy(sampler: Sampler, choices: OuterChoices, goals: Goals, seed: int, seeds: Sequence[int] = ()) -> Strategy:
+    """The strategy behind a resolved sampler; `seeds` are outer choices to ask first.
+
+    Raises:
+        UsageError: no such sampler, or options that it does not take.
+    """
+    if sampler.name == SamplerName.EXHAUSTIVE:
+        return Exhaustive(choices)
     from dse.search.optuna_strategy import OptunaStrategy  # optuna takes 0.4 s to import
 
-    return OptunaStrategy(sampler, space, goals, seed)
+    return OptunaStrategy(sampler, choices, goals, seed, tuple(seeds))
 
 
 @dataclass(frozen=True, slots=True)
 class Exhaustive:
-    """Every outer choice once, in an order that covers the space evenly from the first batch on."""
+    """Every allowed outer choice once, in an order that covers the space evenly from the first batch on."""
 
-    space: Space
+    choices: OuterChoices
 
     @property
     def batch_size(self) -> int:
         """See `Strategy`."""
         return EXHAUSTIVE_BATCH
 
-    def ask(self, history: Sequence[TrialRecord], batch: int, count: int) -> tuple[Asked, ...]:
+    @property
+    def looks_back(self) -> bool:
+        """See `Strategy`."""
+        return False
+
+    def ask(self, history: Sequence[TrialRecord], batch: int, count: int, *, done: int | None = None) -> tuple[Asked, ...]:
         """See `Strategy`."""
         del batch
-        size = self.space.outer_size
+        size = self.choices.count
         start, step = spread_order(size)
-        first = len(history)
-        return tuple(Asked((start + position * step) % size) for position in range(first, min(first + count, size)))
+        first = len(history) if done is None else done
+        return tuple(Asked(self.choices.at((start + position * step) % size)) for position in range(first, min(first + count, size)))

@@ -1,4 +1,4 @@
-"""The inner level: price every inner point of one outer choice in chunks and keep the exact non-dominated set."""
+"""The inner level: decide every inner point of one outer choice in chunks and keep the exact non-dominated set."""
 
 from __future__ import annotations
 
@@ -6,150 +6,188 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from dse.cost.metrics import METRICS, RESOURCES
+from dse.cost.metrics import RESOURCES
+from dse.search.limits import Limits
+from dse.search.marginals import MarginalTable
 from dse.search.pareto import non_dominated
-from dse.search.trial import Ceiling, Design, Marginal, Miss, Sweep, TrialState
+from dse.search.quantities import column, maximise
+from dse.search.trial import Ceiling, Design, Front, Miss, Sweep, TrialState
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
     from dse.cost.metrics import Priced
-    from dse.search.evaluator import Prepared
+    from dse.search.evaluator import Evaluator, Prepared, Screen
     from dse.search.goals import Goals
-    from dse.search.space import Space
+    from dse.search.space import Space, Value
 
 CHUNK: Final = 16_384
 """Design points priced in one call: bounds memory, far above the fixed cost of a call. Never depends on the workers."""
 
 
-def sweep(prepared: Prepared, space: Space, goals: Goals) -> Sweep:
-    """Price all inner points of `space` for one prepared outer choice; exact, memory bounded by the chunk and the front."""
-    state = _State(space, goals)
+def sweep(
+    evaluator: Evaluator, choice: Mapping[str, Value], space: Space, goals: Goals, limits: Limits | None = None, *, rough: bool = False
+) -> Sweep:
+    """Decide all inner points of `space` for one outer choice; exact, memory bounded by the chunk and the front.
+
+    Limits, DRAM capacity and constraints on area and cost come first; frontiers are sought only where a point is left.
+    `rough` prices by the evaluator's bound.
+    """
+    limits = limits or Limits()
+    state = _State(space, goals, limits, choice)
+    screen = evaluator.screen(choice)
+    prepared: Prepared | None = None
     for start in range(0, space.inner_size, CHUNK):
-        indices = np.arange(start, min(start + CHUNK, space.inner_size), dtype=np.int64)
-        state.take(prepared.price(space.columns(indices), len(indices)), indices)
+        indices = state.screened(screen, np.arange(start, min(start + CHUNK, space.inner_size), dtype=np.int64))
+        if len(indices) == 0:
+            continue
+        if prepared is None:
+            prepared = evaluator.rough(choice) if rough else evaluator.prepare(choice)
+        columns = space.columns(indices)
+        table = _Table(goals, prepared.price(columns, len(indices)), prepared, screen.design(columns, len(indices)), indices)
+        state.take(table)
     return state.result(prepared)
 
 
 class _State:
     """What a sweep keeps from chunk to chunk."""
 
-    def __init__(self, space: Space, goals: Goals) -> None:
+    def __init__(self, space: Space, goals: Goals, limits: Limits, choice: Mapping[str, Value]) -> None:
         self._space = space
         self._goals = goals
-        self._fitting = 0
-        self._feasible = 0
+        self._limits = limits
+        self._choice = choice
+        self._excluded = self._screened = self._priced = self._fitting = self._feasible = 0
         self._violated = np.zeros(len(goals.constraints), dtype=np.int64)
-        self._attained: NDArray[np.float64] | None = None
+        self._attained: list[float | None] = [None] * len(goals.constraints)
         self._front: list[Design] = []
         self._values = np.zeros((0, len(goals.objectives)))
         self._best: Design | None = None
-        self._miss: Miss | None = None
+        self._miss: tuple[float, Miss] | None = None
+        self._screen_miss: tuple[float, Miss] | None = None
         self._worst: NDArray[np.float64] | None = None
-        self._marginals: dict[tuple[int, int, int], tuple[float, int]] = {}
+        self._marginals = MarginalTable(space, goals.maximise)
+        self._needs_area = limits.needs_area(space)
+        self._of_design = [i for i, c in enumerate(goals.constraints) if c.of_design]
 
-    def take(self, priced: Priced, indices: NDArray[np.int64]) -> None:
-        """Add one priced chunk; `indices` [D] are its inner indices."""
-        rows = np.flatnonzero(priced.feasible)
-        self._fitting += len(rows)
-        if len(rows) == 0:
+    def screened(self, screen: Screen, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The inner `indices` that are left to price; the others are counted."""
+        columns = self._space.columns(indices)
+        size = len(indices)
+        design = screen.design(columns, size) if self._needs_area or self._of_design else {}
+        allowed = self._limits.inner_mask(self._space, self._choice, {**columns, **design}, size)
+        self._excluded += size - int(allowed.sum())
+        keep = allowed & screen.fits(columns, size)
+        met: NDArray[np.bool_] = np.ones(size, dtype=np.bool_)
+        if self._of_design and allowed.any():
+            violations = np.stack(
+                [self._goals.constraints[i].violation(design[self._goals.constraints[i].metric]) for i in self._of_design]
+            )
+            self._note(self._of_design, violations[:, allowed].T, {n: c[allowed] for n, c in design.items()})
+            met = np.asarray((violations <= 0).all(axis=0))
+            if not (keep & met).any() and keep.any():
+                self._note_screen_miss(violations, keep, design, indices)
+        left: NDArray[np.int64] = indices[keep & met]
+        self._screened += int(allowed.sum()) - len(left)
+        self._priced += len(left)
+        return left
+
+    def take(self, table: _Table) -> None:
+        """Add one priced chunk."""
+        self._fitting += len(table.rows)
+        if len(table.rows) == 0:
             return
-        table = _Table(priced, indices, rows)
-        violations = self._goals.violations(table.metrics, len(rows))  # [F, C]
-        self._note_constraints(table, violations)
+        violations = self._goals.violations(table.metrics, len(table.rows))  # [F, C]
+        others = [i for i in range(len(self._goals.constraints)) if i not in self._of_design]
+        self._note(others, violations[:, others], table.metrics)
+        self._note_miss(table, violations)
         met = np.flatnonzero((violations <= 0).all(axis=1))
         self._feasible += len(met)
         if len(met):
             self._take_feasible(table, met)
 
-    def result(self, prepared: Prepared) -> Sweep:
+    def result(self, prepared: Prepared | None) -> Sweep:
         """The sweep's outcome."""
+        miss = self._miss or self._screen_miss
+        single = self._best is not None and len(self._goals.scenarios) == 1 and "latency_s" in self._best.metrics
         return Sweep(
             state=TrialState.COMPLETE if self._feasible else TrialState.INFEASIBLE,
-            priced=self._space.inner_size,
+            designs=self._space.inner_size,
+            excluded=self._excluded,
+            screened=self._screened,
+            priced=self._priced,
             fitting=self._fitting,
             feasible=self._feasible,
             violated=tuple(self._violated.tolist()),
-            attained=() if self._attained is None else tuple(self._attained.tolist()),
-            front=tuple(self._front),
+            attained=tuple(self._attained),
+            front=_as_front(self._front),
             best=self._best,
-            ceiling=None if self._best is None else self._ceiling(prepared, self._best.inner),
-            miss=None if self._feasible else self._miss,
+            ceiling=self._ceiling(prepared, self._best.inner) if prepared and self._best and single else None,
+            miss=miss[1] if miss and not self._feasible else None,
             worst=() if self._worst is None else tuple(self._worst.tolist()),
-            marginals=self._priced_marginals(prepared),
+            marginals=self._marginals.result(self._goals.objectives, prepared),
         )
 
-    def _note_constraints(self, table: _Table, violations: NDArray[np.float64]) -> None:
-        if not self._goals.constraints:
+    def _note(self, which: Sequence[int], violations: NDArray[np.float64], metrics: Mapping[str, NDArray[np.float64]]) -> None:
+        """Count violations [F, len(which)] and keep the nearest values of the constraints `which`."""
+        for column_, position in enumerate(which):
+            constraint = self._goals.constraints[position]
+            own = violations[:, column_]
+            self._violated[position] += int((own > 0).sum())
+            value = float(metrics[constraint.metric][own.argmin()])
+            known = self._attained[position]
+            if known is None or (value > known if constraint.at_least else value < known):
+                self._attained[position] = value
+
+    def _note_screen_miss(
+        self,
+        violations: NDArray[np.float64],
+        keep: NDArray[np.bool_],
+        design: Mapping[str, NDArray[np.float64]],
+        indices: NDArray[np.int64],
+    ) -> None:
+        """The nearest of designs that no pricing could save."""
+        total = np.where(keep, np.maximum(violations, 0).sum(axis=0), np.inf)
+        row = int(total.argmin())
+        if self._screen_miss is None or total[row] < self._screen_miss[0]:
+            off = dict(zip(self._of_design, violations[:, row].tolist(), strict=True))
+            metrics = {name: float(values[row]) for name, values in design.items()}
+            found = Miss(Design(int(indices[row]), metrics, "", 0.0), tuple(off.get(i, 0.0) for i in range(len(self._goals.constraints))))
+            self._screen_miss = (float(total[row]), found)
+
+    def _note_miss(self, table: _Table, violations: NDArray[np.float64]) -> None:
+        if not self._goals.constraints or self._feasible:
             return
-        self._violated += (violations > 0).sum(axis=0)
-        nearest = violations.argmin(axis=0)  # [C]
-        attained = np.array([table.metrics[c.metric][row] for c, row in zip(self._goals.constraints, nearest, strict=True)])
-        if self._attained is not None:
-            keep = [
-                c.violation(old.reshape(1))[0] <= c.violation(new.reshape(1))[0]
-                for c, old, new in zip(self._goals.constraints, self._attained, attained, strict=True)
-            ]
-            attained = np.where(keep, self._attained, attained)
-        self._attained = attained
         total = np.maximum(violations, 0).sum(axis=1)
         row = int(total.argmin())
-        if self._miss is None or total[row] < sum(max(v, 0.0) for v in self._miss.violations):
-            self._miss = Miss(table.design(row), tuple(violations[row].tolist()))
+        if self._miss is None or total[row] < self._miss[0]:
+            self._miss = (float(total[row]), Miss(table.design(row), tuple(violations[row].tolist())))
 
     def _take_feasible(self, table: _Table, met: NDArray[np.int64]) -> None:
-        maximise = self._goals.maximise
+        up = self._goals.maximise
         values = self._goals.values(table.metrics)[met]  # [F, M]
-        worst = np.where(maximise, values.min(axis=0), values.max(axis=0))
+        worst = np.where(up, values.min(axis=0), values.max(axis=0))
         if self._worst is not None:
-            worst = np.where(maximise, np.minimum(worst, self._worst), np.maximum(worst, self._worst))
+            worst = np.where(up, np.minimum(worst, self._worst), np.maximum(worst, self._worst))
         self._worst = worst
 
-        row = int(met[table.metrics["edp_js"][met].argmin()])
-        if self._best is None or table.metrics["edp_js"][row] < self._best.metrics["edp_js"]:
+        name = self._goals.report
+        scalar = table.metrics[name][met]
+        row = int(met[scalar.argmax() if maximise(name) else scalar.argmin()])
+        new = float(table.metrics[name][row])
+        if self._best is None or (new > self._best.metrics[name] if maximise(name) else new < self._best.metrics[name]):
             self._best = table.design(row)
 
-        own = np.flatnonzero(non_dominated(values, maximise))
+        own = np.flatnonzero(non_dominated(values, up))
         merged = np.concatenate([self._values, values[own]])
-        keep = non_dominated(merged, maximise)
+        keep = non_dominated(merged, up)
         old = len(self._front)
         self._front = [design for design, kept in zip(self._front, keep[:old], strict=True) if kept]
         self._front += [table.design(int(met[own[i]])) for i in np.flatnonzero(keep[old:])]
         self._values = merged[keep]
-        self._note_marginals(table.indices[table.rows[met]], values)
-
-    def _note_marginals(self, inner: NDArray[np.int64], values: NDArray[np.float64]) -> None:
-        for d, digits in enumerate(self._space.inner_digits(inner)):
-            for position in range(len(self._space.inner[d].values)):
-                rows = np.flatnonzero(digits == position)
-                if len(rows) == 0:
-                    continue
-                for o, up in enumerate(self._goals.maximise):
-                    column = values[rows, o]
-                    row = int(column.argmax() if up else column.argmin())
-                    value = float(column[row])
-                    known = self._marginals.get((d, position, o))
-                    if known is None or (value > known[0] if up else value < known[0]):
-                        self._marginals[d, position, o] = (value, int(inner[rows[row]]))
-
-    def _priced_marginals(self, prepared: Prepared) -> tuple[Marginal, ...]:
-        keys = sorted(self._marginals)
-        if not keys:
-            return ()
-        inner = np.array([self._marginals[key][1] for key in keys], dtype=np.int64)
-        roofs = prepared.ceilings(self._space.columns(inner), len(inner))
-        return tuple(
-            Marginal(
-                path=self._space.inner[d].path,
-                position=position,
-                objective=self._goals.objectives[o],
-                value=self._marginals[d, position, o][0],
-                inner=int(inner[i]),
-                peak_macs_per_s=float(roofs.peak_macs_per_s[i]),
-                dram_bytes_per_s=float(roofs.dram_bytes_per_s[i]),
-            )
-            for i, (d, position, o) in enumerate(keys)
-        )
+        self._marginals.take(table.indices[table.rows[met]], values)
 
     def _ceiling(self, prepared: Prepared, inner: int) -> Ceiling:
         roofs = prepared.ceilings(self._space.columns(np.array([inner], dtype=np.int64)), 1)
@@ -162,22 +200,45 @@ class _State:
 
 
 class _Table:
-    """The fitting rows of a priced chunk with all their metrics."""
+    """The fitting rows of a priced chunk with all their columns."""
 
-    def __init__(self, priced: Priced, indices: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        goals: Goals,
+        priced: Sequence[Priced],
+        prepared: Prepared,
+        design: Mapping[str, NDArray[np.float64]],
+        indices: NDArray[np.int64],
+    ) -> None:
+        size = len(indices)
         self.indices = indices
-        self.rows = rows
-        self._bound = priced.bound[rows]
-        self._dram_bytes = priced.dram_bytes[rows]
+        self.rows = np.flatnonzero(np.logical_and.reduce([np.broadcast_to(p.feasible, (size,)) for p in priced]))
+        share = np.array([s.weight for s in goals.scenarios]) / sum(s.weight for s in goals.scenarios)
         with np.errstate(invalid="ignore", divide="ignore"):  # rows that do not fit are infinite
-            self.metrics = {name: np.asarray(priced.metric(name), dtype=np.float64)[rows] for name in METRICS}
+            longest = np.argmax([w * np.broadcast_to(p.latency_s, (size,)) for w, p in zip(share, priced, strict=True)], axis=0)
+            bounds = np.stack([np.broadcast_to(p.bound, (size,)) for p in priced])
+            self._bound = bounds[longest, np.arange(size)][self.rows]
+            moved = sum(w * np.broadcast_to(p.dram_bytes, (size,)) for w, p in zip(share, priced, strict=True))
+            self._dram_bytes = np.asarray(moved)[self.rows]
+            columns = {n: column(n, goals.scenarios, priced, prepared.tokens_per_sequence, design) for n in goals.columns}
+            self.metrics = {name: np.broadcast_to(values, (size,))[self.rows] for name, values in columns.items()}
 
     def design(self, row: int) -> Design:
         """Fitting row `row` as a value."""
         bound = int(self._bound[row])
         return Design(
             inner=int(self.indices[self.rows[row]]),
-            metrics={name: float(column[row]) for name, column in self.metrics.items()},
+            metrics={name: float(values[row]) for name, values in self.metrics.items()},
             bound=str(RESOURCES[bound]) if bound >= 0 else "",
             dram_bytes=float(self._dram_bytes[row]),
         )
+
+
+def _as_front(designs: Sequence[Design]) -> Front:
+    names = designs[0].metrics if designs else {}
+    return Front(
+        inner=tuple(d.inner for d in designs),
+        metrics={name: tuple(d.metrics[name] for d in designs) for name in names},
+        bound=tuple(d.bound for d in designs),
+        dram_bytes=tuple(d.dram_bytes for d in designs),
+    )

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class TrialState(StrEnum):
     """How a trial ended."""
 
     COMPLETE = "complete"
-    """At least one design met every constraint."""
+    """At least one design met every limit and constraint."""
     INFEASIBLE = "infeasible"
-    """No design fits the accelerator, or none meets the constraints."""
+    """No design fits the accelerator, or none meets the limits and constraints."""
     FAILED = "failed"
-    """The evaluator raised an error."""
+    """The evaluator raised an error, or ended its process twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +25,31 @@ class Design:
     inner: int
     """Inner index in the space."""
     metrics: Mapping[str, float]
-    """All of `METRICS`."""
+    """`Goals.columns`; of a design that was never priced only what is known without."""
     bound: str
-    """The resource that is busiest over the step."""
+    """The resource that is busiest over the step (with several workloads: over the one that takes longest in the mix)."""
     dram_bytes: float
+    """Of the step; with several workloads of the mix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """Designs as columns of one length; iterates over `Design`."""
+
+    inner: tuple[int, ...] = ()
+    metrics: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    bound: tuple[str, ...] = ()
+    dram_bytes: tuple[float, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __getitem__(self, row: int) -> Design:
+        values = {name: column[row] for name, column in self.metrics.items()}
+        return Design(self.inner[row], values, self.bound[row], self.dram_bytes[row])
+
+    def __iter__(self) -> Iterator[Design]:
+        return (self[row] for row in range(len(self.inner)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +65,26 @@ class Marginal:
     """The design that has it."""
     peak_macs_per_s: float
     dram_bytes_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Marginals:
+    """Marginals as columns of one length; iterates over `Marginal`."""
+
+    path: tuple[str, ...] = ()
+    position: tuple[int, ...] = ()
+    objective: tuple[str, ...] = ()
+    value: tuple[float, ...] = ()
+    inner: tuple[int, ...] = ()
+    peak_macs_per_s: tuple[float, ...] = ()
+    dram_bytes_per_s: tuple[float, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.path)
+
+    def __iter__(self) -> Iterator[Marginal]:
+        columns = [getattr(self, f.name) for f in fields(self)]
+        return (Marginal(*row) for row in zip(*columns, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +105,7 @@ class Miss:
 
     design: Design
     violations: tuple[float, ...]
-    """Per constraint, as a share of its limit; at most 0 where met."""
+    """Per constraint, as a share of its limit; at most 0 where met, and 0 where it was not priced any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,26 +113,32 @@ class Sweep:
     """What the inner sweep of one outer choice found."""
 
     state: TrialState
+    designs: int = 0
+    """Inner points of the choice, all decided: excluded, screened or priced."""
+    excluded: int = 0
+    """Designs that the limits of the campaign exclude."""
+    screened: int = 0
+    """Designs that needed no pricing: too little DRAM, or a constraint on area or cost not met."""
     priced: int = 0
     """Designs priced."""
     fitting: int = 0
-    """Designs that fit the accelerator's memories."""
+    """Priced designs that fit the accelerator's memories."""
     feasible: int = 0
     """Designs that also meet every constraint."""
     violated: tuple[int, ...] = ()
-    """For each constraint, fitting designs that violate it."""
-    attained: tuple[float, ...] = ()
-    """For each constraint, the value nearest to its good side over the fitting designs."""
-    front: tuple[Design, ...] = ()
+    """For each constraint, the designs that violate it, of those that it was checked for."""
+    attained: tuple[float | None, ...] = ()
+    """For each constraint, the value nearest to its good side over the designs that it was checked for; None without any."""
+    front: Front = field(default_factory=Front)
     """Feasible designs that no other of this trial dominates, by inner index."""
     best: Design | None = None
-    """The feasible design with the least energy-delay product: what the trial reports."""
+    """The feasible design that is best by the campaign's scalar (energy times delay unless said): what the trial reports."""
     ceiling: Ceiling | None = None
-    """Of `best`."""
+    """Of `best`, where there is one workload."""
     miss: Miss | None = None
     worst: tuple[float, ...] = ()
     """Worst value of each objective over the feasible designs."""
-    marginals: tuple[Marginal, ...] = ()
+    marginals: Marginals = field(default_factory=Marginals)
     error: str = ""
     """`ErrorClass: message` of a failed trial."""
 
@@ -114,3 +158,9 @@ class TrialRecord(Sweep):
 def failed(error: Exception) -> Sweep:
     """The outcome of a trial whose evaluation raised `error`."""
     return Sweep(state=TrialState.FAILED, error=f"{type(error).__name__}: {error}")
+
+
+def recorded(result: Sweep, *, number: int, batch: int, outer: int, sampler_state: Mapping[str, object]) -> TrialRecord:
+    """`result` with its place in the campaign."""
+    found = {f.name: getattr(result, f.name) for f in fields(result)}
+    return TrialRecord(**found, number=number, batch=batch, outer=outer, sampler_state=sampler_state)

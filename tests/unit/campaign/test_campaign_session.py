@@ -290,7 +290,7 @@ def test_the_time_budget_stops_between_batches(tmp_path: Path, whole: Path) -> N
 def test_an_exhausted_space_is_exact(tmp_path: Path) -> None:
     result = session(tmp_path, fake_plan(("sampler: tpe", "sampler: auto"), ("trials: 40", "trials: 120")))
     assert result.run.exact
-    assert result.run.priced == 120 * 35
+    assert result.run.designs == 120 * 35
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path) -> None:

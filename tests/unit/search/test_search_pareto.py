@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from dse.cost.metrics import METRICS
 from dse.search.archive import Archive
 from dse.search.goals import Constraint, Goals
-from dse.search.pareto import hypervolume, knee, non_dominated, reference_from_worst
-from dse.search.trial import Design, TrialRecord, TrialState
+from dse.search.pareto import epsilon_thin, hypervolume, hypervolume_is_exact, knee, non_dominated, peel, reference_from_worst
+from dse.search.trial import Front, TrialRecord, TrialState
 
 GOALS = Goals(("tokens_per_s", "joules_per_token"))
 UP = GOALS.maximise
@@ -19,12 +19,12 @@ points = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 30)), min_size=1,
 
 
 def record(number: int, values: list[tuple[float, float]], batch: int = 0) -> TrialRecord:
-    designs = tuple(
-        Design(i, {**dict.fromkeys(METRICS, 1.0), "tokens_per_s": float(a), "joules_per_token": float(b)}, "dram", 1.0)
-        for i, (a, b) in enumerate(values)
-    )
+    n = len(values)
+    metrics = dict.fromkeys(METRICS, (1.0,) * n)
+    metrics |= {"tokens_per_s": tuple(float(a) for a, _ in values), "joules_per_token": tuple(float(b) for _, b in values)}
+    front = Front(tuple(range(n)), metrics, ("dram",) * n, (1.0,) * n)
     worst = (float(min(a for a, _ in values)), float(max(b for _, b in values)))
-    return TrialRecord(state=TrialState.COMPLETE, number=number, batch=batch, outer=number, front=designs, worst=worst)
+    return TrialRecord(state=TrialState.COMPLETE, number=number, batch=batch, outer=number, front=front, worst=worst)
 
 
 def test_directions_by_hand() -> None:
@@ -110,3 +110,35 @@ def test_violation_is_a_share_of_the_limit() -> None:
     assert Constraint("area_mm2", 200.0, at_least=False).violation(np.array([300.0, 100.0])).tolist() == [0.5, -0.5]
     assert Constraint("tokens_per_s", 10.0, at_least=True).violation(np.array([5.0, 20.0])).tolist() == [0.5, -1.0]
     assert str(Constraint("tokens_per_s", 10.0, at_least=True)) == "tokens_per_s >= 10 token/s"
+
+
+def test_thinning_keeps_the_extremes_and_covers_the_front() -> None:
+    x = np.linspace(0, 1, 1000)
+    values = np.stack([x, x**2], axis=1)  # more tokens for more joules: all on the front
+    keep = epsilon_thin(values, UP, 20)
+    assert 10 <= keep.sum() <= 20
+    assert keep[0]  # least joules
+    assert keep[-1]  # most tokens
+    distance = np.abs(values[:, None, :] - values[keep][None, :, :]).max(axis=2).min(axis=1)
+    assert distance.max() <= 1 / 5  # within one of at least five cells
+    assert epsilon_thin(values[:20], UP, 20).all()
+
+
+@given(points)
+def test_peeling_takes_front_after_front(given_points: list[tuple[int, int]]) -> None:
+    values = np.array(given_points, dtype=float)
+    first = set(np.flatnonzero(non_dominated(values, UP)).tolist())
+    chosen = peel(values, UP, len(first))
+    assert set(chosen) == first
+    assert sorted(peel(values, UP, 1000)) == list(range(len(values)))
+
+
+def test_sampled_hypervolumes_are_near_the_exact_ones() -> None:
+    rng = np.random.default_rng(0)
+    directions = np.abs(rng.normal(size=(400, 6)))
+    values = 1.1 - directions / np.linalg.norm(directions, axis=1, keepdims=True) / 1.3
+    assert not hypervolume_is_exact(*values.shape)
+    sampled = hypervolume(values, [1.2] * 6, [False] * 6)
+    import moocore
+
+    assert sampled == pytest.approx(moocore.hypervolume(values, ref=[1.2] * 6), rel=1e-3)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import pytest
 
+from dse.search.limits import OuterChoices
 from dse.search.space import Dimension, Scale, Space
-from dse.search.strategy import SamplerName, make_strategy, resolve
+from dse.search.strategy import Sampler, SamplerName, make_strategy, resolve
 from dse.search.sweep import sweep
-from dse.search.trial import TrialRecord
-from tests.search_fakes import GOALS, SPACE, FakePrepared
+from dse.search.trial import TrialRecord, recorded
+from tests.search_fakes import GOALS, SPACE, FakeEvaluator
+
+CHOICES = OuterChoices(SPACE)
 
 SAMPLERS = [SamplerName.EXHAUSTIVE, SamplerName.TPE, SamplerName.NSGA2, SamplerName.RANDOM]
 
 
 def run(sampler: SamplerName, trials: int, seed: int = 1) -> list[TrialRecord]:
-    strategy = make_strategy(sampler, SPACE, GOALS, seed)
+    strategy = make_strategy(Sampler(sampler), CHOICES, GOALS, seed)
     history: list[TrialRecord] = []
     batch = 0
     while len(history) < trials:
@@ -25,10 +26,9 @@ def run(sampler: SamplerName, trials: int, seed: int = 1) -> list[TrialRecord]:
             break
         done = []
         for one in asked:
-            found = sweep(FakePrepared(SPACE.choice(one.outer)), SPACE, GOALS)
-            values = {f.name: getattr(found, f.name) for f in fields(found)}
+            found = sweep(FakeEvaluator(), SPACE.choice(one.outer), SPACE, GOALS)
             number = len(history) + len(done)
-            done.append(TrialRecord(**values, number=number, batch=batch, outer=one.outer, sampler_state=one.sampler_state))
+            done.append(recorded(found, number=number, batch=batch, outer=one.outer, sampler_state=one.sampler_state))
         history += done
         batch += 1
     return history
@@ -44,8 +44,8 @@ def test_no_design_is_asked_twice_and_all_are_visited_in_the_end(sampler: Sample
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_asking_again_gives_the_same(sampler: SamplerName) -> None:
     history = run(sampler, 40)
-    strategy = make_strategy(sampler, SPACE, GOALS, 1)
-    assert strategy.ask(history, 4, 5) == make_strategy(sampler, SPACE, GOALS, 1).ask(history, 4, 5)
+    strategy = make_strategy(Sampler(sampler), CHOICES, GOALS, 1)
+    assert strategy.ask(history, 4, 5) == make_strategy(Sampler(sampler), CHOICES, GOALS, 1).ask(history, 4, 5)
 
 
 def test_seeds_differ() -> None:
@@ -60,12 +60,23 @@ def test_nsga2_keeps_its_generations() -> None:
 
 
 @pytest.mark.parametrize(
-    ("trials", "expected"), [(60, SamplerName.EXHAUSTIVE), (59, SamplerName.TPE), (1000, SamplerName.EXHAUSTIVE), (5, SamplerName.TPE)]
+    ("trials", "seconds", "gp", "expected"),
+    [
+        (60, None, False, "exhaustive"),  # 60 choices
+        (1000, 5.0, True, "exhaustive"),
+        (59, None, False, "auto"),  # not measured yet
+        (59, 0.001, True, "nsga2"),
+        (59, 0.02, True, "tpe"),
+        (59, 0.2, True, "gp"),
+        (59, 0.2, False, "tpe"),
+    ],
 )
-def test_auto_enumerates_what_fits_the_budget(trials: int, expected: SamplerName) -> None:
-    assert resolve(SamplerName.AUTO, SPACE, trials) is expected
+def test_auto_by_budget_and_measured_cost(trials: int, seconds: float | None, gp: bool, expected: str) -> None:
+    assert resolve(Sampler("auto"), CHOICES, trials, seconds_per_trial=seconds, gp=gp).name == expected
 
 
-def test_auto_takes_nsga2_for_large_budgets() -> None:
-    large = Space((Dimension("x", tuple(range(5000)), Scale.ORDERED),), ())
-    assert resolve(SamplerName.AUTO, large, 2000) is SamplerName.NSGA2
+def test_auto_for_large_budgets() -> None:
+    large = OuterChoices(Space((Dimension("x", tuple(range(5000)), Scale.ORDERED),), ()))
+    assert resolve(Sampler("auto"), large, 2000, seconds_per_trial=1.0, gp=True).name == "nsga2"
+    assert resolve(Sampler("auto"), large, 1000, seconds_per_trial=1.0, gp=True).name == "tpe"  # too many for GP
+    assert resolve(Sampler("random"), large, 9000).name == "random"

@@ -1,0 +1,188 @@
+"""One outer choice at its three stages: screened by area and capacity, bounded by its roofline, compiled and priced exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dse.campaign.plan_goals import FIXED
+from dse.cost.metrics import RESOURCES, Priced, Resource
+from dse.evaluate import price
+from dse.search.evaluator import Ceilings
+from dse.search.quantities import AREA, COST
+from dse.units import JOULES_PER_PJ
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from dse.campaign.totals import StepTotals
+    from dse.cost.metrics import Objective
+    from dse.cost.workload_pricing import CompiledWorkload
+    from dse.evaluate import Step
+    from dse.hw.read import AcceleratorDescription
+    from dse.hw.table import DesignTable
+
+    Columns = Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class LoweredStep:
+    """The step of one scenario with its totals."""
+
+    key: Hashable
+    step: Step
+    totals: StepTotals
+    tokens_per_sequence: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScreenedWorkload:
+    """What is known without frontiers: area, cost, and whether DRAM holds weights and caches."""
+
+    description: AcceleratorDescription
+    steps: tuple[LoweredStep, ...]
+    prices_usd: Mapping[str, float]
+
+    def design(self, columns: Columns, size: int) -> Mapping[str, NDArray[np.float64]]:
+        """See `Screen`."""
+        table = table_of(self.description, columns)
+        found = {AREA: np.broadcast_to(table.area_mm2, (size,))}
+        if self.prices_usd:
+            found[COST] = self._cost(columns, found[AREA], size)
+        return found
+
+    def fits(self, columns: Columns, size: int) -> NDArray[np.bool_]:
+        """See `Screen`; `Step.stored_bytes` against the capacity, as pricing has it."""
+        table = table_of(self.description, columns)
+        need = max(step.step.stored_bytes for step in self.steps)
+        return np.broadcast_to(need <= table.dram_capacity_bytes, (size,))
+
+    def _cost(self, columns: Columns, area_mm2: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+        own = {p.path: p.value for p in self.description.paths()}
+        total = np.full(size, self.prices_usd.get(FIXED, 0.0))
+        for path, usd in self.prices_usd.items():
+            if path == AREA:
+                total = total + usd * area_mm2
+            elif path != FIXED:
+                amount = columns[path] if path in columns else own[actual(self.description, path)]
+                total = total + usd * np.asarray(amount, dtype=np.float64)
+        return total
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedWorkload:
+    """The compiled steps of all scenarios on one accelerator geometry."""
+
+    description: AcceleratorDescription
+    compiled: tuple[CompiledWorkload, ...]
+    steps: tuple[LoweredStep, ...]
+    objective: Objective
+
+    @property
+    def macs(self) -> float:
+        """See `Prepared`."""
+        return self.steps[0].totals.macs
+
+    @property
+    def compulsory_bytes(self) -> float:
+        """See `Prepared`."""
+        return self.steps[0].totals.compulsory_bytes
+
+    @property
+    def tokens_per_sequence(self) -> tuple[float, ...]:
+        """See `Prepared`."""
+        return tuple(step.tokens_per_sequence for step in self.steps)
+
+    def price(self, columns: Columns, size: int) -> Sequence[Priced]:
+        """See `Prepared`."""
+        del size  # no columns: one point
+        table = table_of(self.description, columns)
+        return [price(compiled, table, objective=self.objective) for compiled in self.compiled]
+
+    def ceilings(self, columns: Columns, size: int) -> Ceilings:
+        """See `Prepared`; the array's rate is the one of the data type that most MACs of the step use."""
+        return _ceilings(self.description, self.steps[0].totals, columns, size)
+
+
+@dataclass(frozen=True, slots=True)
+class RoughWorkload:
+    """Bounds instead of costs: the busier of arithmetic and compulsory DRAM traffic, and the energy of just these."""
+
+    description: AcceleratorDescription
+    steps: tuple[LoweredStep, ...]
+
+    @property
+    def macs(self) -> float:
+        """See `Prepared`."""
+        return self.steps[0].totals.macs
+
+    @property
+    def compulsory_bytes(self) -> float:
+        """See `Prepared`."""
+        return self.steps[0].totals.compulsory_bytes
+
+    @property
+    def tokens_per_sequence(self) -> tuple[float, ...]:
+        """See `Prepared`."""
+        return tuple(step.tokens_per_sequence for step in self.steps)
+
+    def price(self, columns: Columns, size: int) -> Sequence[Priced]:
+        """See `Prepared`; latency = max(MACs / peak, compulsory bytes / bandwidth), energy = MACs + DRAM reads + leakage."""
+        return [self._bound(step, columns, size) for step in self.steps]
+
+    def ceilings(self, columns: Columns, size: int) -> Ceilings:
+        """See `Prepared`."""
+        return _ceilings(self.description, self.steps[0].totals, columns, size)
+
+    def _bound(self, step: LoweredStep, columns: Columns, size: int) -> Priced:
+        table = table_of(self.description, columns)
+        totals = step.totals
+        roofs = _ceilings(self.description, totals, columns, size)
+        with np.errstate(divide="ignore"):
+            compute, memory = totals.macs / roofs.peak_macs_per_s, totals.compulsory_bytes / roofs.dram_bytes_per_s
+        latency = np.maximum(compute, memory)
+        mac_pj = table.mac_pj.get(totals.dtype, np.zeros(1))
+        energy = JOULES_PER_PJ * (totals.macs * mac_pj + totals.compulsory_bytes * table.dram_read_pj_per_byte) + table.leakage_w * latency
+        fits = np.broadcast_to(step.step.stored_bytes <= table.dram_capacity_bytes, (size,)) & np.isfinite(latency)
+        bound = np.where(compute >= memory, RESOURCES.index(Resource.ARRAY), RESOURCES.index(Resource.DRAM))
+        return Priced(
+            tokens=step.step.tokens,
+            latency_s=np.where(fits, latency, np.inf),
+            energy_j=np.where(fits, energy, np.inf),
+            area_mm2=np.broadcast_to(table.area_mm2, (size,)),
+            dram_bytes=np.full(size, totals.compulsory_bytes),
+            bound=np.where(fits, bound, -1).astype(np.int8),
+            feasible=fits,
+        )
+
+
+def table_of(description: AcceleratorDescription, columns: Columns) -> DesignTable:
+    """The design points of `columns`, whose paths may be aliases."""
+    return description.table({actual(description, path): column for path, column in columns.items()})
+
+
+def _ceilings(description: AcceleratorDescription, totals: StepTotals, columns: Columns, size: int) -> Ceilings:
+    table = table_of(description, columns)
+    array = description.geometry.array
+    per_cycle = array.elements * (array.rate(totals.dtype) or 0)
+    peak = per_cycle * table.clock_hz * table.array_sustained_fraction
+    bandwidth = table.dram_bytes_per_s * table.dram_sustained_fraction
+    return Ceilings(np.broadcast_to(peak, (size,)), np.broadcast_to(bandwidth, (size,)))
+
+
+def alias(description: AcceleratorDescription, path: str) -> str:
+    """`path` with the memory named by its kind: `memories.buffer.…` and `memories.dram.…` mean the same on every accelerator."""
+    for kind, (name, _) in (("buffer", description.file.buffer), ("dram", description.file.dram)):
+        if path.startswith(f"memories.{name}."):
+            return f"memories.{kind}." + path.removeprefix(f"memories.{name}.")
+    return path
+
+
+def actual(description: AcceleratorDescription, path: str) -> str:
+    """The path that `path`, own or alias, has in the accelerator's file."""
+    known = {p.path for p in description.paths()}
+    return path if path in known else next((own for own in known if alias(description, own) == path), path)

@@ -1,0 +1,108 @@
+"""How a run begins: what `auto` stands for, by measured trials, and the outer choices that are evaluated first."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from dse.campaign.sources import located
+from dse.campaign.view import load_run
+from dse.errors import DseError
+from dse.search.pareto import peel
+from dse.search.space import Scale, spread_order
+from dse.search.strategy import Sampler, SamplerName, resolve
+from dse.search.sweep import sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dse.campaign.plan import Plan
+    from dse.campaign.view import Run
+    from dse.search.evaluator import Evaluator, EvaluatorFactory
+    from dse.search.space import Dimension, Space, Value
+
+TIMED: Final = 3
+"""Trials that are timed to choose a sampler, spread over the space; the first also fills caches and is left out of the mean."""
+
+
+def choose_sampler(plan: Plan, factory: EvaluatorFactory) -> Sampler:
+    """The sampler of a new run: as given, or what `auto` stands for by the processor time of a few trials."""
+    if plan.sampler.name != SamplerName.AUTO:
+        return plan.sampler
+    from dse.search.samplers import has_torch  # optuna takes 0.4 s to import
+
+    evaluator = factory()
+    times = []
+    for outer in _spread(plan, TIMED):
+        began = time.process_time()
+        try:
+            sweep(evaluator, plan.space.choice(outer), plan.space, plan.goals, plan.limits)
+        except DseError:
+            continue  # a trial that fails is no measure; its error comes when it is its turn
+        times.append(time.process_time() - began)
+    seconds = float(np.mean(times[1:] or times)) if times else 0.0
+    return resolve(plan.sampler, plan.choices, plan.form.budget.trials, seconds_per_trial=seconds, gp=has_torch())
+
+
+def first_choices(plan: Plan, factory: EvaluatorFactory, sampler: Sampler, *, warm_start: Sequence[str] = ()) -> tuple[int, ...]:
+    """Outer choices to evaluate first: from earlier runs, then from a look at many choices by their bounds.
+
+    Raises:
+        RunError: a folder of an earlier run holds none.
+    """
+    if sampler.name == SamplerName.EXHAUSTIVE:
+        return ()
+    given = plan.form.seeding
+    found: list[int] = []
+    for folder in (*(located(f, plan.folder) for f in given.warm_start), *warm_start):
+        found += from_run(load_run(folder), plan.space, given.warm_start_keep)
+    if given.low_fidelity is not None:
+        found += screened(plan, factory(), given.low_fidelity.screen, given.low_fidelity.keep)
+    choices = plan.choices
+    return tuple(outer for outer in dict.fromkeys(found) if choices.allows(outer))[: plan.trials]
+
+
+def from_run(run: Run, space: Space, keep: int) -> list[int]:
+    """Outer choices of `space` nearest to the front of an earlier run, which may have had another space or workload.
+
+    Values are matched by path: the same value, or of ordered numbers the nearest; a dimension that the run lacks, or a
+    word that it does not know, takes the first value.
+    """
+    members = [run.parameters(member) for member in run.archive.thinned(4 * keep)]
+    found = dict.fromkeys(space.outer_index(tuple(_nearest(d, one.get(d.path)) for d in space.outer)) for one in members)
+    return list(found)[:keep]
+
+
+def screened(plan: Plan, evaluator: Evaluator, count: int, keep: int) -> list[int]:
+    """The best `keep` of `count` outer choices by their bounds: front after front of what each bound reports."""
+    outers, values = [], []
+    for outer in _spread(plan, count):
+        try:
+            found = sweep(evaluator, plan.space.choice(outer), plan.space, plan.goals, plan.limits, rough=True)
+        except DseError:
+            continue  # its error comes when the choice is tried in full
+        for design in found.front:
+            outers.append(outer)
+            values.append([design.metrics[name] for name in plan.goals.objectives])
+    if not values:
+        return []
+    order = peel(np.array(values), plan.goals.maximise, len(values))
+    return list(dict.fromkeys(outers[row] for row in order))[:keep]
+
+
+def _spread(plan: Plan, count: int) -> list[int]:
+    choices = plan.choices
+    start, step = spread_order(choices.count)
+    positions = ((start + i * step) % choices.count for i in range(min(4 * count, choices.count)))
+    return [outer for outer in (choices.at(p) for p in positions) if choices.allows(outer)][:count]
+
+
+def _nearest(dimension: Dimension, value: Value) -> int:
+    if value in dimension.values:
+        return dimension.values.index(value)
+    if dimension.scale is Scale.CATEGORICAL or not isinstance(value, int | float):
+        return 0
+    numbers = np.array([float(str(v)) for v in dimension.values])
+    return int(np.abs(numbers - float(value)).argmin())

@@ -1,0 +1,65 @@
+"""What a plan asks of the catalogues, and the paths that a campaign file may name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+from dse.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dse.errors import DseError
+    from dse.search.space import Value
+
+ACCELERATOR: Final = "accelerator"
+WORKLOAD: Final = "workload."
+CHOICES: Final = {"schedule": ("fused", "layer_by_layer"), "mapping.objective": ("latency", "energy", "edp")}
+"""Other dimensions and the words that they take."""
+
+
+class Field(Protocol):
+    """A field of an accelerator that a search may change."""
+
+    @property
+    def path(self) -> str:
+        """`memories.sram.capacity_kib`."""
+
+    @property
+    def prices_only(self) -> bool:
+        """Whether it leaves the frontier as it is."""
+
+    @property
+    def integer(self) -> bool:
+        """Whether its values are whole numbers."""
+
+    @property
+    def value(self) -> Value:
+        """As the accelerator has it; None where that is no plain value."""
+
+
+class Sources(Protocol):
+    """Where a plan looks names up."""
+
+    def schemes(self, model: str) -> tuple[str, ...]:
+        """Attention schemes of a model, the default first. Raises a DseError where there is no such model."""
+
+    def fields(self, accelerator: str) -> Sequence[Field]:
+        """Searchable fields of an accelerator. Raises a DseError where there is no such accelerator."""
+
+    def check(self, accelerator: str, path: str, value: Value) -> None:
+        """Raise a DseError where `accelerator` cannot take `value` at `path`."""
+
+
+def inside(error: DseError) -> str:
+    """The message of an error about a value, without the place that it names: ours is nearer."""
+    if isinstance(error, InputError):
+        return "; ".join(problem.message for problem in error.problems)
+    return str(error)
+
+
+def located(name: str, folder: str) -> str:
+    """`name`, or its path from the campaign's folder where it is a file there."""
+    beside = Path(folder) / name
+    return str(beside) if name.endswith((".yaml", ".yml", ".json")) and beside.is_file() else name
