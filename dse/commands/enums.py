@@ -43,6 +43,15 @@ class ObjectiveName(StrEnum):
     EDP = "edp"
 
 
+class MapObjectiveName(StrEnum):
+    """As `dse.cost.one_operator.MapObjective`."""
+
+    LATENCY = "latency"
+    ENERGY = "energy"
+    EDP = "edp"
+    DRAM_BYTES = "dram_bytes"
+
+
 class ScheduleName(StrEnum):
     """As `dse.schedule.plan.Schedule`."""
 

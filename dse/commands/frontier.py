@@ -65,7 +65,7 @@ def frontier(
 def _write_gemm(text: str, factors: FactorsName, form: Format) -> None:
     from dse.mapping.two_level import Factors, gemm_frontier
 
-    m, k, n = _three_sizes(text)
+    m, k, n = three_sizes(text)
     points = gemm_frontier(m, k, n, Factors(factors.value))
     columns = ("footprint_elements", "dram_elements", "stationary", "tile_m", "tile_k", "tile_n")
     rows = [{name: getattr(p, name) for name in columns} for p in points]
@@ -80,7 +80,12 @@ def _write_attention(shape: AttentionShape, scores: Form, form: Format) -> None:
     write_records(rows, columns, form, title=f"attention, {scores}; block: query rows or keys at a time")
 
 
-def _three_sizes(text: str) -> tuple[int, int, int]:
+def three_sizes(text: str) -> tuple[int, int, int]:
+    """M, K, N of `--gemm`.
+
+    Raises:
+        UsageError: no three whole numbers, or too large.
+    """
     sizes = text.split(",")
     if len(sizes) != 3:
         raise UsageError(f"--gemm {text}: give three whole numbers M,K,N, for example 128,576,4096")

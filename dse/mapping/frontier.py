@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 import moocore
 import numpy as np
 
-from dse.hw.accelerator import Dataflow
+from dse.errors import InputError
+from dse.hw.accelerator import Dataflow, OperandName
 from dse.mapping.counts import Counts, add_up
 from dse.mapping.matmul import Kept, Stationary, TileGrid, array_cycles, array_sides, matmul_traffic, sum_shares
 from dse.mapping.tiles import all_sides, ladder_sides, one_pass_side, thin_sides, whole_side
@@ -202,8 +203,10 @@ def matmul_frontier(problem: MatmulProblem, geometry: Geometry) -> Frontier:
     brings them under `MAX_CANDIDATES` and `MAX_ROWS`. Several arrays that share a tile's passes round up between them;
     the bound then holds for bytes, and cycles are those of the sides tried (docs/mapping_space.md).
     """
+    _refuse_what_is_not_mapped(geometry)
     for side_excess in EXCESS_LADDER:
-        blocks = _distinct(problem, [b for d in geometry.array.dataflows for b in _blocks(problem, geometry, d, excess=side_excess)])
+        every = (b for d in geometry.array.dataflows for b in _blocks(problem, geometry, d, excess=side_excess))
+        blocks = _distinct(problem, [b for b in every if _may_keep(b.kept, geometry)])
         if sum(b.size for b in blocks) <= MAX_CANDIDATES:
             break
     rows, origin = _search(problem, geometry, blocks)
@@ -215,6 +218,23 @@ def matmul_frontier(problem: MatmulProblem, geometry: Geometry) -> Frontier:
     order = np.lexsort(rows.T[::-1])
     mappings = tuple(blocks[number].describe(int(tile)) for number, tile in origin[order])
     return Frontier(Counts(*np.ascontiguousarray(rows[order].T)), mappings, (1 + side_excess) * (1 + row_excess) - 1)
+
+
+def _refuse_what_is_not_mapped(geometry: Geometry) -> None:
+    """Nothing is dropped: what the space lacks is an error, not a mapping that ignores it."""
+    lacks = (
+        ("core.array.dims", bool(geometry.array.dims), "give rows, columns, count and dataflows"),
+        ("memories", bool(geometry.inner), "describe one buffer before the dram; registers are in the energy of the MACs"),
+        ("memories", bool(geometry.outer.capacity_shares), "leave capacity_shares out"),
+    )
+    for where, lacking, do in lacks:
+        if lacking:
+            raise InputError.single(where, f"read and priced, but this version finds no mappings for it; {do}")
+
+
+def _may_keep(kept: Kept, geometry: Geometry) -> bool:
+    """Whether the buffer takes all operands that are kept."""
+    return all(name in geometry.outer.operands for name in OperandName if getattr(kept, name))
 
 
 def _distinct(problem: MatmulProblem, blocks: list[_Block]) -> list[_Block]:

@@ -305,6 +305,8 @@ class _Passes:
         length = -(-elements // self.stream_rate)
         if self.array.folds is Folds.SERIAL:
             return np.asarray(length + fill_and_drain_cycles(self.array, weights=self.weights))
+        if self.array.folds is Folds.BROADCAST:
+            return np.asarray(length)
         used_rows = np.minimum(self.array.rows, -(-row_elements // self.row_rate))
         return np.asarray(np.maximum(length, -(-used_rows // self.array.load_rows_per_cycle)))
 
