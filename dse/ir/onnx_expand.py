@@ -87,7 +87,7 @@ class Expander:
         names = dict(zip(body.input, [*node.input, *[""] * (len(body.input) - len(node.input))], strict=True))
         written = {name for inner in body.node for name in inner.output if name}
         nodes = list(body.node)
-        opsets = {o.domain: o.version for o in body.opset_import} or dict(scope.opsets)
+        opsets = {**scope.opsets, **{("" if o.domain == "ai.onnx" else o.domain): o.version for o in body.opset_import}}
         prefix = self._prefix(node, scope)
         copies = self._bind(names, written, zip(body.output, node.output, strict=False), prefix)
         self._count(len(nodes), message_where)

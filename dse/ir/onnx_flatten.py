@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 INVALID: Final = (checker.ValidationError, shape_inference.InferenceError, RuntimeError, ValueError, KeyError, TypeError)
 """What the onnx package raises on nodes that are not valid."""
-_WITHOUT_CHECK: Final = frozenset({"If"})
-"""Operators with bodies, which onnx' check of one node cannot see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +176,9 @@ class _Flattener:
         if node.op_type not in READERS and schema is not None:
             body = _standard_body(schema, proto, scope, self._flat.types)
             if body is not None:
-                return self._expander.function(_with_name(proto, node.name), body, scope, node.where)
+                return self._expander.function(_with_defaults(proto, node.name, schema), body, scope, node.where)
+        if node.op_type not in READERS and node.op_type not in FOLDABLE and node.op_type not in ("Shape", "Size"):
+            raise node.error(unknown_operator(node.op_type))
         self._infer(proto, node, schema, scope)
         if not self._compute(proto, node):
             self._flat.nodes.append(FlatNode(node, proto))
@@ -236,15 +236,12 @@ class _Flattener:
             given = {n: flat.types[n] for n in proto.input if n}
             opsets = [helper.make_opsetid(domain, version) for domain, version in scope.opsets.items()]
             try:
-                if proto.op_type not in _WITHOUT_CHECK:
-                    checker.check_node(proto, self._context(scope))
+                checker.check_node(proto, self._context(scope))
                 types = shape_inference.infer_node_outputs(schema, proto, given, data, opset_imports=opsets)
             except INVALID as e:
                 raise node.error(f"is not a valid ONNX model: {_short(e)}") from e
         elif node.op_type in SHAPES:
             types = self._registered(node)
-        elif node.op_type not in READERS:
-            raise node.error(unknown_operator(node.op_type))
         for name in proto.output:
             if name:
                 found = types.get(name, TypeProto())
@@ -415,6 +412,18 @@ def _with_name(proto: NodeProto, name: str) -> NodeProto:
     found = NodeProto()
     found.CopyFrom(proto)
     found.name = name
+    return found
+
+
+def _with_defaults(proto: NodeProto, name: str, schema: OpSchema) -> NodeProto:
+    """A copy of a node that spells out the defaults of its attributes, which the body of its function refers to."""
+    found = NodeProto()
+    found.CopyFrom(proto)
+    found.name = name
+    given = {a.name for a in proto.attribute}
+    for key, attribute in schema.attributes.items():
+        if key not in given and attribute.default_value.name:
+            found.attribute.append(attribute.default_value)
     return found
 
 

@@ -92,7 +92,7 @@ def read_onnx(
         immediates=frozenset(n for n in flat.constants if (t := flat.tensor_type(n)) is not None and t.elements == 1),
         uses=_uses(flat, nodes),
         stored=set(flat.constants),
-        entering=frozenset(flat.inputs),
+        entering=frozenset(flat.inputs) - empty,
         leaving=frozenset(flat.outputs),
     )
     operators: list[Operator] = []
@@ -104,7 +104,7 @@ def read_onnx(
                 context.producers.update({x.tensor: operator for x in operator.outputs})
     outputs = tuple(n for n in flat.outputs if n not in empty)
     inputs = _graph_inputs(flat, context, operators, outputs)
-    tensors = infer_roles({**context.tensors, **context.extra}, operators, frozenset(flat.inputs))
+    tensors = infer_roles({**context.tensors, **context.extra}, operators, context.entering)
     return check_graph(
         OperatorGraph(
             name=name,
@@ -191,7 +191,7 @@ def _tensors(flat: FlatModel, nodes: Iterable[FlatNode], empty: frozenset[str], 
     wanted = [(n, flat.where) for n in (*flat.inputs, *flat.outputs)]
     wanted += [(n, f.node.where) for f in nodes for n in (*f.node.inputs, *f.node.outputs) if n]
     for name, where in wanted:
-        if name in tensors or (name in empty and name not in flat.inputs):
+        if name in tensors or name in empty:
             continue
         if name not in flat.types:
             raise GraphError.single(where, f"is not a valid ONNX model: nothing gives '{name}'")
@@ -272,7 +272,7 @@ def _graph_inputs(flat: FlatModel, context: ReadingContext, operators: Iterable[
     """Declared inputs, then stored tensors that are operands or leave the graph, in the order of their first use."""
     written = {x.tensor for o in operators for x in o.outputs}
     read = [x.tensor for o in operators for x in o.inputs]
-    found = dict.fromkeys(flat.inputs)
+    found = dict.fromkeys(n for n in flat.inputs if n in context.entering)
     found.update(dict.fromkeys(n for n in (*read, *outputs) if n not in written and (n in context.stored or n in context.extra)))
     return tuple(found)
 

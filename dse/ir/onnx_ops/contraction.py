@@ -79,15 +79,33 @@ def read_einsum(node: Node, context: ReadingContext) -> Iterable[Operator]:
 @register("MatMul", "MatMulInteger")
 def read_matmul(node: Node, context: ReadingContext) -> Iterable[Operator]:
     """Matrix product with numpy broadcasting; a broadcast batch axis belongs to the operand that has it."""
-    left_shape, right_shape = context.shape(node.inputs[0]), context.shape(node.inputs[1])
-    left_core = ("m", "k")[2 - min(2, len(left_shape)) :]
-    right_core = ("k", "n")[: min(2, len(right_shape))]
+    return matrix_product(node, context, node.inputs[0], node.inputs[1])
+
+
+def matrix_product(node: Node, context: ReadingContext, left_name: str, right_name: str) -> tuple[Operator, ...]:
+    """The product of two named tensors, written to the node's first output."""
+    node = replace(node, inputs=(left_name, right_name))
+    return (_product(node, context, ("m", "k"), ("k", "n")),)
+
+
+def fused_matmul(node: Node, context: ReadingContext) -> tuple[Operator, ...]:
+    """alpha op(A) op(B), either operand read transposed."""
+    left = ("k", "m") if node.integer("transA", 0) else ("m", "k")
+    right = ("n", "k") if node.integer("transB", 0) else ("k", "n")
+    scaled = int(node.number("alpha", 1.0) != 1.0)
+    return with_bias(node, context, lambda n: (_product(n, context, left, right),), "", scaled=scaled)
+
+
+def _product(node: Node, context: ReadingContext, left_core: tuple[str, ...], right_core: tuple[str, ...]) -> Operator:
+    left_shape, right_shape, out_shape = (context.shape(name) for name in (*node.inputs[:2], node.outputs[0]))
+    left_core = left_core[2 - min(2, len(left_shape)) :]
+    right_core = right_core[: min(2, len(right_shape))]
     out_core = tuple(d for d in ("m", "n") if d in left_core + right_core)
-    batch_shape = context.shape(node.outputs[0])[: len(context.shape(node.outputs[0])) - len(out_core)]
+    batch_shape = out_shape[: len(out_shape) - len(out_core)]
     batch = tuple(f"g{i}" for i in range(len(batch_shape)))
     left = broadcast_axes(left_shape[: len(left_shape) - len(left_core)], batch_shape, batch)
     right = broadcast_axes(right_shape[: len(right_shape) - len(right_core)], batch_shape, batch)
-    return (_contraction(node, context, left + left_core, right + right_core, batch + out_core),)
+    return _contraction(node, context, left + left_core, right + right_core, batch + out_core)
 
 
 @register("Gemm")

@@ -57,7 +57,7 @@ def _matched_axes(source: Sequence[int], out: Sequence[int]) -> tuple[list[str |
     return source_axes, out_axes
 
 
-@register("Identity", "Dropout")
+@register("Identity", "Dropout", "BitCast")
 def read_identity(node: Node, context: ReadingContext) -> Iterable[Operator]:
     """Another name for the same tensor; Dropout does nothing in inference.
 
