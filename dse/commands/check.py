@@ -23,6 +23,7 @@ class Kind(StrEnum):
     TECHNOLOGY = "technology"
     MODEL = "model"
     CAMPAIGN = "campaign"
+    SYSTEM = "system"
 
 
 _SHARED_KEYS: Final = frozenset({"schema_version", "name", "summary"})
@@ -74,7 +75,7 @@ def check_file(path: str) -> tuple[Kind, tuple[str, ...]]:
     """
     from dse.files import load_yaml, validate
     from dse.hw.technology import Technology
-    from dse.plugins import accelerator_catalogues, model_catalogues
+    from dse.plugins import accelerator_catalogues, model_catalogues, system_catalogues
 
     accelerators, models = next(iter(accelerator_catalogues().values())), next(iter(model_catalogues().values()))
     if path.endswith(".json"):
@@ -88,6 +89,8 @@ def check_file(path: str) -> tuple[Kind, tuple[str, ...]]:
         validate(document, Technology)
     elif kind is Kind.MODEL:
         models.from_file(path)
+    elif kind is Kind.SYSTEM:
+        return kind, next(iter(system_catalogues().values())).from_file(path).warnings()
     else:
         from dse.campaign.evaluator import CatalogueSources
         from dse.campaign.plan import load_plans

@@ -64,3 +64,11 @@ class FactorsName(StrEnum):
 
     RAGGED = "ragged"
     PERFECT = "perfect"
+
+
+class PlacingName(StrEnum):
+    """As `dse.system.placement.Placing`."""
+
+    RANDOM = "random"
+    CONTIGUOUS = "contiguous"
+    BALANCED = "balanced"

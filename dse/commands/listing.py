@@ -27,7 +27,7 @@ class Kind(StrEnum):
 _COLUMNS: Final = {
     Kind.MODELS: ("name", "attention_schemes", "summary"),
     Kind.ACCELERATORS: ("name", "technology", "area_mm2", "summary"),
-    Kind.SYSTEMS: ("name", "summary"),
+    Kind.SYSTEMS: ("name", "chips", "accelerator", "summary"),
     Kind.EXPERIMENTS: ("name", "campaign", "question"),
 }
 
@@ -44,10 +44,9 @@ def list_(
 ) -> None:
     """List what the catalogues have, in order of names.
 
-    Experiments are the folders with a campaign.yaml under ./experiments. Systems of several chips come with a later
-    version: the list is empty.
+    Experiments are the folders with a campaign.yaml under ./experiments.
     """
-    rows = {Kind.MODELS: _models, Kind.ACCELERATORS: _accelerators, Kind.SYSTEMS: list, Kind.EXPERIMENTS: _experiments}
+    rows = {Kind.MODELS: _models, Kind.ACCELERATORS: _accelerators, Kind.SYSTEMS: _systems, Kind.EXPERIMENTS: _experiments}
     write_records(rows[what](), _COLUMNS[what], form)
 
 
@@ -63,6 +62,13 @@ def _accelerators() -> list[dict[str, Cell]]:
 
     found = [load_accelerator(name).accelerator() for name in accelerator_names()]
     return [{"name": a.name, "technology": a.technology, "area_mm2": round(a.area.total_mm2, 1), "summary": a.summary} for a in found]
+
+
+def _systems() -> list[dict[str, Cell]]:
+    from dse.plugins import load_system, system_names
+
+    found = [load_system(name) for name in system_names()]
+    return [{"name": s.name, "chips": s.file.chips.count, "accelerator": s.chip.name, "summary": s.summary} for s in found]
 
 
 def _experiments() -> list[dict[str, Cell]]:

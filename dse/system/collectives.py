@@ -230,10 +230,10 @@ def _hierarchical(spans: Sequence[tuple[LinkLevel, int]], operation: Operation, 
         return _best_on(link, operation, size_bytes, inner)
     across = _hierarchical(rest, operation, size_bytes / inner)
     if operation is Operation.ALL_REDUCE:
-        scatter = _best_on(link, Operation.REDUCE_SCATTER, size_bytes, inner)
-        inside = (scatter, _best_on(link, Operation.ALL_GATHER, size_bytes, inner))
+        inside = [_best_on(link, Operation.REDUCE_SCATTER, size_bytes, inner)]
+        inside.append(_best_on(link, Operation.ALL_GATHER, size_bytes, inner))
     else:
-        inside = (_best_on(link, operation, size_bytes, inner),)
+        inside = [_best_on(link, operation, size_bytes, inner)]
     groups = inner  # every chip of a group takes part in one exchange across
     return CollectiveCost(
         seconds=across.seconds + sum(c.seconds for c in inside),

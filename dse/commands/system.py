@@ -1,0 +1,133 @@
+"""`dse system`: a model served by many chips."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dse.commands.common import FormatOption, SetOption, examples
+from dse.commands.enums import PlacingName
+from dse.commands.workload_options import with_workload
+from dse.errors import InfeasibleError, UsageError
+from dse.report.output import Format, write_json, write_records
+
+if TYPE_CHECKING:
+    from dse.report.output import Cell
+    from dse.serving import GridPoint, ServingPoint
+    from dse.workload import WorkloadOptions
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    epilog = examples(
+        "dse system --model deepseek_r1 --system b200_x32 --batch 4096 --cache-len 4096",
+        "dse system --model deepseek_r1 --system b200_x32 --parallel tp=2,ep=32 --batch 512 --format json",
+        "dse system --model deepseek_r1 --system b200_x32 --batches 512,2048,8192 --tpot-limit-ms 30",
+    )
+    app.command("system", epilog=epilog)(with_workload(system_))
+
+
+def system_(
+    workload: WorkloadOptions,
+    system: Annotated[str, typer.Option("--system", "-s", help="System of the catalogue, or a system YAML.")],
+    parallel: Annotated[str | None, typer.Option(help="Degrees: tp, cp, dp, pp, ep, moe_tp, redundant, slots, microbatches.")] = None,
+    skew: Annotated[float, typer.Option(help="Zipf exponent of the routing of tokens to experts; 0 is uniform.")] = 0.0,
+    routing_seed: Annotated[int | None, typer.Option(help="Draw expert loads with this seed; left out: expected loads.")] = None,
+    placing: Annotated[PlacingName, typer.Option(help="How experts lie on chips.")] = PlacingName.RANDOM,
+    batches: Annotated[str | None, typer.Option(metavar="B1,B2,...", help="A grid: these batches instead of --batch.")] = None,
+    cache_lens: Annotated[str | None, typer.Option(metavar="L1,L2,...", help="A grid: these cache lengths.")] = None,
+    tpot_limit_ms: Annotated[float | None, typer.Option(help="With a grid: only the point of most throughput under this limit.")] = None,
+    front: Annotated[bool, typer.Option("--front", help="With a grid: only the front of throughput per chip against TPOT.")] = False,
+    settings: SetOption = [],  # noqa: B006  typer copies it
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Serve a model on many chips: TPOT, TTFT, throughput, largest batch, and where the time goes.
+
+    --batch counts the sequences of the whole system. Without --parallel attention is data-parallel over all chips and
+    experts are spread over all chips. A grid without --parallel tries all legal combinations of tp, dp, ep and moe_tp.
+    Exit code 4 where nothing fits in memory or meets the limit.
+    """
+    from dse.files import parse_setting
+    from dse.ir.expert_load import LoadKind, Routing
+    from dse.plugins import load_system
+    from dse.serving import evaluate_serving
+    from dse.system.placement import Placing
+
+    description = load_system(system)
+    if settings:
+        description = description.with_overrides(dict(parse_setting(s) for s in settings))
+    routing = Routing(kind=LoadKind.ZIPF if skew else LoadKind.UNIFORM, skew=skew, seed=routing_seed)
+    laid = Placing(placing.value)
+    if batches is not None or cache_lens is not None:
+        _grid(workload, description.system, parallel, routing, laid, batches, cache_lens, tpot_limit_ms, form, front=front)
+        return
+    if tpot_limit_ms is not None or front:
+        raise UsageError("--tpot-limit-ms and --front need a grid: give --batches or --cache-lens")
+    found = evaluate_serving(workload, description.system, parallel or "", routing=routing, placing=laid)
+    _write_point(found, form)
+    if found.infeasibility is not None:
+        raise InfeasibleError(f"memory: {found.infeasibility}")
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    values = [v.strip() for v in text.split(",")]
+    if not all(v.isdecimal() and int(v) >= 1 for v in values):
+        raise UsageError(f"{option} {text}: give whole numbers of at least 1 with commas between, for example {option} 32,64")
+    return [int(v) for v in values]
+
+
+def _grid(  # type: ignore[no-untyped-def]
+    workload, system, parallel, routing, placing, batches, cache_lens, limit_ms, form, *, front
+) -> None:
+    from dse.serving import best_under, pareto, serving_grid, serving_request
+
+    _, request = serving_request(workload)
+    points = serving_grid(
+        workload,
+        system,
+        batches=_numbers("--batches", batches) if batches else [request.batch],
+        cache_lens=_numbers("--cache-lens", cache_lens) if cache_lens else [request.cache_len],
+        parallels=None if parallel is None else [parallel],
+        routing=routing,
+        placing=placing,
+    )
+    if limit_ms is not None:
+        best = best_under(points, limit_ms / 1e3)
+        points = [] if best is None else [best]
+    elif front:
+        points = pareto(points)
+    rows = [_row(p) for p in points]
+    columns = ("parallel", "cache_len", "batch", "feasible", "tpot_s", "tokens_per_s_per_chip", "tokens_per_joule", *_SHARES)
+    write_records(rows, columns, form, title=f"{system.name}: {len(rows)} points")
+    if not any(p.feasible for p in points):
+        raise InfeasibleError("no point of the grid fits in memory and meets the limit; try smaller batches, more chips or other degrees")
+
+
+_SHARES = ("attention_share", "ffn_share", "communication_share", "idle_share", "other_share")
+
+
+def _row(point: GridPoint) -> dict[str, Cell]:
+    return {
+        "parallel": str(point.plan),
+        "cache_len": point.cache_len,
+        "batch": point.batch,
+        "feasible": point.feasible,
+        "tpot_s": point.tpot_s,
+        "tokens_per_s_per_chip": point.tokens_per_s_per_chip,
+        "tokens_per_joule": point.tokens_per_joule,
+        **{f"{name}_share": share for name, share in point.shares.items()},
+    }
+
+
+def _write_point(found: ServingPoint, form: Format) -> None:
+    values = found.to_json_dict()
+    if form is Format.JSON:
+        write_json(values)
+        return
+    rows: list[dict[str, Cell]] = [{"quantity": n, "value": v} for n, v in values.items() if isinstance(v, str | int | float)]
+    rows += [{"quantity": f"shares.{n}", "value": v} for n, v in found.shares.items() if found.feasible]
+    rows += [{"quantity": f"memory_gib.{n}", "value": v} for n, v in found.memory_gib.items()]
+    rows += [{"quantity": f"imbalance.{n}", "value": v} for n, v in (("chip", found.gamma_chip), ("expert", found.gamma_expert))]
+    write_records(rows, ("quantity", "value"), form, title=f"{asdict(found.plan)} on {found.system.name}")

@@ -1,0 +1,83 @@
+"""What one chip must hold: weights, caches, activations; the largest batch that fits; and why nothing does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, floor
+from typing import TYPE_CHECKING
+
+from dse.system.chip_time import activation_bytes
+from dse.system.kernels import Region
+from dse.system.parallel import divisors_of
+from dse.units import BYTES_PER_GIB
+
+if TYPE_CHECKING:
+    from dse.system.parallel import Parallel
+    from dse.system.system import System
+    from dse.system.work import ModelWork
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes on the fullest chip: those that are always there, and per sequence of its data-parallel group."""
+
+    weight_bytes: float
+    expert_bytes: float
+    cache_bytes_per_sequence: float
+    activation_fixed_bytes: float
+    activation_bytes_per_sequence: float
+    capacity_bytes: float
+
+    def used_bytes(self, sequences: float) -> float:
+        """All terms for `sequences` of a group."""
+        per = self.cache_bytes_per_sequence + self.activation_bytes_per_sequence
+        return self.weight_bytes + self.expert_bytes + self.activation_fixed_bytes + per * sequences
+
+    def largest_batch(self, plan: Parallel) -> int:
+        """Most sequences of the whole system: a multiple of its data-parallel groups; 0 where not one per group fits."""
+        free = self.capacity_bytes - self.used_bytes(0)
+        per = self.cache_bytes_per_sequence + self.activation_bytes_per_sequence
+        return max(0, floor(free / per)) * plan.dp if per > 0 else 0
+
+    def message(self, sequences: int, plan: Parallel) -> str:
+        """Demand against bound with the terms and what would help."""
+        gib = BYTES_PER_GIB
+        terms = (
+            f"weights {self.weight_bytes / gib:.1f}, experts {self.expert_bytes / gib:.1f}, "
+            f"cache {self.cache_bytes_per_sequence * sequences / gib:.1f} ({sequences} sequences per group of chips), "
+            f"activations {(self.activation_fixed_bytes + self.activation_bytes_per_sequence * sequences) / gib:.1f}"
+        )
+        return (
+            f"needs {self.used_bytes(sequences) / gib:.1f} GiB per chip, has {self.capacity_bytes / gib:.1f} GiB: {terms}; "
+            f"the largest batch that fits is {self.largest_batch(plan)}; fewer sequences, a shorter cache, smaller formats, "
+            "higher ep, tp or pp, or more chips would help"
+        )
+
+
+def memory_of(work: ModelWork, plan: Parallel, system: System) -> Memory:
+    """Memory terms of the fullest chip.
+
+    Layers are spread over stages as evenly as whole layers allow, the first stage has the most. Every chip holds
+    (experts + redundant) / ep experts per layer. Activations: the largest kernel boundary, inputs and outputs at once.
+    """
+    weights = experts = cache = 0.0
+    activation = (0.0, 0.0)
+    slots = (work.experts + plan.redundant) // plan.ep if work.experts else 0
+    for part in work.parts:
+        by = divisors_of(plan, part.sizes)
+        runs = ceil(part.count / plan.pp) if part.is_layer else part.count
+        weights += runs * sum(a.divided(by)[0] for a in part.weights)
+        experts += runs * slots * part.expert_weights.divided(by)[0] if part.has_experts else 0.0
+        cache += runs * sum(a.divided(by)[1] for a in part.caches)
+        for kernel in part.kernels:
+            here = _per_sequence(activation_bytes(kernel, by), kernel.region, work, plan)
+            activation = max(activation, here, key=lambda pair: pair[0] + pair[1])
+    return Memory(weights, experts, cache, activation[0], activation[1], system.memory_bytes)
+
+
+def _per_sequence(pair: tuple[float, float], region: Region, work: ModelWork, plan: Parallel) -> tuple[float, float]:
+    """Expert kernels count per row: rows of a chip per sequence of a group, at even load."""
+    if region is not Region.EXPERTS:
+        return pair
+    rows = work.tokens_per_sequence * work.experts_per_token * plan.moe_tp / (plan.tp * plan.cp)
+    return 0.0, pair[1] * rows

@@ -1,0 +1,114 @@
+"""The roofline evaluation of one chip: per kernel the larger of compute, vector work and bytes, plus its launch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dse.errors import InputError
+from dse.ir.tensor import Role
+from dse.units import JOULES_PER_PJ
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from dse.hw.read import AcceleratorDescription
+    from dse.system.axes import Cut
+    from dse.system.work import KernelWork
+
+    FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ChipRates:
+    """What the roofline needs of a chip."""
+
+    name: str
+    macs_per_s: Mapping[str, float]
+    vector_ops_per_s: float
+    dram_bytes_per_s: float
+    launch_s: float
+    mac_pj: Mapping[str, float]
+    vector_pj: float
+    dram_pj_per_byte: float
+    leakage_w: float
+    area_mm2: float
+
+    @property
+    def ridge_flops_per_byte(self) -> dict[str, float]:
+        """Peak operations over peak bytes by format; one MAC is two operations."""
+        return {dtype: 2 * rate / self.dram_bytes_per_s for dtype, rate in self.macs_per_s.items()}
+
+
+def chip_rates(chip: AcceleratorDescription) -> ChipRates:
+    """Sustained rates and prices of an accelerator; DRAM energy is the mean of reading and writing."""
+    accelerator = chip.accelerator()
+    p, array = accelerator.prices, accelerator.geometry.array
+    per_cycle = {dtype: array.elements * rate for dtype, rate in array.macs_per_pe_per_cycle}
+    return ChipRates(
+        name=chip.name,
+        macs_per_s={dtype: macs * p.clock_hz * p.array_sustained_fraction for dtype, macs in per_cycle.items()},
+        vector_ops_per_s=p.vector_ops_per_cycle * p.clock_hz,
+        dram_bytes_per_s=p.dram_bytes_per_s * p.dram_sustained_fraction,
+        launch_s=p.launch_latency_s,
+        mac_pj=dict(p.mac_pj),
+        vector_pj=p.vector_pj_per_op,
+        dram_pj_per_byte=(p.dram_read_pj_per_byte + p.dram_write_pj_per_byte) / 2,
+        leakage_w=p.leakage_w,
+        area_mm2=accelerator.area.total_mm2,
+    )
+
+
+@dataclass(frozen=True)
+class KernelTime:
+    """A kernel over P points; all arrays [P]."""
+
+    seconds: FloatArray
+    compute_s: FloatArray
+    dram_s: FloatArray
+    joules: FloatArray
+
+
+def kernel_time(kernel: KernelWork, by: dict[Cut, int], rates: ChipRates, scale: FloatArray, fixed: FloatArray | float = 1.0) -> KernelTime:
+    """Time and energy of a kernel on one chip for counts fixed x `fixed` + slope x `scale`, [P] each.
+
+    seconds = max(MACs / peak, vector operations / rate, bytes / DRAM rate) + launch; energy counts MACs, vector operations
+    and DRAM bytes. Scale is the sequences of the chip (rows of experts for expert kernels, whose `fixed` is active experts).
+
+    Raises:
+        InputError: a format that the chip cannot multiply.
+    """
+    compute = np.zeros_like(scale)
+    energy = np.zeros_like(scale)
+    for dtype, affine in kernel.macs:
+        if dtype not in rates.macs_per_s:
+            known = ", ".join(rates.macs_per_s)
+            raise InputError.single(
+                f"{rates.name}: node '{kernel.name}'", f"cannot multiply {dtype}; it computes {known}; choose another precision"
+            )
+        a, b = affine.divided(by)
+        macs = a * fixed + b * scale
+        compute = compute + macs / rates.macs_per_s[dtype]
+        energy = energy + macs * rates.mac_pj[dtype]
+    vector = np.zeros_like(scale)
+    for affine in kernel.vector_ops:
+        a, b = affine.divided(by)
+        vector = vector + a * fixed + b * scale
+    moved = np.zeros_like(scale)
+    for _, affine in kernel.moved:
+        a, b = affine.divided(by)
+        moved = moved + a * fixed + b * scale
+    dram = moved / rates.dram_bytes_per_s
+    seconds = np.maximum(np.maximum(compute, vector / rates.vector_ops_per_s), dram) + rates.launch_s
+    energy = (energy + vector * rates.vector_pj + moved * rates.dram_pj_per_byte) * JOULES_PER_PJ
+    return KernelTime(seconds, compute, dram, energy)
+
+
+def activation_bytes(kernel: KernelWork, by: dict[Cut, int]) -> tuple[float, float]:
+    """(fixed, slope) bytes of activations across a kernel's boundary, on one chip."""
+    pairs = [affine.divided(by) for role, affine in kernel.moved if role not in (Role.WEIGHT, Role.CACHE)]
+    return sum(a for a, _ in pairs), sum(b for _, b in pairs)
