@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -103,6 +104,8 @@ class FakePrepared:
 class FakeEvaluator:
     delay_s: float = 0.0
     fail_on: tuple[tuple[str, Value], ...] = ()
+    die_on: tuple[tuple[str, Value], ...] = ()
+    """Choices that end the process; only for worker processes."""
 
     def screen(self, choice: Mapping[str, Value]) -> FakePrepared:
         return FakePrepared(choice)
@@ -115,6 +118,8 @@ class FakeEvaluator:
             time.sleep(self.delay_s)
         if any(choice.get(path) == value for path, value in self.fail_on):
             raise UsageError("this choice cannot be evaluated")
+        if self.die_on and all(choice.get(path) == value for path, value in self.die_on):
+            os._exit(9)
         return FakePrepared(choice)
 
 
@@ -122,9 +127,10 @@ class FakeEvaluator:
 class FakeFactory:
     delay_s: float = 0.0
     fail_on: tuple[tuple[str, Value], ...] = ()
+    die_on: tuple[tuple[str, Value], ...] = ()
 
     def __call__(self) -> FakeEvaluator:
-        return FakeEvaluator(self.delay_s, self.fail_on)
+        return FakeEvaluator(self.delay_s, self.fail_on, self.die_on)
 
 
 @dataclass(frozen=True)

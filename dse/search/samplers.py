@@ -27,7 +27,7 @@ _OURS: Final[Mapping[str, tuple[str, Mapping[str, object]]]] = {
     SamplerName.RANDOM: ("RandomSampler", {}),
 }
 _NEEDS_TORCH: Final = ("GPSampler",)
-_NOT_OFFERED: Final = ("BaseSampler", "GridSampler", "PartialFixedSampler", "BruteForceSampler")
+_NOT_OFFERED: Final = ("BaseSampler", "BaseGASampler", "GridSampler", "PartialFixedSampler", "BruteForceSampler")
 """They need objects or keep what they have asked in their study; `exhaustive` does what the grid ones do."""
 
 
