@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
+from dse.cost.columns import FIRST_INNER
 from dse.cost.one_operator import COUNT_KEYS, MapObjective, MappedProduct, TooLarge, map_product, too_large
 from dse.errors import UsageError
 from dse.files import parse_setting
@@ -45,6 +46,8 @@ class ExplainedMap:
     peak_macs_per_cycle: float
     memories: tuple[str, str]
     """Names of the outermost buffer and the DRAM."""
+    inner: tuple[str, ...] = ()
+    """Names of the registers."""
     infeasible: TooLarge | None = None
     mapped: MappedProduct | None = None
     nest: tuple[NestLoop, ...] = ()
@@ -65,6 +68,8 @@ class ExplainedMap:
             "latency": m.latency_s / m.bounds.latency_s,
         }
         counts = {"footprint_bytes": float(m.counts[0])} | {name: float(m.counts[1 + at]) for name, at in COUNT_KEYS.items()}
+        for i, name in enumerate(self.inner):
+            counts |= {f"{name}_{way}_bytes": float(m.counts[1 + FIRST_INNER + 2 * i + at]) for at, way in enumerate(("read", "write"))}
         kept = [name for name in ("left", "right", "out") if getattr(m.mapping.kept, name)]
         return {
             "feasible": True,
@@ -136,13 +141,17 @@ def explain_map(
         clock_hz=float(table.clock_hz[0]),
         peak_macs_per_cycle=float(geometry.array.elements * rate),
         memories=(description.file.buffer[0], description.file.dram[0]),
+        inner=tuple(name for name, _ in description.file.inner),
         infeasible=too_large(problem, table),
     )
     if found.infeasible is not None:
         return found
     mapped = map_product(problem, geometry, table, found.objective)
     return ExplainedMap(
-        **{name: getattr(found, name) for name in ("accelerator", "problem", "objective", "clock_hz", "peak_macs_per_cycle", "memories")},
+        **{
+            name: getattr(found, name)
+            for name in ("accelerator", "problem", "objective", "clock_hz", "peak_macs_per_cycle", "memories", "inner")
+        },
         mapped=mapped,
         nest=loop_nest(problem, geometry, mapped.mapping),
         levers=_levers(description, problem, mapped),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dse.cost.frontier_pricing import BUFFER_READ, DRAM_READ
+from dse.cost.frontier_pricing import ARRAY, BUFFER_READ, DRAM_READ
 from dse.cost.metrics import RESOURCES, Objective, Resource
 from dse.cost.roofline import Roofline, roofline
 from dse.cost.workload_pricing import busy_seconds, edp_weight_w, price_part, price_workload
@@ -255,7 +255,7 @@ def _explain(
         mapping=mapping[row] if mapping else None,
     )
     traffic = _matmul_ports(operator, mapping[row], pricer.geometry) if mapping else _vector_ports(operator, moved)
-    rows = list(_rows(name, operator, pricer, table, part.count, result.latency_s, overhead_s, busy, traffic))
+    rows = list(_rows(name, operator, pricer, table, part.count, result.latency_s, overhead_s, busy, traffic, row))
     return result, rows
 
 
@@ -273,6 +273,7 @@ class _Moved:
 def _matmul_ports(operator: PlacedOperator, mapping: MatmulMapping, geometry: Geometry) -> list[_Moved]:
     problem = operator.work.problem
     assert isinstance(problem, MatmulProblem)
+    geometry = mapping.used(geometry)
     rate = geometry.array.rate(problem.dtype)
     assert rate is not None
     sizes = (problem.m, problem.k, problem.n)
@@ -341,6 +342,7 @@ def _rows(
     overhead_s: float,
     busy: dict[Resource, float],
     moved: list[_Moved],
+    row: int,
 ) -> Iterator[BreakdownRow]:
     clock = float(table.clock_hz[0])
     work = operator.work
@@ -363,6 +365,12 @@ def _rows(
             pj = read * float(table.buffer_read_pj_per_byte[0]) + write * float(table.buffer_write_pj_per_byte[0])
             seconds = max(read / float(table.buffer_read_bytes_per_s[0]), write / float(table.buffer_write_bytes_per_s[0]))
             yield BreakdownRow(name, "buffer", str(role), count * seconds * clock, count * pj * JOULES_PER_PJ, count * (read + write))
+    for i, memory in enumerate(table.inner):
+        at = ARRAY + 1 + 2 * i
+        read, write = (float(pricer.counts[row, at + way]) for way in (0, 1))
+        if read + write:
+            pj = read * float(memory.read_pj_per_byte[0]) + write * float(memory.write_pj_per_byte[0])
+            yield BreakdownRow(name, memory.name, "compute", 0.0, count * pj * JOULES_PER_PJ, count * (read + write))
     if overhead_s:
         yield BreakdownRow(name, "overhead", "time", count * overhead_s * clock, 0.0, 0.0)
     if float(table.leakage_w[0]):

@@ -19,6 +19,8 @@ from dse.cost.columns import (
     pj_per_count,
     stages,
 )
+from dse.errors import InfeasibleError
+from dse.mapping.counts import COUNT_NAMES, INNER_COLUMNS
 from dse.mapping.frontier import MatmulMapping, matmul_frontier
 from dse.mapping.two_level import gemm_lower_bound_elements
 from dse.units import BITS_PER_BYTE, BYTES_PER_GIB, JOULES_PER_PJ
@@ -111,10 +113,15 @@ def map_product(problem: MatmulProblem, geometry: Geometry, table: DesignTable, 
 
     Every mapping of the frontier that fits is priced; the least of the objective is taken, ties within `EQUAL` go to the
     second criterion. A shade (`SHADE`) of the objective never costs a multiple of the other of latency and energy.
+
+    Raises:
+        InfeasibleError: registers cannot hold one element.
     """
     frontier = matmul_frontier(problem, geometry)
     rows = _fitting(frontier, table)
-    counts = frontier.counts.matrix()[rows]
+    everything = frontier.counts.matrix()[rows]
+    inner = everything[:, len(COUNT_NAMES) :].reshape(len(rows), -1, INNER_COLUMNS)[:, :, 1:].reshape(len(rows), -1)
+    counts = np.concatenate((everything[:, : len(COUNT_NAMES)], inner), axis=1)
     latency, energy = prices(problem, geometry, table, counts[:, 1:])
     dram = counts[:, 1 + DRAM_READ] + counts[:, 1 + DRAM_WRITE]
     pick = _choose(latency, energy, dram, objective)
@@ -132,7 +139,17 @@ def map_product(problem: MatmulProblem, geometry: Geometry, table: DesignTable, 
 
 
 def _fitting(frontier: Frontier, table: DesignTable) -> NDArray[np.int64]:
-    return np.flatnonzero(frontier.counts.footprint_bytes <= table.buffer_capacity_bytes[0])
+    fits = frontier.counts.footprint_bytes <= table.buffer_capacity_bytes[0]
+    for i, memory in enumerate(table.inner):
+        assert frontier.counts.inner is not None
+        need = frontier.counts.inner[:, INNER_COLUMNS * i]
+        if not (fits & (need <= memory.capacity_bytes[0])).any():
+            raise InfeasibleError(
+                f"{memory.name}: needs {need[fits].min():g} bytes for one element, holds {memory.capacity_bytes[0]:g}; "
+                f"enlarge memories.{memory.name}.capacity_bytes or use fewer bits"
+            )
+        fits &= need <= memory.capacity_bytes[0]
+    return np.flatnonzero(fits)
 
 
 def prices(problem: MatmulProblem, geometry: Geometry, table: DesignTable, moved: FloatArray) -> tuple[FloatArray, FloatArray]:

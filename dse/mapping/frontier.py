@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -11,8 +11,10 @@ import numpy as np
 
 from dse.errors import InputError
 from dse.hw.accelerator import Dataflow, OperandName
-from dse.mapping.counts import Counts, add_up
+from dse.mapping.counts import Counts, add_up, counts_of
+from dse.mapping.flows import flows
 from dse.mapping.matmul import Kept, Stationary, TileGrid, array_cycles, array_sides, matmul_traffic, sum_shares
+from dse.mapping.registers import register_counts
 from dse.mapping.tiles import all_sides, ladder_sides, one_pass_side, thin_sides, whole_side
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dse.hw.accelerator import Geometry
+    from dse.hw.accelerator import ArrayGeometry, Geometry
     from dse.mapping.counts import OperandTraffic
     from dse.mapping.problem import MatmulProblem, VectorProblem
     from dse.mapping.tiles import Sides
@@ -53,6 +55,12 @@ class MatmulMapping:
     """Groups that run at the same time on different arrays."""
     shared_sums: bool = False
     """Output-stationary arrays that would be idle take a stretch of the others' sums."""
+    array: ArrayGeometry | None = None
+    """How an array of the long form is used: as one with these rows and columns; None in the short form."""
+
+    def used(self, geometry: Geometry) -> Geometry:
+        """`geometry` with its array as this mapping uses it."""
+        return geometry if self.array is None else replace(geometry, array=self.array)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +166,12 @@ def mapping_counts(
             together=together,
             shares=_shares(problem, geometry, grid, together) if shared_sums else None,
         )
-    return (left, right, out), add_up((left, right, out), cycles)
+    counts = add_up((left, right, out), cycles)
+    if geometry.inner:
+        rate = geometry.array.rate(problem.dtype)
+        assert rate is not None
+        counts = replace(counts, inner=register_counts(problem, geometry, grid, (left, right, out), dataflow=dataflow, rate=rate))
+    return (left, right, out), counts
 
 
 def mapping_cycles(
@@ -204,6 +217,8 @@ def matmul_frontier(problem: MatmulProblem, geometry: Geometry) -> Frontier:
     the bound then holds for bytes, and cycles are those of the sides tried (docs/mapping_space.md).
     """
     _refuse_what_is_not_mapped(geometry)
+    if geometry.array.dims:
+        return _merged([(array, matmul_frontier(problem, replace(geometry, array=array))) for array in flows(geometry.array)])
     for side_excess in EXCESS_LADDER:
         every = (b for d in geometry.array.dataflows for b in _blocks(problem, geometry, d, excess=side_excess))
         blocks = _distinct(problem, [b for b in every if _may_keep(b.kept, geometry)])
@@ -217,14 +232,22 @@ def matmul_frontier(problem: MatmulProblem, geometry: Geometry) -> Frontier:
     rows, origin = rows[kept], origin[kept]
     order = np.lexsort(rows.T[::-1])
     mappings = tuple(blocks[number].describe(int(tile)) for number, tile in origin[order])
-    return Frontier(Counts(*np.ascontiguousarray(rows[order].T)), mappings, (1 + side_excess) * (1 + row_excess) - 1)
+    return Frontier(counts_of(rows[order]), mappings, (1 + side_excess) * (1 + row_excess) - 1)
+
+
+def _merged(parts: list[tuple[ArrayGeometry, Frontier]]) -> Frontier:
+    """One frontier of several arrays of which a mapping uses one."""
+    rows = np.concatenate([f.counts.matrix() for _, f in parts])
+    mappings = [replace(mapping, array=array) for array, f in parts for mapping in f.mappings]
+    kept = not_dominated(rows)
+    order = kept[np.lexsort(rows[kept].T[::-1])]
+    return Frontier(counts_of(rows[order]), tuple(mappings[i] for i in order), max(f.excess for _, f in parts))
 
 
 def _refuse_what_is_not_mapped(geometry: Geometry) -> None:
     """Nothing is dropped: what the space lacks is an error, not a mapping that ignores it."""
     lacks = (
-        ("core.array.dims", bool(geometry.array.dims), "give rows, columns, count and dataflows"),
-        ("memories", bool(geometry.inner), "describe one buffer before the dram; registers are in the energy of the MACs"),
+        ("memories", not all(m.registers for m in geometry.inner), "describe one buffer between registers and dram"),
         ("memories", bool(geometry.outer.capacity_shares), "leave capacity_shares out"),
     )
     for where, lacking, do in lacks:
@@ -281,6 +304,8 @@ def _spread(rows: NDArray[np.float64]) -> list[NDArray[np.float64]]:
 @lru_cache(maxsize=16384)
 def least_cycles(problem: MatmulProblem, geometry: Geometry) -> float:
     """Array cycles with the whole operator as one tile, the least over dataflows and groups that run together."""
+    if geometry.array.dims:
+        return min(least_cycles(problem, replace(geometry, array=array)) for array in flows(geometry.array))
     rate = geometry.array.rate(problem.dtype)
     assert rate is not None
     found = []

@@ -41,6 +41,7 @@ class NestLoop:
 
 def loop_nest(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMapping) -> tuple[NestLoop, ...]:
     """The loops of `mapping`, those of one step included."""
+    geometry = mapping.used(geometry)
     rate = geometry.array.rate(problem.dtype)
     assert rate is not None
     covered = dict(zip("mkn", array_sides(geometry.array, mapping.dataflow, rate), strict=True))
@@ -63,6 +64,8 @@ def loop_nest(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMapping
     for loop in (d for d in "mkn" if d != stream):
         packed = rate if loop == "k" else 1
         loops.append(NestLoop("array", loop, -(-min(covered[loop], tile[loop]) // packed), packed, spatial=True, stays=""))
+    if per_step > 1:
+        loops.append(NestLoop("array", "k", per_step, 1, spatial=True, stays=""))
     return tuple(loops)
 
 

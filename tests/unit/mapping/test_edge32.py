@@ -143,9 +143,67 @@ def test_what_dram_cannot_hold(capsys: pytest.CaptureFixture[str]) -> None:
     assert reason["levers"]
 
 
-def test_a_memory_that_is_not_mapped_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], repository: Path) -> None:
+def with_memories(repository: Path, tmp_path: Path, more: str, array: str = "") -> str:
+    """A file like edge32 with memories inside its buffer and another array."""
     text = (repository / "accelerators/catalogue/edge32.yaml").read_text(encoding="utf-8")
-    registers = "memories:\n  rf: {kind: registers, capacity_bytes: 1, operands: [right]}\n"
-    (tmp_path / "chip.yaml").write_text(text.replace("memories:\n", registers), encoding="utf-8")
-    assert main(["map", "--gemm", "4,4,4", "-a", str(tmp_path / "chip.yaml")]) == 3
+    text = text.replace("memories:\n", f"memories:\n{more}")
+    if array:
+        first, last = text.index("    rows: 32"), text.index("    folds:")
+        text = text[:first] + array + text[last:]
+    (tmp_path / "chip.yaml").write_text(text, encoding="utf-8")
+    return str(tmp_path / "chip.yaml")
+
+
+def test_a_memory_that_is_not_mapped_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], repository: Path) -> None:
+    inner = "  l1: {kind: buffer, capacity_kib: 4, bandwidth_gb_per_s: 512, double_buffered: false}\n"
+    assert main(["map", "--gemm", "4,4,4", "-a", with_memories(repository, tmp_path, inner)]) == 3
     assert "finds no mappings" in capsys.readouterr().err
+
+
+def test_registers_count_as_accelforge_does(tmp_path: Path, capsys: pytest.CaptureFixture[str], repository: Path) -> None:
+    """128 x 4096 x 512: its weight registers are read 2,147,483,648 bits and written 16,777,216; here at 1 and 10 pJ per byte."""
+    registers = "  rf: {kind: registers, capacity_bytes: 1, operands: [right], read_energy_pj_per_byte: 1, write_energy_pj_per_byte: 10}\n"
+    chip = with_memories(repository, tmp_path, registers)
+    found = run(capsys, "--gemm", "128,4096,512", "-a", chip, "--objective", "energy")
+    plain = run(capsys, "--gemm", "128,4096,512", "-a", "edge32", "--objective", "energy")
+    counts = found["counts"]
+    assert isinstance(counts, dict)
+    assert (counts["rf_read_bytes"], counts["rf_write_bytes"]) == (2_147_483_648 / 8, 16_777_216 / 8)
+    extra = 2_147_483_648 / 8 + 10 * 16_777_216 / 8
+    assert float(str(found["energy_pj"])) == pytest.approx(float(str(plain["energy_pj"])) + extra, rel=1e-12)
+    assert main(["map", "--gemm", "4,4,4", "-a", chip, "--set", "memories.rf.capacity_bytes=0.5"]) == 4
+    assert "rf: needs 1 bytes for one element, holds 0.5" in capsys.readouterr().err
+
+
+def test_the_long_form_says_the_same_as_the_short_one(tmp_path: Path, capsys: pytest.CaptureFixture[str], repository: Path) -> None:
+    array = "    dims: {a: {size: 32, unrolls: [k]}, b: {size: 32, unrolls: [n]}}\n    stationary: [right]\n"
+    chip = with_memories(repository, tmp_path, "", array)
+    for shape in ("128,576,4096", "7,61,127"):
+        for objective in MapObjective:
+            long = run(capsys, "--gemm", shape, "-a", chip, "--objective", objective)
+            assert long == run(capsys, "--gemm", shape, "-a", "edge32", "--objective", objective)
+
+
+def test_three_dimensions(tmp_path: Path, capsys: pytest.CaptureFixture[str], repository: Path) -> None:
+    """8 x 8 x 8 MACs over m, k and n take ceil(m / 8) ceil(k / 8) ceil(n / 8) steps; each step adds 8 products per sum."""
+    array = "    dims: {a: {size: 8, unrolls: [m]}, b: {size: 8, unrolls: [k]}, c: {size: 8, unrolls: [n]}}\n    stationary: [out]\n"
+    registers = "  acc: {kind: registers, capacity_bytes: 4, operands: [out], serves: [b], write_energy_pj_per_byte: 1}\n"
+    chip = with_memories(repository, tmp_path, registers, array)
+    found = run(capsys, "--gemm", "20,30,40", "--partial-bits", "32", "-a", chip, "--set", "memories.dram.bandwidth_gb_per_s=1e6",
+                "--set", "memories.glb.read_gb_per_s=1e6", "--set", "memories.glb.write_gb_per_s=1e6")  # fmt: skip
+    assert found["latency_cycles"] == pytest.approx(3 * 4 * 5)
+    counts = found["counts"]
+    assert isinstance(counts, dict)
+    assert counts["acc_write_bytes"] >= 4 * 20 * 40 * 4  # a sum of 4 bytes in each of 4 steps
+
+
+def test_a_dimension_takes_the_loop_that_suits(tmp_path: Path, capsys: pytest.CaptureFixture[str], repository: Path) -> None:
+    """A free 32 x 32 array is never slower than a fixed one, and faster where n is short: 4 columns of n leave room for k."""
+    fixed = "    dims: {a: {size: 32, unrolls: [k]}, b: {size: 32, unrolls: [n]}}\n    stationary: [right]\n"
+    free = "    dims: {a: {size: 32, unrolls: [k]}, b: {size: 32, unrolls: [k, n]}}\n    stationary: [right]\n"
+    slow, fast = (
+        run(capsys, "--gemm", "512,512,4", "-a", with_memories(repository, tmp_path, "", array), "--set", "memories.glb.read_gb_per_s=9999")
+        for array in (fixed, free)
+    )
+    assert slow["latency_cycles"] == 512 * 16  # 16 blocks of k
+    assert fast["latency_cycles"] == pytest.approx(266_240 / 64)  # 2 blocks of 256 k stream in 1,024 cycles; DRAM's 266,240 bytes bind

@@ -1,0 +1,67 @@
+"""Arrays in the long form as arrays of rows and columns: one for each way of spreading loops over their dimensions."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from functools import lru_cache
+from math import prod
+from typing import TYPE_CHECKING, Final
+
+from dse.errors import InputError
+from dse.hw.accelerator import Dataflow, Loop, OperandName
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dse.hw.accelerator import ArrayDim, ArrayGeometry
+
+_LOOPS: Final = (Loop.M, Loop.K, Loop.N)
+MAX_FLOWS: Final = 64
+"""Ways of spreading loops that are tried for one array."""
+
+
+@lru_cache(maxsize=256)
+def flows(array: ArrayGeometry) -> tuple[ArrayGeometry, ...]:
+    """`array` itself in the short form; else an array of the short form for each unrolling and operand that stays.
+
+    A dimension gives each of its loops a divisor of its size, and all of it to one loop or another. Unrollings that cover less of every
+    loop than another are left out. What stays fixes rows and columns: right k and n, left k and m, out m and n, where elements that
+    share an output add their products before they are stored, as if each did that many MACs in a cycle. An operand does not stay
+    in an array that also spreads the loop which it lacks: that would need copies.
+
+    Raises:
+        InputError: groups are spread over a dimension, nothing can stay, or there are more than `MAX_FLOWS` ways.
+    """
+    if not array.dims:
+        return (array,)
+    if any(Loop.GROUPS in dim.unrolls for dim in array.dims):
+        raise InputError.single("core.array.dims", "no mappings are found for groups spread over a dimension; name m, k or n")
+    spread = {tuple(prod(part[loop] for part in parts) for loop in _LOOPS) for parts in itertools.product(*map(_parts, array.dims))}
+    largest = sorted(a for a in spread if not any(b != a and all(x <= y for x, y in zip(a, b, strict=True)) for b in spread))
+    found = tuple(flow for u in largest for stays in array.stationary for flow in _flow(array, u, stays))
+    if not found:
+        raise InputError.single("core.array.stationary", "no operand named can stay: the loop that it lacks is spread over the array too")
+    if len(found) > MAX_FLOWS:
+        raise InputError.single("core.array.dims", f"{len(found)} ways of spreading loops, at most {MAX_FLOWS} are tried; name fewer loops")
+    return found
+
+
+def _parts(dim: ArrayDim) -> list[dict[Loop, int]]:
+    """Shares of the loops along one dimension: divisors whose product is the size."""
+    divisors = [d for d in range(1, dim.size + 1) if dim.size % d == 0]
+    shares = itertools.product(divisors, repeat=len(dim.unrolls))
+    none = dict.fromkeys(_LOOPS, 1)
+    return [none | dict(zip(dim.unrolls, given, strict=True)) for given in shares if prod(given) == dim.size]
+
+
+def _flow(array: ArrayGeometry, unrolled: tuple[int, ...], stays: OperandName) -> Iterator[ArrayGeometry]:
+    m, k, n = unrolled
+    plain = replace(array, count=1, dims=(), stationary=())
+    if stays is OperandName.RIGHT and m == 1:
+        yield replace(plain, rows=k, columns=n, dataflows=(Dataflow.WEIGHT_STATIONARY,))
+    elif stays is OperandName.LEFT and n == 1:
+        yield replace(plain, rows=k, columns=m, dataflows=(Dataflow.INPUT_STATIONARY,))
+    elif stays is OperandName.OUT:
+        rates = tuple((dtype, rate * k) for dtype, rate in array.macs_per_pe_per_cycle)
+        yield replace(plain, rows=m, columns=n, dataflows=(Dataflow.OUTPUT_STATIONARY,), macs_per_pe_per_cycle=rates)
