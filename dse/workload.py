@@ -13,6 +13,7 @@ from dse.ir.lowering import LoweringRequest, Part, Phase
 from dse.ir.precision import precision as named_precision
 from dse.ir.summary import Summary, summarise_workload, weight_elements
 from dse.plugins import load_model
+from dse.routing import read_routing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,6 +52,12 @@ class WorkloadOptions:
     layer: int | None = None
     all_layers: bool = False
     part: Part = Part.LAYER
+    routing: str = "uniform"
+    """How tokens spread over experts: uniform, zipf:S, histogram:FILE or worst."""
+    seed: int | None = None
+    """Draw the experts' loads with this seed; None takes expected loads."""
+    mtp: bool = False
+    """With all layers: the multi-token-prediction modules too."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,10 @@ class Workload:
     """(part, ONNX model, times it runs); empty for an ONNX file, which is its own model."""
     parameters_total: int
     parameters_active: int
+    embedding_parameters: int = 0
+    """Parameters of the embedding that `parameters_active` leaves out but for one row."""
+    precision: str = ""
+    """Name of the formats of weights, activations, cache and sums; empty for an ONNX file with its own."""
 
     def summary(self) -> Summary:
         """Counts by operator and by role of tensors."""
@@ -71,7 +82,13 @@ class Workload:
     def summary_json(self) -> dict[str, object]:
         """The JSON of `dse lower --summary`."""
         counts = self.summary().to_json_dict()
-        return {"parameters_total": self.parameters_total, "parameters_active": self.parameters_active, **counts}
+        return {
+            "parameters_total": self.parameters_total,
+            "parameters_active": self.parameters_active,
+            **counts,
+            "parameters_active_with_embedding": self.parameters_active + self.embedding_parameters,
+            "precision": self.precision,
+        }
 
 
 def load_workload(options: WorkloadOptions) -> Workload:
@@ -90,20 +107,31 @@ def load_workload(options: WorkloadOptions) -> Workload:
     if options.dims:
         raise UsageError("--dim belongs to --onnx; a model's sizes follow from --batch, --query-len and --cache-len")
     model = load_model(options.model) if options.model is not None else load_model(_as_path(options.config or ""))
-    request = lowering_request(options, default_scheme=model.attention_schemes[0], last_layer=model.layers - 1)
+    request = lowering_request(
+        options, default_scheme=model.attention_schemes[0], last_layer=model.layers - 1, default_precision=model.precision
+    )
     lowered = model.lower(request)
     models = tuple((part.name, part.onnx, part.count) for part in lowered.parts)
-    return Workload(lowered.name, read_step(lowered), models, lowered.parameters_total, lowered.parameters_active)
+    return Workload(
+        lowered.name,
+        read_step(lowered),
+        models,
+        lowered.parameters_total,
+        lowered.parameters_active,
+        lowered.embedding_parameters,
+        request.precision.name,
+    )
 
 
-def lowering_request(options: WorkloadOptions, *, default_scheme: str, last_layer: int) -> LoweringRequest:
+def lowering_request(options: WorkloadOptions, *, default_scheme: str, last_layer: int, default_precision: str = "bf16") -> LoweringRequest:
     """The request behind `options`.
 
-    Left out: one new token in decode and the whole length in prefill, 4096 positions, bf16, the last layer, norms in a
+    Left out: one new token in decode and the whole length in prefill, 4096 positions, the model's precision, the last layer, norms in a
     layer but not in attention or FFN alone (as published counts of these have it).
 
     Raises:
-        UsageError: both a layer and all layers, or an unknown precision.
+        UsageError: both a layer and all layers, an unknown precision or routing.
+        InputError: a histogram of loads that cannot be read.
     """
     if options.layer is not None and options.all_layers:
         raise UsageError("--layer and --all-layers exclude each other")
@@ -120,11 +148,13 @@ def lowering_request(options: WorkloadOptions, *, default_scheme: str, last_laye
         query_len=query_len,
         cache_len=cache_len,
         attention=options.attention or default_scheme,
-        precision=named_precision(options.precision or "bf16"),
+        precision=named_precision(options.precision or default_precision),
         rope=options.rope is not Switch.OFF,
         norms=norms,
         part=options.part,
         layer=layer,
+        routing=read_routing(options.routing, options.seed),
+        mtp=options.mtp,
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
 from onnx import TensorProto, checker, helper, shape_inference
 
-from dse.ir.onnx_read import ACCUMULATION_KEY, DTYPE_KEY, ROLE_KEY
+from dse.ir.onnx_read import ACCUMULATION_KEY, DTYPE_KEY, ROLE_KEY, VISIBLE_KEY
 from dse.ir.precision import storage_type
 from dse.ir.tensor import Role
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 Attribute = int | float | str
 """Values of node attributes."""
+WHOLE: Final = Fraction(1)
 OPSET: Final = 24  # first with TensorScatter, the in-place cache append
 IR_VERSION: Final = 11  # carries metadata on values (10 and later); read by onnxruntime 1.31
 
@@ -39,9 +41,12 @@ class GraphBuilder:
         self._outputs: list[str] = []
         self._constants: list[TensorProto] = []
         self._roles: dict[str, Role] = {}
+        self._expert_weights: set[str] = set()
 
-    def weight(self, name: str, *shape: int) -> str:
-        """A weight, fed as graph input: only its shape is needed here."""
+    def weight(self, name: str, *shape: int, expert: bool = False) -> str:
+        """A weight, fed as graph input: only its shape is needed here; `expert` says that of a routed expert."""
+        if expert:
+            self._expert_weights.add(name)
         return self._input(name, shape, Role.WEIGHT)
 
     def cache(self, name: str, *shape: int) -> str:
@@ -67,26 +72,48 @@ class GraphBuilder:
         self._constants.append(helper.make_tensor(name, self.carrier, [], [value]))
         return name
 
+    def constants(self, name: str, value: float, size: int) -> str:
+        """A constant vector of `size` equal numbers."""
+        self._constants.append(helper.make_tensor(name, self.carrier, [size], [value] * size))
+        return name
+
     def integers(self, name: str, *values: int) -> str:
         """A constant list of integers (shape, axes, starts)."""
         self._constants.append(helper.make_tensor(name, TensorProto.INT64, [len(values)], values))
         return name
 
-    def node(self, op_type: str, name: str, *inputs: str, role: Role = Role.ACTIVATION, **attributes: Attribute) -> str:
-        """A node with one output, both called `name`."""
-        return self.nodes(op_type, (name,), *inputs, role=role, **attributes)[0]
+    def node(
+        self,
+        op_type: str,
+        name: str,
+        *inputs: str,
+        role: Role = Role.ACTIVATION,
+        visible: Fraction = WHOLE,
+        **attributes: Attribute,
+    ) -> str:
+        """A node with one output, both called `name`; `visible` is the share of its work that a mask leaves."""
+        return self.nodes(op_type, (name,), *inputs, role=role, visible=visible, **attributes)[0]
 
     def nodes(
-        self, op_type: str, outputs: tuple[str, ...], *inputs: str, role: Role = Role.ACTIVATION, **attributes: Attribute
+        self,
+        op_type: str,
+        outputs: tuple[str, ...],
+        *inputs: str,
+        role: Role = Role.ACTIVATION,
+        visible: Fraction = WHOLE,
+        **attributes: Attribute,
     ) -> tuple[str, ...]:
         """A node with several outputs, called like the first."""
-        self._nodes.append(helper.make_node(op_type, list(inputs), list(outputs), name=outputs[0], **attributes))  # type: ignore[arg-type]
+        node = helper.make_node(op_type, list(inputs), list(outputs), name=outputs[0], **attributes)  # type: ignore[arg-type]
+        if visible != WHOLE:
+            node.metadata_props.add(key=VISIBLE_KEY, value=str(visible))
+        self._nodes.append(node)
         self._roles.update(dict.fromkeys(outputs, role))
         return outputs
 
-    def einsum(self, equation: str, name: str, left: str, right: str, role: Role = Role.ACTIVATION) -> str:
+    def einsum(self, equation: str, name: str, left: str, right: str, role: Role = Role.ACTIVATION, visible: Fraction = WHOLE) -> str:
         """Einstein sum of two operands; no axis is ever transposed, so that loops can be followed through the graph."""
-        return self.node("Einsum", name, left, right, role=role, equation=equation)
+        return self.node("Einsum", name, left, right, role=role, visible=visible, equation=equation)
 
     def output(self, name: str) -> None:
         """Make `name` an output of the graph."""
@@ -103,6 +130,8 @@ class GraphBuilder:
             if value.type.tensor_type.elem_type == self.carrier:
                 role = self._roles[value.name]
                 value.metadata_props.add(key=ROLE_KEY, value=role.value)
-                value.metadata_props.add(key=DTYPE_KEY, value=storage_type(self.precision, role).name)
+                value.metadata_props.add(
+                    key=DTYPE_KEY, value=storage_type(self.precision, role, expert=value.name in self._expert_weights).name
+                )
         checker.check_model(model)
         return model

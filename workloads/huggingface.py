@@ -1,91 +1,42 @@
-"""Hugging Face `config.json` of the DeepSeek-V3 family as a model configuration."""
+"""Hugging Face `config.json` as a model configuration: reads the file and finds the architecture's reader."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
-
-from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from typing import TYPE_CHECKING, Final
 
 from dse.errors import InputError, did_you_mean
-from dse.files import FileForm, parse_yaml, validate
-from workloads.config import FfnConfig, MlaConfig, ModelConfig, MoeConfig, Scoring
+from dse.files import parse_yaml, validate
+from workloads.hf import deepseek, families
+from workloads.hf.quantisation import quantised_precision
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dse.files import Document
-    from workloads.config import MhaConfig
+    from workloads.config import ModelConfig
 
-MODEL_TYPES: Final = ("deepseek_v2", "deepseek_v3", "kimi_k2")
+READERS: Final[dict[str, Callable[[Document], ModelConfig]]] = {
+    **dict.fromkeys(
+        ("deepseek_v2", "deepseek_v3", "deepseek_v32", "kimi_k2", "glm_moe_dsa"),
+        lambda document: deepseek.to_model(validate(document, deepseek.DeepseekConfigFile)),
+    ),
+    **families.READERS,
+}
+"""Architecture to its reader."""
+MODEL_TYPES: Final = tuple(READERS)
 """Architectures that can be read."""
+_TEXT_MODELS: Final = {
+    "llama4": "llama4_text",
+    "gemma3": "gemma3_text",
+    "kimi_k25": "kimi_k2",
+    "step3_vl": "step3_text",
+    "mistral3": "mistral",
+}
+"""Architecture of the language model inside a multimodal one, where `text_config` does not say it."""
 _MAX_CONFIG_BYTES: Final = 4 * 1024**2
-
-
-class DeepseekConfigFile(FileForm):
-    """The keys of a `config.json` that fix dimensions; all others are left alone."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
-
-    model_type: str
-    """Architecture."""
-    hidden_size: PositiveInt
-    """Model width."""
-    num_hidden_layers: PositiveInt
-    """Decoder layers."""
-    vocab_size: PositiveInt
-    """Entries of the vocabulary."""
-    tie_word_embeddings: bool = False
-    """The output head uses the embedding's matrix."""
-    rms_norm_eps: PositiveFloat
-    """Epsilon of the normalisations."""
-    num_attention_heads: PositiveInt
-    """Attention heads."""
-    q_lora_rank: PositiveInt | None
-    """Width of the query latent; null where queries are projected directly."""
-    kv_lora_rank: PositiveInt
-    """Width of the cached latent."""
-    qk_nope_head_dim: PositiveInt
-    """Query and key width per head without position."""
-    qk_rope_head_dim: PositiveInt = Field(multiple_of=2)
-    """Rotary width."""
-    v_head_dim: PositiveInt
-    """Value width per head."""
-    intermediate_size: PositiveInt
-    """Inner width of the dense layers."""
-    first_k_dense_replace: int = Field(ge=0)
-    """Dense layers at the start."""
-    moe_layer_freq: Literal[1] = 1
-    """Every later layer is a mixture of experts."""
-    n_routed_experts: PositiveInt
-    """Routed experts."""
-    num_experts_per_tok: PositiveInt
-    """Routed experts per token."""
-    n_shared_experts: int | None = Field(default=None, ge=0)
-    """Shared experts."""
-    moe_intermediate_size: PositiveInt
-    """Inner width of one expert."""
-    scoring_func: Literal["sigmoid", "softmax"]
-    """How router logits become weights."""
-    topk_method: Literal["noaux_tc", "greedy", "group_limited_greedy"] = "greedy"
-    """How experts are selected."""
-    norm_topk_prob: bool
-    """Weights of the chosen experts sum to one."""
-    routed_scaling_factor: PositiveFloat
-    """Factor on the weights of routed experts."""
-    n_group: PositiveInt | None = None
-    """Groups of the group-limited selection."""
-    topk_group: PositiveInt | None = None
-    """Groups a token may use."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> DeepseekConfigFile:
-        if self.num_experts_per_tok > self.n_routed_experts:
-            raise ValueError(f"num_experts_per_tok {self.num_experts_per_tok} is larger than n_routed_experts {self.n_routed_experts}")
-        if self.first_k_dense_replace > self.num_hidden_layers:
-            raise ValueError(
-                f"first_k_dense_replace {self.first_k_dense_replace} is larger than num_hidden_layers {self.num_hidden_layers}"
-            )
-        return self
 
 
 def load_config(path: str) -> ModelConfig:
@@ -94,9 +45,9 @@ def load_config(path: str) -> ModelConfig:
     Raises:
         InputError: missing or broken file, unknown architecture, a key that is missing or of the wrong kind; with line.
     """
-    document = _read(path)
+    document = _text_part(_read(path))
     found = document.data.get("model_type")
-    if found not in MODEL_TYPES:
+    if not isinstance(found, str) or found not in READERS:
         given = f"'{found}'" if found is not None else "missing"
         near = did_you_mean(str(found), MODEL_TYPES)
         raise InputError.single(
@@ -104,7 +55,20 @@ def load_config(path: str) -> ModelConfig:
             f"key 'model_type' is {given}; supported architectures: {', '.join(MODEL_TYPES)}.{near} "
             "Others come in as ONNX (--onnx) or as a YAML of our form (dse schema model)",
         )
-    return _to_config(validate(document, DeepseekConfigFile))
+    precision = quantised_precision(document)
+    return replace(READERS[found](document), precision=precision)
+
+
+def _text_part(document: Document) -> Document:
+    """The language model of a multimodal configuration (`text_config`), else the whole."""
+    text = document.data.get("text_config")
+    if not isinstance(text, dict) or not text:
+        return document
+    inherited = {k: document.data[k] for k in ("quantization_config", "tie_word_embeddings") if k in document.data}
+    default = {"model_type": _TEXT_MODELS.get(str(document.data.get("model_type")), document.data.get("model_type"))}
+    origins = {at[1:]: line for at, line in document.origins.items() if at[:1] == ("text_config",)}
+    outside = {at: line for at, line in document.origins.items() if at[:1] != ("text_config",)}
+    return replace(document, data={**inherited, **default, **text}, origins={**outside, **origins})
 
 
 def _read(path: str) -> Document:
@@ -131,49 +95,3 @@ def _read(path: str) -> Document:
     if not isinstance(top, dict):
         raise InputError.single(f"{path}:1", "does not start with '{'; the top of a config.json must be an object")
     return parse_yaml(text.replace("\t", " "), path)  # valid JSON is YAML 1.2 but for tabs
-
-
-def _to_config(file: DeepseekConfigFile) -> ModelConfig:
-    attention = MlaConfig(
-        d_model=file.hidden_size,
-        heads=file.num_attention_heads,
-        q_rank=file.q_lora_rank,
-        kv_rank=file.kv_lora_rank,
-        qk_nope=file.qk_nope_head_dim,
-        qk_rope=file.qk_rope_head_dim,
-        v_head=file.v_head_dim,
-        rms_eps=file.rms_norm_eps,
-    )
-    moe = MoeConfig(
-        d_model=file.hidden_size,
-        width=file.moe_intermediate_size,
-        experts=file.n_routed_experts,
-        experts_per_token=file.num_experts_per_tok,
-        shared_experts=file.n_shared_experts or 0,
-        scoring=Scoring(file.scoring_func),
-        selection_bias=file.topk_method == "noaux_tc",
-        normalise_weights=file.norm_topk_prob,
-        routed_scaling=file.routed_scaling_factor,
-        groups=file.n_group or 1,
-        groups_per_token=file.topk_group or 1,
-    )
-    return ModelConfig(
-        name=f"{file.model_type}_config",
-        summary=f"{file.model_type} from a Hugging Face config.json, {file.num_hidden_layers} layers",
-        layers=file.num_hidden_layers,
-        dense_layers=file.first_k_dense_replace,
-        vocabulary=file.vocab_size,
-        tied_embedding=file.tie_word_embeddings,
-        attention=attention,
-        dense=FfnConfig(d_model=file.hidden_size, width=file.intermediate_size),
-        moe=moe,
-        mha_small=_published_baseline(attention),
-    )
-
-
-def _published_baseline(attention: MlaConfig) -> MhaConfig | None:
-    """The MLA paper's MHA_s, where the attention is the one of the paper (DeepSeek-V3's)."""
-    from workloads.catalogue import model_config
-
-    paper = model_config("deepseek_v3")
-    return paper.mha_small if paper.attention == attention else None

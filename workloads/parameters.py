@@ -6,37 +6,40 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dse.ir.lowering import Part
-from workloads.layers import ffn, mha, mla, moe
+from workloads.config import MlaConfig
+from workloads.layers import ffn, gqa, mla, moe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dse.ir.lowering import LoweringRequest
-    from workloads.config import MhaConfig, ModelConfig
+    from workloads.config import GqaConfig, ModelConfig
+    from workloads.kinds import PartKind
 
 
 @dataclass(frozen=True, slots=True)
 class ParameterCount:
-    """All parameters, and those that one token uses."""
+    """All parameters, those that one token uses, and those of routed experts."""
 
     total: int
     active: int
+    experts: int = 0
 
     def times(self, count: int) -> ParameterCount:
         """The count of `count` equal parts."""
-        return ParameterCount(self.total * count, self.active * count)
+        return ParameterCount(self.total * count, self.active * count, self.experts * count)
 
     def plus(self, other: ParameterCount) -> ParameterCount:
         """The sum of two parts."""
-        return ParameterCount(self.total + other.total, self.active + other.active)
+        return ParameterCount(self.total + other.total, self.active + other.active, self.experts + other.experts)
 
 
-def of_parts(config: ModelConfig, request: LoweringRequest, counts: Mapping[str, int], baseline: MhaConfig | None) -> ParameterCount:
+def of_parts(config: ModelConfig, request: LoweringRequest, counts: Mapping[PartKind, int], baseline: GqaConfig | None) -> ParameterCount:
     """Parameters of the lowered parts; norm gains only where norms are lowered, rotary columns only with rope.
 
     A routed expert counts as active for k of E experts; of the embedding one row of the table is active, as one token
     reads no more. DeepSeek-V3 as a whole: 671.0e9 in total, 36.6e9 active (published: 671B and 36.6B, README_WEIGHTS.md of
-    the model's repository, first version; multi-token-prediction layers are not counted).
+    the model's repository, first version; multi-token-prediction layers are counted where they are lowered).
     """
     result = ParameterCount(0, 0)
     for kind, count in counts.items():
@@ -44,29 +47,54 @@ def of_parts(config: ModelConfig, request: LoweringRequest, counts: Mapping[str,
     return result
 
 
-def _of_part(config: ModelConfig, request: LoweringRequest, kind: str, baseline: MhaConfig | None) -> ParameterCount:
-    width = config.attention.d_model
-    table = config.vocabulary * width
-    gain = width if request.norms else 0
-    if kind == "embedding":
-        return ParameterCount(table, width)
-    if kind == "head":
-        return ParameterCount((0 if config.tied_embedding else table) + gain, table + gain)
+def embedding_parameters(config: ModelConfig) -> int:
+    """The token table and a learned position table."""
+    return (config.vocabulary + config.positions) * config.d_model
+
+
+def _norm(config: ModelConfig) -> int:
+    return config.d_model * (2 if config.layer_norm else 1)
+
+
+def _of_part(config: ModelConfig, request: LoweringRequest, kind: PartKind, baseline: GqaConfig | None) -> ParameterCount:
+    table = config.vocabulary * config.d_model
+    gain = _norm(config) if request.norms else 0
+    match kind.name:
+        case "embedding":
+            return ParameterCount(embedding_parameters(config), config.d_model * (2 if config.positions else 1))
+        case "head":
+            return ParameterCount((0 if config.tied_embedding else table) + gain, table + gain)
+        case "mtp_head":
+            return ParameterCount(gain, table + gain)  # the matrix is the model's
+        case "mtp_input":
+            join = 2 * config.d_model * config.d_model + 2 * gain
+            return ParameterCount(join, join + config.d_model)  # the embedding is the model's, one row of it
     result = ParameterCount(0, 0)
+    gains = gain * (2 if config.post_norms else 1)
     if request.part is not Part.FFN:
-        if baseline is None:
-            attention = mla.parameters(config.attention, rope=request.rope, norms=request.norms) + gain
-        else:
-            attention = mha.parameters(baseline) + (baseline.d_model if request.norms else 0)
-        result = ParameterCount(attention, attention)
+        attention = _of_attention(config, request, kind, baseline)
+        gains_here = gains if baseline is None else (baseline.d_model if request.norms else 0)
+        result = ParameterCount(attention + gains_here, attention + gains_here)
     if request.part is not Part.ATTENTION:
-        result = result.plus(ParameterCount(gain, gain)).plus(_of_ffn(config, kind))
+        result = result.plus(ParameterCount(gains, gains)).plus(_of_ffn(config, kind))
     return result
 
 
-def _of_ffn(config: ModelConfig, kind: str) -> ParameterCount:
-    if kind.endswith("moe"):
+def _of_attention(config: ModelConfig, request: LoweringRequest, kind: PartKind, baseline: GqaConfig | None) -> int:
+    if baseline is not None:
+        return gqa.parameters(baseline, norms=request.norms)
+    form = config.local if kind.local else config.attention
+    assert form is not None
+    if isinstance(form, MlaConfig):
+        return mla.parameters(form, rope=request.rope, norms=request.norms)
+    return gqa.parameters(form, norms=request.norms)
+
+
+def _of_ffn(config: ModelConfig, kind: PartKind) -> ParameterCount:
+    if kind.moe:
         assert config.moe is not None
-        return ParameterCount(moe.parameters(config.moe, active_only=False), moe.parameters(config.moe, active_only=True))
+        experts = config.moe.experts * moe.expert_parameters(config.moe)
+        return ParameterCount(moe.parameters(config.moe, active_only=False), moe.parameters(config.moe, active_only=True), experts)
+    assert config.dense is not None
     dense = ffn.parameters(config.dense)
     return ParameterCount(dense, dense)

@@ -30,11 +30,20 @@ _WORKLOAD: dict[str, tuple[Any, Any]] = {  # Any: an annotation and its default
         None,
     ),
     "attention": (Annotated[str | None, typer.Option(help="Scheme, see dse list models; left out: the model's first.")], None),
-    "precision": (Annotated[str | None, typer.Option(help="bf16, fp16, fp32, fp8, int8, w8a16, w8a16_fp8; left out: bf16.")], None),
+    "precision": (
+        Annotated[
+            str | None,
+            typer.Option(help="Name such as bf16, fp8_block or nvfp4, or weights=..,activations=..,cache=..; left out: the model's."),
+        ],
+        None,
+    ),
     "rope": (Annotated[RopeName, typer.Option(help="Rotary part of queries and keys.")], RopeName.ON),
     "norms": (Annotated[SwitchName, typer.Option(help="Norms; auto: in a layer, not in attention or ffn alone.")], SwitchName.AUTO),
     "layer": (Annotated[int | None, typer.Option(help="Index of one layer; left out: the last.")], None),
     "all_layers": (Annotated[bool, typer.Option("--all-layers", help="The whole model, each kind of layer once with its count.")], False),
+    "routing": (Annotated[str, typer.Option(help="Tokens over experts: uniform, zipf:S, histogram:FILE or worst.")], "uniform"),
+    "seed": (Annotated[int | None, typer.Option(help="Draw the experts' loads with this seed; left out: expected loads.")], None),
+    "mtp": (Annotated[bool, typer.Option("--mtp", help="With --all-layers: the multi-token-prediction modules too.")], False),
     "part": (Annotated[PartName, typer.Option(help="layer, attention or ffn.")], PartName.LAYER),
 }
 

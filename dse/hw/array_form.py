@@ -9,12 +9,12 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator,
 from dse.errors import did_you_mean
 from dse.files import FileForm
 from dse.hw.accelerator import Dataflow, Folds, Loop, OperandName
-from dse.ir.tensor import DATA_TYPES
+from dse.ir.tensor import ARITHMETIC_TYPES
 
 
 def _known_type(name: str) -> str:
-    if name not in DATA_TYPES:
-        raise ValueError(f"data type '{name}' is not known; allowed: {', '.join(DATA_TYPES)}.{did_you_mean(name, DATA_TYPES)}")
+    if name not in ARITHMETIC_TYPES:
+        raise ValueError(f"data type '{name}' is not known; allowed: {', '.join(ARITHMETIC_TYPES)}.{did_you_mean(name, ARITHMETIC_TYPES)}")
     return name
 
 

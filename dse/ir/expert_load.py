@@ -123,7 +123,8 @@ def expected_active(routing: Routing, experts: int, experts_per_token: int, toke
 def _used(pi: NDArray[np.float64], tokens: int) -> NDArray[np.float64]:
     """Probability that each expert gets any of the tokens."""
     with np.errstate(divide="ignore"):
-        return -np.expm1(tokens * np.log1p(-pi))
+        used: NDArray[np.float64] = -np.expm1(tokens * np.log1p(-pi))
+    return used
 
 
 def expert_rows(routing: Routing, experts: int, experts_per_token: int, tokens: int) -> tuple[int, ...]:
@@ -227,7 +228,8 @@ def _binomial_cdf(tokens: int, p: float, points: NDArray[np.int64]) -> NDArray[n
     with np.errstate(divide="ignore"):
         ratios = np.log(tokens - m) - np.log(m + 1.0) + np.log(p) - np.log1p(-p)  # log P(m + 1) / P(m)
     terms = np.concatenate(([0.0], np.cumsum(ratios))) + tokens * np.log1p(-p)
-    return np.minimum(np.cumsum(np.exp(terms))[points], 1.0)
+    below: NDArray[np.float64] = np.minimum(np.cumsum(np.exp(terms))[points], 1.0)
+    return below
 
 
 def _normal_cdf(x: NDArray[np.float64], mean: float, deviation: float) -> NDArray[np.float64]:

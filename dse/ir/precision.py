@@ -85,7 +85,15 @@ def precision(text: str) -> Precision:
             raise UsageError(f"precision '{text}': {e}") from e
     if "accumulation" in found and found["accumulation"].name not in ARITHMETIC_TYPES:
         raise UsageError(f"precision '{text}': sums cannot have block scales; accumulation may be: {', '.join(ARITHMETIC_TYPES)}")
-    return replace(base, name=_name(replace(base, **found)), **found)
+    formats = Precision(
+        name="",
+        weight=found.get("weight", base.weight),
+        activation=found.get("activation", base.activation),
+        cache=found.get("cache", base.cache),
+        accumulation=found.get("accumulation", base.accumulation),
+        expert_weight=found.get("expert_weight", base.expert_weight),
+    )
+    return replace(formats, name=_name(formats))
 
 
 def _name(formats: Precision) -> str:

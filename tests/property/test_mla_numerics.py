@@ -13,8 +13,8 @@ from onnx.reference import ReferenceEvaluator
 
 from dse.ir.precision import precision
 from workloads.builder import GraphBuilder
-from workloads.config import MhaConfig, MlaConfig, Step
-from workloads.layers import mha, mla
+from workloads.config import GqaConfig, MlaConfig, Step
+from workloads.layers import gqa, mla
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -186,8 +186,8 @@ def test_mha_equals_a_plain_mha(d_model: int, heads: int, width: int, query_len:
     step = Step(batch=2, query_len=query_len, cache_len=query_len + cached, rope=rope, norms=False)
     rng = np.random.default_rng(seed)
     b = GraphBuilder("mha", precision("fp32"))
-    config = MhaConfig(d_model=d_model, heads=heads, head_width=width, rms_eps=EPS)
-    b.output(mha.lower(b, b.activation("x", step.batch, query_len, d_model), config, step))
+    config = GqaConfig(d_model=d_model, heads=heads, kv_heads=heads, head_width=width, rms_eps=EPS)
+    b.output(gqa.lower(b, b.activation("x", step.batch, query_len, d_model), config, step))
     model = b.build()
     arrays: Arrays = {
         v.name: rng.normal(size=[d.dim_value for d in v.type.tensor_type.shape.dim]).astype(np.float32) for v in model.graph.input

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 
+from dse.ir.expert_load import UNIFORM, expected_active, expert_rows
 from dse.ir.precision import precision
 from workloads.builder import GraphBuilder
 from workloads.config import MoeConfig, Scoring, Step
@@ -47,11 +48,12 @@ def cases(draw: st.DrawFn) -> Case:
 
 def routing(case: Case, rng: np.random.Generator) -> tuple[np.ndarray, list[int], list[int]]:
     """Experts of each token [tokens, K] with exactly the loads of the lowering; the light and the heavy experts."""
-    load = moe.expert_load(case.config, case.step.tokens)
-    chosen = rng.permutation(case.config.experts)[: load.active]
-    slots = np.arange(case.step.tokens * case.config.experts_per_token) % load.active  # the first `heavy` slots once more
+    groups = moe.load_groups(expert_rows(UNIFORM, case.config.experts, case.config.experts_per_token, case.step.tokens))
+    active, heavy = sum(count for count, _ in groups), groups[1][0] if len(groups) > 1 else 0
+    chosen = rng.permutation(case.config.experts)[:active]
+    slots = np.arange(case.step.tokens * case.config.experts_per_token) % active  # the first `heavy` slots once more
     table = chosen[slots].reshape(case.step.tokens, case.config.experts_per_token)
-    return table, [int(e) for e in chosen[load.heavy :]], [int(e) for e in chosen[: load.heavy]]
+    return table, [int(e) for e in chosen[heavy:]], [int(e) for e in chosen[:heavy]]
 
 
 def gated(x: np.ndarray, gate: np.ndarray, up: np.ndarray, down: np.ndarray) -> np.ndarray:
@@ -124,25 +126,11 @@ def test_moe_equals_a_plain_one(case: Case):
 @given(st.integers(1, 64), st.integers(1, 3000), st.data())
 def test_expert_loads_add_up(experts: int, tokens: int, data: st.DataObject):
     k = data.draw(st.integers(1, experts))
-    config = MoeConfig(
-        d_model=1,
-        width=1,
-        experts=experts,
-        experts_per_token=k,
-        shared_experts=0,
-        scoring=Scoring.SOFTMAX,
-        selection_bias=False,
-        normalise_weights=False,
-        routed_scaling=1.0,
-        groups=1,
-        groups_per_token=1,
-    )
-    load = moe.expert_load(config, tokens)
-    assert load.light * load.rows + load.heavy * (load.rows + 1) == tokens * k
-    assert k <= load.active <= min(experts, tokens * k)
-    assert load.light >= 1
-    assert load.rows + (load.heavy > 0) <= tokens, "no expert has a token twice"
-    assert (
-        load.active == max(k, min(round(moe.expected_active(experts, k, tokens)), experts))
-        or abs(moe.expected_active(experts, k, tokens) % 1 - 0.5) < 1e-9
-    )
+    rows = expert_rows(UNIFORM, experts, k, tokens)
+    assert sum(rows) == tokens * k
+    assert k <= len(rows) <= min(experts, tokens * k)
+    assert rows[-1] >= 1
+    assert rows[0] <= tokens, "no expert has a token twice"
+    assert rows[0] - rows[-1] <= 1
+    expected = expected_active(UNIFORM, experts, k, tokens)
+    assert len(rows) == max(k, min(round(expected), experts)) or abs(expected % 1 - 0.5) < 1e-9

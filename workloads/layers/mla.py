@@ -17,11 +17,14 @@ from math import sqrt
 from typing import TYPE_CHECKING, Final
 
 from dse.ir.tensor import Role
-from workloads.layers.attention_core import append, attention_inputs, probabilities
+from workloads.layers import indexer
+from workloads.layers.attention_core import append, attention_inputs, probabilities, visible_share
 from workloads.layers.norm import rms_norm
 from workloads.layers.rope import RotaryTables, rotary_tables, rotate_heads, rotate_shared
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from workloads.builder import GraphBuilder
     from workloads.config import MlaConfig, Step
 
@@ -80,7 +83,7 @@ def parameters(config: MlaConfig, *, rope: bool, norms: bool) -> int:
     query = c.q_width * c.heads * (c.qk_nope + rotary) + (c.d_model * c.q_rank if c.q_rank is not None else 0)
     key_value = c.d_model * (c.kv_rank + rotary) + c.kv_rank * c.heads * (c.qk_nope + c.v_head)
     gains = c.kv_rank + (c.q_rank or 0) if norms else 0
-    return query + key_value + c.heads * c.v_head * c.d_model + gains
+    return query + key_value + c.heads * c.v_head * c.d_model + gains + indexer.parameters(c, norms=norms)
 
 
 def lower(b: GraphBuilder, x: str, config: MlaConfig, step: Step, scheme: Scheme) -> str:
@@ -91,15 +94,27 @@ def lower(b: GraphBuilder, x: str, config: MlaConfig, step: Step, scheme: Scheme
     """
     attention_inputs(b, step)
     latent_cache = _latents(b, x, config, step)  # [B, T, R (+ E)]
-    query = _query(b, x, config, step, scheme.query)  # [B, H, S, R (+ E)], or [B, H, S, N (+ E)] for EXPAND
+    query_latent = _query_latent(b, x, config, step)  # [B, S, Q]
+    chosen = indexer.lower(b, x, query_latent, config, step) if config.indexer is not None else None
+    query = _query(b, query_latent, config, step, scheme.query)  # [B, H, S, R (+ E)], or [B, H, S, N (+ E)] for EXPAND
     r, e = config.kv_rank, config.qk_rope if step.rope else 0
-    latent = _columns(b, "latent_cached", latent_cache, 0, r) if e else latent_cache  # [B, T, R], a view: values alias keys
+    most = config.indexer.top_k if chosen is not None and config.indexer is not None else None
+    visible = visible_share(step.query_len, step.cache_len, most=most)
+    rows = "bt" if chosen is None else "bst"
+    cached = latent_cache if chosen is None else indexer.gather(b, latent_cache, chosen[0], r + e, config, step)  # [B, T or S, K, R (+ E)]
+    latent = _columns(b, "latent_cached", cached, 0, r, len(rows)) if e else cached  # [B, T, R], a view: values alias keys
     if scheme.query is Order.EXPAND:
-        keys = _expanded_keys(b, latent, latent_cache, config, step)  # [B, T, H, N (+ E)]
-        score = b.einsum("bhsc,bthc->bhst", "score", query, keys, Role.SCORE)  # [B, H, S, T]
+        keys = _expanded_keys(b, latent, cached, config, step, rows)  # [B, T, H, N (+ E)]
+        score = b.einsum(f"bhsc,{rows}hc->bhst", "score", query, keys, Role.SCORE, visible)  # [B, H, S, T]
     else:
-        score = b.einsum("bhsc,btc->bhst", "score", query, latent_cache, Role.SCORE)  # [B, H, S, T]
-    return _output(b, probabilities(b, score, step), latent, config, scheme.output)
+        score = b.einsum(f"bhsc,{rows}c->bhst", "score", query, cached, Role.SCORE, visible)  # [B, H, S, T]
+    if chosen is None:
+        probability = probabilities(b, score, step, visible)
+    else:
+        if step.query_len > 1:
+            score = b.node("Add", "score_masked", score, indexer.selection_mask(b, chosen[1]), role=Role.SCORE, visible=visible)
+        probability = b.node("Softmax", "probability", score, role=Role.SCORE, visible=visible, axis=-1)  # [B, H, S, K]
+    return _output(b, probability, latent, config, scheme.output, visible, rows)
 
 
 def _latents(b: GraphBuilder, x: str, config: MlaConfig, step: Step) -> str:
@@ -117,14 +132,18 @@ def _latents(b: GraphBuilder, x: str, config: MlaConfig, step: Step) -> str:
     return append(b, b.cache("latent_cache", step.batch, step.cache_len, c.kv_rank + c.qk_rope), new, axis=1)  # [B, T, R + E]
 
 
-def _query(b: GraphBuilder, x: str, config: MlaConfig, step: Step, order: Order) -> str:
+def _query_latent(b: GraphBuilder, x: str, config: MlaConfig, step: Step) -> str:
+    """What queries are projected from: x itself, or its normalised latent [B, S, Q]."""
+    c = config
+    if c.q_rank is None:
+        return x
+    latent = b.einsum("bsd,dq->bsq", "query_down", x, b.weight("w_dq", c.d_model, c.q_rank))  # [B, S, Q]
+    return rms_norm(b, "query_norm", latent, c.q_rank, c.rms_eps) if step.norms else latent  # [B, S, Q]
+
+
+def _query(b: GraphBuilder, query: str, config: MlaConfig, step: Step, order: Order) -> str:
     """Queries in the space that meets the cache, scaled by 1/sqrt of the full query width."""
     c = config
-    query = x
-    if c.q_rank is not None:
-        query = b.einsum("bsd,dq->bsq", "query_down", x, b.weight("w_dq", c.d_model, c.q_rank))  # [B, S, Q]
-        if step.norms:
-            query = rms_norm(b, "query_norm", query, c.q_rank, c.rms_eps)  # [B, S, Q]
     width = c.qk_nope + (c.qk_rope if step.rope else 0)
     query = b.node("Mul", "query_scaled", query, b.scalar("softmax_scale", 1 / sqrt(width)))  # [B, S, Q]; cheapest place to scale
     content = _content_query(b, query, c, order)  # [B, H, S, N or R]
@@ -151,39 +170,45 @@ def _content_query(b: GraphBuilder, query: str, config: MlaConfig, order: Order)
     return b.einsum("bhsn,rhn->bhsr", "query_absorbed", up, w_uk)  # [B, H, S, R]
 
 
-def _expanded_keys(b: GraphBuilder, latent: str, latent_cache: str, config: MlaConfig, step: Step) -> str:
-    """Keys of every head for the whole cache, the shared rotated key copied to each head."""
+def _expanded_keys(b: GraphBuilder, latent: str, cached: str, config: MlaConfig, step: Step, rows: str) -> str:
+    """Keys of every head for the whole cache, or for the chosen positions of each query; the shared rotated key copied.
+
+    `rows` are the letters of the rows: bt, or bst where every query has its own.
+    """
     c = config
     w_uk = b.weight("w_uk", c.kv_rank, c.heads, c.qk_nope)  # [R, H, N]
-    keys = b.einsum("btr,rhn->bthn", "keys_expanded", latent, w_uk)  # [B, T, H, N]
+    keys = b.einsum(f"{rows}r,rhn->{rows}hn", "keys_expanded", latent, w_uk)  # [B, T, H, N]
     if not step.rope:
         return keys
-    rotary = _columns(b, "key_rope_cached", latent_cache, c.kv_rank, c.kv_rank + c.qk_rope)  # [B, T, E]
-    rotary = b.node("Unsqueeze", "key_rope_head", rotary, b.integers("head_axis", 2), role=Role.CACHE)  # [B, T, 1, E]
-    shape = b.integers("key_rope_shape", step.batch, step.cache_len, c.heads, c.qk_rope)
+    rank = len(rows)
+    rotary = _columns(b, "key_rope_cached", cached, c.kv_rank, c.kv_rank + c.qk_rope, rank)  # [B, T, E]
+    rotary = b.node("Unsqueeze", "key_rope_head", rotary, b.integers("head_axis", rank), role=Role.CACHE)  # [B, T, 1, E]
+    most = step.cache_len if c.indexer is None or rank == 2 else c.indexer.top_k
+    sizes = (step.batch, most) if rank == 2 else (step.batch, step.query_len, most)
+    shape = b.integers("key_rope_shape", *sizes, c.heads, c.qk_rope)
     rotary = b.node("Expand", "key_rope_heads", rotary, shape)  # [B, T, H, E]
-    return b.node("Concat", "keys_full", keys, rotary, axis=3)  # [B, T, H, N + E], written in place
+    return b.node("Concat", "keys_full", keys, rotary, axis=rank + 1)  # [B, T, H, N + E], written in place
 
 
-def _columns(b: GraphBuilder, name: str, source: str, start: int, end: int) -> str:
-    """Columns start to end of the cache [B, T, R + E], read in place."""
-    bounds = (b.integers(f"{name}_start", start), b.integers(f"{name}_end", end), b.integers(f"{name}_axis", 2))
+def _columns(b: GraphBuilder, name: str, source: str, start: int, end: int, axis: int) -> str:
+    """Columns start to end of the cache [B, T, R + E], or of what queries chose of it, read in place."""
+    bounds = (b.integers(f"{name}_start", start), b.integers(f"{name}_end", end), b.integers(f"{name}_axis", axis))
     return b.node("Slice", name, source, *bounds, role=Role.CACHE)
 
 
-def _output(b: GraphBuilder, probability: str, latent: str, config: MlaConfig, order: Order) -> str:
+def _output(b: GraphBuilder, probability: str, latent: str, config: MlaConfig, order: Order, visible: Fraction, rows: str) -> str:
     """P · latent · W_UV · W_O in the given order; probability [B, H, S, T], latent [B, T, R]."""
     c = config
     if order is Order.REUSE:
-        context = b.einsum("bhst,btr->bhsr", "context", probability, latent)  # [B, H, S, R]
+        context = b.einsum(f"bhst,{rows}r->bhsr", "context", probability, latent, visible=visible)  # [B, H, S, R]
         return b.einsum("bhsr,hrd->bsd", "attention_out", context, b.weight("w_uv_o", c.heads, c.kv_rank, c.d_model))  # [B, S, D]
     w_uv = b.weight("w_uv", c.kv_rank, c.heads, c.v_head)  # [R, H, V]
     w_o = b.weight("w_o", c.heads, c.v_head, c.d_model)  # [H, V, D]
     if order is Order.EXPAND:
-        values = b.einsum("btr,rhv->bthv", "values_expanded", latent, w_uv)  # [B, T, H, V]
-        value = b.einsum("bhst,bthv->bhsv", "context", probability, values)  # [B, H, S, V]
+        values = b.einsum(f"{rows}r,rhv->{rows}hv", "values_expanded", latent, w_uv)  # [B, T, H, V]
+        value = b.einsum(f"bhst,{rows}hv->bhsv", "context", probability, values, visible=visible)  # [B, H, S, V]
         return b.einsum("bhsv,hvd->bsd", "attention_out", value, w_o)  # [B, S, D]
-    context = b.einsum("bhst,btr->bhsr", "context", probability, latent)  # [B, H, S, R]
+    context = b.einsum(f"bhst,{rows}r->bhsr", "context", probability, latent, visible=visible)  # [B, H, S, R]
     if order is Order.RECOMPUTE:
         composite = b.einsum("rhv,hvd->hrd", "output_composite", w_uv, w_o)  # [H, R, D]
         return b.einsum("bhsr,hrd->bsd", "attention_out", context, composite)  # [B, S, D]

@@ -24,12 +24,14 @@ def rotary_tables(b: GraphBuilder, step: Step, width: int) -> RotaryTables:
     return RotaryTables(cos=b.activation("rope_cos", *shape), sin=b.activation("rope_sin", *shape))
 
 
-def rotate_heads(b: GraphBuilder, name: str, x: str, tables: RotaryTables, width: int) -> str:
-    """Rotate the first `width` elements of each head of x [B, H, S, E] by neighbouring pairs.
+def rotate_heads(b: GraphBuilder, name: str, x: str, tables: RotaryTables, width: int, *, interleaved: bool = True) -> str:
+    """Rotate the first `width` elements of each head of x [B, H, S, E], by neighbouring pairs or the two halves.
 
     Source: Su et al. 2021, arXiv 2104.09864, equation 34; pairs interleaved as in DeepSeek-V3's inference/model.py.
     """
-    return b.node("RotaryEmbedding", name, x, tables.cos, tables.sin, interleaved=1, rotary_embedding_dim=width)  # [B, H, S, E]
+    return b.node(
+        "RotaryEmbedding", name, x, tables.cos, tables.sin, interleaved=int(interleaved), rotary_embedding_dim=width
+    )  # [B, H, S, E]
 
 
 def rotate_shared(b: GraphBuilder, name: str, x: str, tables: RotaryTables) -> str:

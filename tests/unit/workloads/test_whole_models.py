@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from dse.ir.expert_load import UNIFORM, expected_active, expert_rows
 from dse.ir.lowering import LoweringRequest, Part, Phase
 from dse.ir.onnx_read import read_onnx
 from dse.ir.precision import precision
 from dse.ir.summary import summarise, summarise_workload
-from workloads.catalogue import CATALOGUE, model_config
-from workloads.layers.moe import expected_active, expert_load
+from workloads.catalogue import CATALOGUE
 
 DECODE = LoweringRequest(
     phase=Phase.DECODE,
@@ -98,26 +98,23 @@ def test_moe_macs_and_weights_are_exact(tokens: int):
     lowered = CATALOGUE.load("deepseek_v3").lower(replace(DECODE, part=Part.FFN, layer=10, batch=tokens, norms=False))
     summary = summarise(read_onnx(lowered.parts[0].onnx, name="moe"))
     expert = 3 * 7168 * 2048
-    config = model_config("deepseek_v3").moe
-    assert config is not None
-    load = expert_load(config, tokens)
+    rows = expert_rows(UNIFORM, 256, 8, tokens)
     routed = [o.counts for o in summary.operators if o.op_type == "Einsum" and o.name.startswith("expert_")]
     assert sum(c.macs for c in routed) == tokens * 8 * expert
-    assert sum(c.weight_bytes for c in routed) == load.active * expert
-    assert load.light * load.rows + load.heavy * (load.rows + 1) == tokens * 8
+    assert sum(c.weight_bytes for c in routed) == len(rows) * expert
+    assert sum(rows) == tokens * 8
+    assert max(rows) - min(rows) <= 1
     assert summary.totals.macs == tokens * (9 * expert + 7168 * 256)
-    assert summary.totals.weight_bytes == (load.active + 1) * expert + 7168 * 256 + 256
+    assert summary.totals.weight_bytes == (len(rows) + 1) * expert + 7168 * 256 + 256
 
 
 def test_distinct_active_experts():
     """256 (1 - (31/32)^32) = 163.3: 163 experts for 256 rows, 70 with one row and 93 with two."""
-    assert expected_active(256, 8, 32) == pytest.approx(163.3, abs=0.05)
-    config = model_config("deepseek_v3").moe
-    assert config is not None
-    load = expert_load(config, 32)
-    assert (load.light, load.rows, load.heavy, load.active) == (70, 1, 93, 163)
-    assert expert_load(config, 1).active == 8
-    assert expert_load(config, 100_000).active == 256
+    assert expected_active(UNIFORM, 256, 8, 32) == pytest.approx(163.3, abs=0.05)
+    rows = expert_rows(UNIFORM, 256, 8, 32)
+    assert (rows.count(1), rows.count(2), len(rows)) == (70, 93, 163)
+    assert len(expert_rows(UNIFORM, 256, 8, 1)) == 8
+    assert len(expert_rows(UNIFORM, 256, 8, 100_000)) == 256
 
 
 def test_lowering_the_whole_model_takes_less_than_a_second():

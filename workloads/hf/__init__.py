@@ -1,0 +1,1 @@
+"""One file per family of Hugging Face configurations: keys in, a model configuration out."""
