@@ -232,8 +232,8 @@ def _input_type(fields: Fields) -> str:
     at = ("operational_array", "input_precision")
     if not fields.has(*at):
         return ""
-    bits = [fields.whole(*at, i, least=1) for i in range(len(fields.items(*at)))]
-    return f"int{max(bits)}" if bits else ""
+    bits = [fields.whole(*at, i, least=0) for i in range(len(fields.items(*at)))]
+    return f"int{max(bits)}" if any(bits) else ""
 
 
 def _dataflows(fields: Fields, names: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:

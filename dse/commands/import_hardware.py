@@ -1,0 +1,68 @@
+"""`dse import`: hardware files of other tools as accelerator files."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from dse.commands.common import examples
+from dse.files import atomic_write, dump_yaml, parse_yaml, validate
+from dse.hw.file_form import AcceleratorFile
+from dse.hw.importers.convert import Assumptions, Levels, accelerator_values
+from dse.hw.importers.report import Report
+from dse.hw.importers.stream import ChipSource, read_chip
+from dse.hw.importers.zigzag import read_core
+
+
+class Tool(StrEnum):
+    """Whose file it is."""
+
+    ZIGZAG = "zigzag"
+    STREAM = "stream"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    epilog = examples(
+        "dse import zigzag tests/data/hardware/systolic.yaml", "dse import stream tests/data/hardware/two_cores.yaml --core 0"
+    )
+    app.command("import", epilog=epilog)(import_hardware)
+
+
+def import_hardware(
+    tool: Annotated[Tool, typer.Argument(help="Whose file it is.", show_default=False)],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Hardware YAML of that tool.", show_default=False)],
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Accelerator file; standard output if left out.")
+    ] = None,
+    core: Annotated[str | None, typer.Option("--core", metavar="NUMBER", help="Only this core of a chip of several.")] = None,
+    clock_mhz: Annotated[float, typer.Option("--clock-mhz", min=1e-3, help="Clock; the source counts in cycles.")] = 1000.0,
+    technology: Annotated[str, typer.Option("--technology", help="Technology for what the source leaves out.")] = "generic_7nm",
+    data_type: Annotated[str | None, typer.Option("--data-type", help="Data type of the MACs, where the source does not say it.")] = None,
+    memories: Annotated[Levels, typer.Option("--memories", help="One buffer before DRAM, or all memories as they are.")] = Levels.ONE,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the accelerator; the source's if left out.")] = None,
+) -> None:
+    """Read a hardware file of ZigZag or Stream as an accelerator file.
+
+    What was read, assumed, lost and is doubtful goes to standard error and to the head of the file. What our form cannot
+    say is refused or listed as lost, never left out in silence.
+    """
+    report = Report()
+    if tool is Tool.ZIGZAG:
+        source = read_core(file)
+        chip = ChipSource(source.machine.name, source, 1, 1, None)
+    else:
+        chip = read_chip(file, report, core=core)
+    assumed = Assumptions(clock_mhz, technology, data_type, memories)
+    values = accelerator_values(chip.core, name or chip.name, assumed, report, cores=chip.cores, pools=chip.pools, vector=chip.vector)
+    head = "".join(f"# {line}\n" for line in (f"imported from {tool.value}'s {chip.name}", *report.text()))
+    text = head + dump_yaml(values)
+    validate(parse_yaml(text, output or "the imported accelerator"), AcceleratorFile)
+    for line in report.text():
+        typer.echo(line, err=True)
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        atomic_write(output, text)
