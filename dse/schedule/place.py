@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from math import prod
+from typing import TYPE_CHECKING, Final
 
 from dse.ir.operator import Kind
 from dse.mapping.frontier import Frontier, matmul_frontier, vector_frontier
 from dse.mapping.problem import MatmulProblem, VectorProblem
-from dse.schedule.problems import slice_operator, slice_problem
+from dse.schedule.problems import contraction_problem, sliced_along
 from dse.schedule.storage import touched_bytes
+from dse.schedule.streams import SOFTMAX
+from dse.units import BITS_PER_BYTE
 
 if TYPE_CHECKING:
     from dse.hw.accelerator import Geometry
@@ -18,6 +21,11 @@ if TYPE_CHECKING:
     from dse.ir.tensor import Role
     from dse.schedule.plan import Plan, PlanBook
     from dse.schedule.segments import Segment
+
+
+STATISTICS_OPS_PER_ROW: Final = 6
+"""Per row and slice of a softmax in pieces: larger maximum, difference, exponential, correction of the sum, addition, and the
+reciprocal at the end. Counted here from FlashAttention-2, arXiv 2307.08691, algorithm 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +91,17 @@ class PlacedOperator:
 
 
 def place(book: PlanBook, plan: Plan, geometry: Geometry) -> tuple[PlacedOperator, ...]:
-    """The operators of `plan` in order.
+    """The operators of `plan` in order; after a contraction whose sum is cut the operator that adds up its parts.
 
     Raises:
         GraphError: a contraction in a data type that the array cannot compute.
     """
-    return tuple(_place_one(book, plan, s, position, geometry) for s in plan.segments for position in range(s.first, s.last + 1))
+    found: list[PlacedOperator] = []
+    for s in plan.segments:
+        found += [_place_one(book, plan, s, position, geometry) for position in range(s.first, s.last + 1)]
+        if s.reducer is not None:
+            found.append(_combine(book, plan, s, s.reducer))
+    return tuple(found)
 
 
 def frontier_of(work: Work, geometry: Geometry) -> Frontier:
@@ -109,19 +122,19 @@ def _place_one(book: PlanBook, plan: Plan, segment: Segment, position: int, geom
     inputs = tuple(_port(book, segment, x, on_chip) for x in operator.inputs if x.elements)
     outputs = tuple(_port(book, segment, x, on_chip) for x in operator.outputs if x.elements)
     fills, drains = _transfers(book, plan, segment, position)
-    dim = book.builder.streams.loops[operator.name][segment.stream] if segment.stream is not None else None
+    parts = dict(book.builder.loops(position, segment.cuts))
     problem: MatmulProblem | VectorProblem
     if operator.kind is Kind.CONTRACTION:
         problem = replace(
-            slice_problem(book.graph, operator, dim, segment.slices, geometry),
+            contraction_problem(book.graph, operator, parts, geometry),
             left_on_chip=inputs[0].on_chip,
             right_on_chip=inputs[1].on_chip,
             out_on_chip=outputs[0].on_chip,
         )
+        if segment.reducer == position:
+            problem = replace(problem, out_bits=problem.partial_bits, out_on_chip=True)
     else:
-        problem = _vector_problem(
-            slice_operator(operator, dim, segment.slices), inputs, outputs, vector_ops=operator.vector_ops / segment.slices
-        )
+        problem = vector_problem(sliced_along(operator, parts), inputs, outputs, vector_ops=operator.vector_ops / segment.slices)
     work = Work(
         problem=problem,
         slices=segment.slices,
@@ -134,9 +147,32 @@ def _place_one(book: PlanBook, plan: Plan, segment: Segment, position: int, geom
     return PlacedOperator(operator.name, operator.op_type, work, inputs, outputs, fills, drains, segment.stream)
 
 
+def _combine(book: PlanBook, plan: Plan, segment: Segment, position: int) -> PlacedOperator:
+    """Adds what a slice gives to a running sum: two reads and a write per element, an addition and, after a softmax in pieces,
+    a multiplication by the correction of its maximum, with the statistics of each row.
+
+    The first slice and the final division count as additions as well. Source: FlashAttention-2, arXiv 2307.08691, algorithm 1.
+    """
+    operator = book.order[position]
+    output = operator.outputs[0]
+    tensor = book.graph.tensors[output.tensor]
+    share = prod(c.slices for c in segment.cuts if c.stream in book.builder.streams.axes[output.tensor])
+    elements = output.elements / share
+    size = elements * max(book.graph.accumulation.stored_bits, tensor.dtype.stored_bits) / BITS_PER_BYTE
+    softmax = next((p for p in range(segment.first, position) if book.order[p].op_type == SOFTMAX), None)
+    operations = elements
+    if softmax is not None:
+        rows = _rows(sliced_along(book.order[softmax], dict(book.builder.loops(softmax, segment.cuts))))
+        operations = 2 * elements + STATISTICS_OPS_PER_ROW * rows
+    problem = VectorProblem(0.0, 0.0, 2 * size, size, operations, 0.0, rereads=False)
+    work = Work(problem, segment.slices, 0.0, 0.0, plan.reserved_bytes[position], 0, touches_dram=False)
+    port = Port(output.tensor, tensor.role, size, on_chip=True)
+    return PlacedOperator(f"{operator.name}.combine", "Combine", work, (port, port), (port,), (), (), segment.stream)
+
+
 def _port(book: PlanBook, segment: Segment, operand: Operand, on_chip: frozenset[str]) -> Port:
     tensor = book.graph.tensors[operand.tensor]
-    share = segment.slices if segment.stream in book.builder.streams.axes[operand.tensor] else 1
+    share = prod(c.slices for c in segment.cuts if c.stream in book.builder.streams.axes[operand.tensor])
     return Port(operand.tensor, tensor.role, touched_bytes(book.graph, operand) / share, tensor.storage in on_chip)
 
 
@@ -148,7 +184,7 @@ def _transfers(book: PlanBook, plan: Plan, segment: Segment, position: int) -> t
     for name in sorted(segment.held - plan.resident):
         storage = book.builder.storages[name]
         readers = [r for r in storage.readers if segment.first <= r <= segment.last]
-        filled = book.builder.fill_bytes(storage, segment.first, segment.last)
+        filled = book.builder.fill_bytes(storage, segment.first, segment.last, segment.cuts)
         if filled and readers and readers[0] == position:
             fills.append(Transfer(name, storage.role, filled))
         if position in storage.writers and book.builder.drain_bytes(storage, segment.first, segment.last):
@@ -164,7 +200,8 @@ def _written_bytes(book: PlanBook, operator: Operator, storage: str) -> float:
     return sum(touched_bytes(book.graph, x) for x in operator.outputs if book.graph.tensors[x.tensor].storage == storage)
 
 
-def _vector_problem(sliced: Operator, inputs: tuple[Port, ...], outputs: tuple[Port, ...], *, vector_ops: float) -> VectorProblem:
+def vector_problem(sliced: Operator, inputs: tuple[Port, ...], outputs: tuple[Port, ...], *, vector_ops: float) -> VectorProblem:
+    """The problem of one slice of a vector operator, `sliced`, with `vector_ops` operations."""
     rows = max(1, _rows(sliced))
     return VectorProblem(
         read_bytes=sum(p.size_bytes for p in inputs if not p.on_chip),

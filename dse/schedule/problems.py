@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from typing import TYPE_CHECKING
 
 from dse.errors import GraphError
@@ -11,25 +12,25 @@ from dse.ir.operator import matmul_shape
 from dse.mapping.problem import MatmulProblem
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dse.hw.accelerator import Geometry
     from dse.ir.graph import OperatorGraph
-    from dse.ir.operator import Operator
+    from dse.ir.operator import Operand, Operator
 
 
-def slice_operator(operator: Operator, dim: str | None, slices: int) -> Operator:
-    """`operator` with loop `dim` cut to one of `slices` equal parts; the operator itself where `dim` is None."""
-    if dim is None:
-        return operator
-    return replace(operator, dims=tuple((d, size // slices if d == dim else size) for d, size in operator.dims))
+def sliced_along(operator: Operator, parts: Mapping[str, int]) -> Operator:
+    """`operator` with each loop of `parts` cut to one of so many equal parts."""
+    return replace(operator, dims=tuple((d, size // parts.get(d, 1)) for d, size in operator.dims))
 
 
-def slice_problem(graph: OperatorGraph, operator: Operator, dim: str | None, slices: int, geometry: Geometry) -> MatmulProblem:
-    """The matrix product of one slice of a contraction, all operands in DRAM.
+def contraction_problem(graph: OperatorGraph, operator: Operator, parts: Mapping[str, int], geometry: Geometry) -> MatmulProblem:
+    """The matrix product of one slice of a contraction, all operands in DRAM; each loop of `parts` is cut into so many.
 
     Raises:
         GraphError: the array cannot compute in the wider data type of the two operands.
     """
-    shape = matmul_shape(slice_operator(operator, dim, slices))
+    shape = matmul_shape(sliced_along(operator, parts))
     left, right, out = (graph.tensors[x.tensor] for x in (*operator.inputs[:2], operator.outputs[0]))
     dtype = multiply_type(graph, operator)
     if geometry.array.rate(dtype.name) is None:
@@ -49,4 +50,12 @@ def slice_problem(graph: OperatorGraph, operator: Operator, dim: str | None, sli
         out_bits=out.dtype.stored_bits,
         partial_bits=max(graph.accumulation.stored_bits, out.dtype.stored_bits),
         dtype=dtype.name,
+        left_share=distinct_share(operator, operator.inputs[0]),
+        right_share=distinct_share(operator, operator.inputs[1]),
+        out_share=distinct_share(operator, operator.outputs[0]),
     )
+
+
+def distinct_share(operator: Operator, operand: Operand) -> float:
+    """Distinct elements of an operand over those that its loops count: below 1 for the windows of a convolution."""
+    return min(1.0, operand.elements / prod(operator.size(d) for d in operand.axes if d is not None))

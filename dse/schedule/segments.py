@@ -1,48 +1,67 @@
-"""Segments: runs of operators that go slice by slice along one stream, with what they hold on chip meanwhile."""
+"""Segments: runs of operators that go slice by slice along one or two streams, with what they hold on chip meanwhile."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
+from math import prod
 from typing import TYPE_CHECKING, Final
 
+from dse.ir.operator import Kind
 from dse.schedule.storage import touched_bytes
+from dse.units import BITS_PER_BYTE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from dse.ir.graph import OperatorGraph
     from dse.ir.operator import Operator
     from dse.schedule.storage import Storage
     from dse.schedule.streams import Streams
 
-MAX_SEGMENT_OPERATORS: Final = 24
-"""Longest segment tried; bounds the plan search to a linear number of segments."""
-
 SLICE_STEP: Final = 4
 """Ratio between the numbers of slices tried."""
+ACCUMULATOR_COPIES: Final = 3
+"""A running sum and two fresh contributions: one that the array writes while the vector unit adds the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A stream cut into equal slices."""
+
+    stream: str
+    slices: int
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Operators `first` to `last` of a schedule, run `slices` times over equal parts of `stream` (once, where it is None)."""
+    """Operators `first` to `last` of a schedule, run for every slice of `cuts`, the last cut innermost; once, where
+    there is none."""
 
     first: int
     last: int
-    stream: str | None
-    slices: int
+    cuts: tuple[Cut, ...]
     held: frozenset[str]
-    """Storages of which one slice (all, where the stream does not index them) is on chip."""
+    """Storages of which one slice (all, where no cut indexes them) is on chip."""
     dram_bytes: tuple[float, ...]
     """Bytes to and from DRAM by operator when each operand that is not held is moved once per slice: a lower bound."""
     array_cycles: tuple[float, ...]
     """Least busy cycles of the array by operator, all slices."""
     reserved_bytes: tuple[float, ...]
     """Bytes that held storages occupy while each operator runs."""
+    reducer: int | None = None
+    """Position of the contraction that adds up what the slices of the last cut give."""
 
-    def cost_bytes(self, bytes_per_cycle: float) -> float:
-        """DRAM bytes plus the bytes that could have moved during the array's cycles, summed over operators."""
-        return sum(b + c * bytes_per_cycle for b, c in zip(self.dram_bytes, self.array_cycles, strict=True))
+    @property
+    def slices(self) -> int:
+        """Times that each operator runs."""
+        return prod(c.slices for c in self.cuts)
+
+    @property
+    def stream(self) -> str | None:
+        """Streams in words; None where the segment runs once."""
+        return " x ".join(c.stream for c in self.cuts) or None
 
     @property
     def peak_bytes(self) -> float:
@@ -59,6 +78,27 @@ def slice_counts(size: int) -> tuple[int, ...]:
     return tuple(found)
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One operand of an operator as a segment sees it."""
+
+    storage: str
+    size_bytes: float
+    streams: frozenset[str]
+    reads: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What one storage adds to a segment."""
+
+    dram_bytes: float
+    start: int
+    stop: int
+    """Operators from `start` to `stop` run while it is held."""
+    held_bytes: float
+
+
 @dataclass(frozen=True)
 class SegmentBuilder:
     """Builds the segments of one graph."""
@@ -67,128 +107,141 @@ class SegmentBuilder:
     order: tuple[Operator, ...]
     streams: Streams
     storages: Mapping[str, Storage]
-    cycles: Callable[[Operator, str | None, int], float]
-    """Least array cycles of one slice: operator, its streamed loop, number of slices."""
+    cycles: Callable[[Operator, tuple[tuple[str, int], ...]], float]
+    """Least array cycles of one slice: operator, its streamed loops with their numbers of slices."""
 
-    def all_segments(self, most_bytes: float) -> Iterator[Segment]:
-        """Every segment whose held bytes stay within `most_bytes`, single operators with nothing held among them."""
-        for first in range(len(self.order)):
-            yield self.build(first, first, None, 1, frozenset())
-            yield from self._growing(first, None, 1, most_bytes)
-            for stream in sorted(self.streams.loops[self.order[first].name]):
-                for slices in slice_counts(self.streams.sizes[stream]):
-                    yield from self._growing(first, stream, slices, most_bytes)
-
-    def _growing(self, first: int, stream: str | None, slices: int, most_bytes: float) -> Iterator[Segment]:
-        for last in range(first, min(len(self.order), first + MAX_SEGMENT_OPERATORS)):
-            if stream is not None and stream not in self.streams.sliceable(self.order[last]):
-                return
-            between = self._intermediates(first, last)
-            shared = self._shared_inputs(first, last, stream)
-            choices = {between, between | shared}
-            found = [self.build(first, last, stream, slices, held) for held in sorted(choices, key=len) if held]
-            fitting = [s for s in found if s.peak_bytes <= most_bytes]
-            if found and not fitting:
-                return
-            yield from fitting
-
-    def _intermediates(self, first: int, last: int) -> frozenset[str]:
-        """Storages written and read inside."""
-        return frozenset(
-            s.name
-            for s in self.storages.values()
-            if not s.from_outside
-            and s.writers
-            and first <= s.writers[0]
-            and s.writers[-1] <= last
-            and any(first <= r <= last for r in s.readers)
+    @cached_property
+    def accesses(self) -> tuple[tuple[Access, ...], ...]:
+        """Operands that touch bytes, by position."""
+        tensors, axes = self.graph.tensors, self.streams.axes
+        return tuple(
+            tuple(
+                Access(tensors[x.tensor].storage, touched_bytes(self.graph, x), axes[x.tensor], reads)
+                for operands, reads in ((o.inputs, True), (o.outputs, False))
+                for x in operands
+                if x.elements
+            )
+            for o in self.order
         )
 
-    def _shared_inputs(self, first: int, last: int, stream: str | None) -> frozenset[str]:
-        """Storages from before that several operators inside read, or that every slice would read again."""
-        found = set()
-        for s in self.storages.values():
-            readers = [r for r in s.readers if first <= r <= last]
-            before = s.from_outside or (s.writers and s.writers[-1] < first)
-            again = stream is not None and stream not in s.streams
-            if readers and before and (len(readers) > 1 or again):
-                found.add(s.name)
-        return frozenset(found)
+    @cached_property
+    def sliceable(self) -> tuple[frozenset[str], ...]:
+        """Streams along which each operator gives its own part of every output."""
+        return tuple(self.streams.sliceable(o) for o in self.order)
 
-    def slice_bytes(self, storage: Storage, stream: str | None, slices: int) -> float:
-        """Bytes of the part of `storage` that one slice of `stream` uses."""
-        return storage.size_bytes / slices if stream in storage.streams else storage.size_bytes
+    @cached_property
+    def reducible(self) -> tuple[frozenset[str], ...]:
+        """Streams over which each operator sums."""
+        return tuple(self.streams.reducible(o) for o in self.order)
 
-    def build(self, first: int, last: int, stream: str | None, slices: int, held: frozenset[str]) -> Segment:
+    def loops(self, position: int, cuts: tuple[Cut, ...]) -> tuple[tuple[str, int], ...]:
+        """Loop dimensions of an operator that the cuts slice, with the number of slices."""
+        mine = self.streams.loops[self.order[position].name]
+        return tuple((mine[c.stream], c.slices) for c in cuts)
+
+    def slice_bytes(self, storage: Storage, cuts: tuple[Cut, ...]) -> float:
+        """Bytes of the part of `storage` that one slice uses."""
+        return storage.size_bytes / prod(c.slices for c in cuts if c.stream in storage.streams)
+
+    def build(self, first: int, last: int, cuts: tuple[Cut, ...], held: frozenset[str]) -> Segment:
         """The segment with its DRAM bytes and the bytes held while each operator runs."""
-        moved = self.dram_bytes(first, last, stream, slices, held)
-        cycles = tuple(slices * self._slice_cycles(p, stream, slices) for p in range(first, last + 1))
+        moved = self.dram_bytes(first, last, cuts, held)
+        slices = prod(c.slices for c in cuts)
+        cycles = tuple(slices * self.cycles(self.order[p], self.loops(p, cuts)) for p in range(first, last + 1))
         reserved = [0.0] * (last - first + 1)
         for name in held:
-            s = self.storages[name]
-            inside = [p for p in (*s.writers, *s.readers) if first <= p <= last]
-            whole = stream is not None and stream not in s.streams
-            start, stop = (first, last) if whole else (min(inside), max(inside))
-            for p in range(start, stop + 1):
-                reserved[p - first] += self.slice_bytes(s, stream, slices)
-        return Segment(first, last, stream, slices, held, moved, cycles, tuple(reserved))
+            e = self.effect(self.storages[name], first, last, cuts, held=True)
+            for p in range(e.start, e.stop + 1):
+                reserved[p - first] += e.held_bytes
+        reducer = self.reducer(last, cuts)
+        if reducer is not None:
+            sums = self.accumulator_bytes(reducer, cuts)
+            reserved = [r + sums for r in reserved]
+        return Segment(first, last, cuts, held, moved, cycles, tuple(reserved), reducer)
+
+    def reducer(self, last: int, cuts: tuple[Cut, ...]) -> int | None:
+        """`last`, where it is a contraction that sums over the last cut."""
+        summed = bool(cuts) and cuts[-1].stream in self.reducible[last] and self.order[last].kind is Kind.CONTRACTION
+        return last if summed else None
+
+    def accumulator_bytes(self, position: int, cuts: tuple[Cut, ...]) -> float:
+        """Bytes of the running sums of a contraction whose sum is cut."""
+        output = self.order[position].outputs[0]
+        tensor = self.graph.tensors[output.tensor]
+        bits = max(self.graph.accumulation.stored_bits, tensor.dtype.stored_bits)
+        share = prod(c.slices for c in cuts if c.stream in self.streams.axes[output.tensor])
+        return ACCUMULATOR_COPIES * output.elements / share * bits / BITS_PER_BYTE
+
+    def effect(self, storage: Storage, first: int, last: int, cuts: tuple[Cut, ...], *, held: bool) -> Effect:
+        """DRAM bytes that a storage moves in a segment, and the bytes that it holds."""
+        inside = [p for p in (*storage.writers, *storage.readers) if first <= p <= last]
+        if not held:
+            moved = sum(
+                a.size_bytes * prod(c.slices for c in cuts if c.stream not in a.streams)
+                for p in set(inside)
+                for a in self.accesses[p]
+                if a.storage == storage.name
+            )
+            return Effect(moved, first, first - 1, 0.0)
+        filled, drained = self.fill_bytes(storage, first, last, cuts), self.drain_bytes(storage, first, last)
+        size = self.slice_bytes(storage, cuts)
+        sliced = any(c.stream in storage.streams for c in cuts)
+        whole = bool(cuts) and not sliced
+        start, stop = (first, last) if whole else (min(inside), max(inside))
+        return Effect(filled + drained, start, stop, size)
 
     def dram_bytes(
-        self, first: int, last: int, stream: str | None, slices: int, held: frozenset[str], resident: frozenset[str] = frozenset()
+        self, first: int, last: int, cuts: tuple[Cut, ...], held: frozenset[str], resident: frozenset[str] = frozenset()
     ) -> tuple[float, ...]:
         """Bytes to and from DRAM by operator, when each operand not on chip is moved once per slice: a lower bound.
 
         What held storages bring in and send out counts with the first operator that touches them; residents only send out
         what someone outside the graph needs.
         """
-        moved = [self._moved_bytes(p, stream, slices, held | resident) for p in range(first, last + 1)]
-        for name in held | resident:
+        moved = [0.0] * (last - first + 1)
+        for p in range(first, last + 1):
+            for a in self.accesses[p]:
+                if a.storage not in held and a.storage not in resident:
+                    moved[p - first] += a.size_bytes * prod(c.slices for c in cuts if c.stream not in a.streams)
+        for name in sorted(held | resident):
             storage = self.storages[name]
             inside = [p for p in (*storage.readers, *storage.writers) if first <= p <= last]
             if inside and name not in resident:
-                moved[inside[0] - first] += self.fill_bytes(storage, first, last) + self.drain_bytes(storage, first, last)
+                both = self.fill_bytes(storage, first, last, cuts) + self.drain_bytes(storage, first, last)
+                moved[inside[0] - first] += both
             elif inside and storage.to_outside:
                 moved[inside[0] - first] += self.drain_bytes(storage, first, last)
         return tuple(moved)
 
-    def _slice_cycles(self, position: int, stream: str | None, slices: int) -> float:
-        operator = self.order[position]
-        dim = self.streams.loops[operator.name][stream] if stream is not None else None
-        return self.cycles(operator, dim, slices)
-
-    def _moved_bytes(self, position: int, stream: str | None, slices: int, held: frozenset[str]) -> float:
-        total = 0.0
-        for x in (*self.order[position].inputs, *self.order[position].outputs):
-            if self.graph.tensors[x.tensor].storage not in held:
-                again = 1 if stream is None or stream in self.streams.axes[x.tensor] else slices
-                total += touched_bytes(self.graph, x) * again
-        return total
-
-    def fill_bytes(self, storage: Storage, first: int, last: int) -> float:
-        """Bytes that a held storage from before brings in: what its readers inside touch, once."""
+    def fill_bytes(self, storage: Storage, first: int, last: int, cuts: tuple[Cut, ...] = ()) -> float:
+        """Bytes that a held storage from before brings in: what its readers inside touch, once, and again for every slice of an
+        outer cut that it does not have where an inner one replaces it."""
         if storage.writers and first <= storage.writers[0] and not storage.from_outside:
             return 0.0
-        return max(
+        touched = max(
             (
-                touched_bytes(self.graph, x)
+                a.size_bytes
                 for p in storage.readers
                 if first <= p <= last
-                for x in self.order[p].inputs
-                if self.graph.tensors[x.tensor].storage == storage.name
+                for a in self.accesses[p]
+                if a.reads and a.storage == storage.name
             ),
             default=0.0,
         )
+        mine = [c.stream in storage.streams for c in cuts]
+        inner = max((i for i, own in enumerate(mine) if own), default=0)
+        return touched * prod(c.slices for c, own in zip(cuts[:inner], mine, strict=False) if not own)
 
     def drain_bytes(self, storage: Storage, first: int, last: int) -> float:
         """Bytes that a held storage written inside sends out: all that is written, where someone outside needs it."""
         if not (storage.from_outside or storage.to_outside or any(r > last for r in storage.readers)):
             return 0.0
         return sum(
-            touched_bytes(self.graph, x)
+            a.size_bytes
             for p in storage.writers
             if first <= p <= last
-            for x in self.order[p].outputs
-            if self.graph.tensors[x.tensor].storage == storage.name
+            for a in self.accesses[p]
+            if not a.reads and a.storage == storage.name
         )
 
 

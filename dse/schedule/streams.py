@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from networkx.utils import UnionFind
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
     from dse.ir.graph import OperatorGraph
     from dse.ir.operator import Operator
+
+
+SOFTMAX: Final = "Softmax"
+"""The operator type whose rows may be computed in pieces, with statistics that are put right later."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,16 @@ class Streams:
         found = set()
         for stream, dim in self.loops[operator.name].items():
             if dim not in operator.reduced_dims and all(dim in o.axes for o in operator.outputs):
+                found.add(stream)
+        return frozenset(found)
+
+    def reducible(self, operator: Operator) -> frozenset[str]:
+        """Streams over which `operator` sums: a contraction adds up what its slices give, a softmax goes on with running
+        statistics (online softmax: Milakov and Gimelshein, arXiv 1805.02867)."""
+        found = set()
+        for stream, dim in self.loops[operator.name].items():
+            summed = operator.kind is Kind.CONTRACTION and all(dim not in o.axes for o in operator.outputs)
+            if summed or (operator.op_type == SOFTMAX and dim in operator.reduced_dims):
                 found.add(stream)
         return frozenset(found)
 

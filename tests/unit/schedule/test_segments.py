@@ -7,8 +7,9 @@ import pytest
 from dse.ir.lowering import Part
 from dse.ir.onnx_read import read_onnx
 from dse.ir.operator import Kind
+from dse.schedule.candidates import Hold, candidates, segment_of
 from dse.schedule.plan import Schedule, make_plans
-from dse.schedule.segments import consecutive, slice_counts
+from dse.schedule.segments import Cut, consecutive, slice_counts
 from dse.schedule.storage import find_storages
 from dse.schedule.streams import as_late_as_possible, find_streams
 from dse.workload import WorkloadOptions, load_workload
@@ -60,14 +61,14 @@ def test_rows_stream_through_all_three(builder) -> None:
 
 def test_nothing_held(builder) -> None:
     """Each operand once: up 64 + 256 + 128, relu 128 + 128, down 128 + 256 + 64."""
-    found = [builder.build(p, p, None, 1, frozenset()) for p in range(3)]
+    found = [builder.build(p, p, (), frozenset()) for p in range(3)]
     assert [s.dram_bytes for s in found] == [(448.0,), (256.0,), (448.0,)]
     assert [s.peak_bytes for s in found] == [0.0] * 3
 
 
 def test_intermediates_held_whole(builder) -> None:
     """h and a stay: x, w1 in, then nothing, then w2 in and y out; 128, 256, 128 bytes held."""
-    segment = builder.build(0, 2, None, 1, frozenset({"h", "a"}))
+    segment = builder.build(0, 2, (), frozenset({"h", "a"}))
     assert segment.dram_bytes == (64 + 256, 0.0, 256 + 64)
     assert segment.reserved_bytes == (128.0, 256.0, 128.0)
     assert segment.peak_bytes == 256
@@ -76,19 +77,49 @@ def test_intermediates_held_whole(builder) -> None:
 def test_slices_read_again_what_they_share(builder) -> None:
     """Four slices of one row: weights are read four times unless held, intermediates take a quarter."""
     rows = stream_of(builder, "up", "x", 0)
-    segment = builder.build(0, 2, rows, 4, frozenset({"h", "a"}))
+    segment = builder.build(0, 2, (Cut(rows, 4),), frozenset({"h", "a"}))
     assert segment.dram_bytes == (64 + 4 * 256, 0.0, 4 * 256 + 64)
     assert segment.reserved_bytes == (32.0, 64.0, 32.0)
-    held = builder.build(0, 2, rows, 4, frozenset({"h", "a", "w1", "w2"}))
+    held = builder.build(0, 2, (Cut(rows, 4),), frozenset({"h", "a", "w1", "w2"}))
     assert held.dram_bytes == (64 + 256, 0.0, 256 + 64)
     assert held.reserved_bytes == (32 + 512, 64 + 512, 32 + 512)
 
 
 def test_cost_is_bytes_plus_cycles_at_the_balance(builder) -> None:
-    segment = builder.build(0, 2, None, 1, frozenset({"h", "a"}))
-    assert segment.cost_bytes(0.0) == 640
-    assert segment.cost_bytes(10.0) == 640 + 10 * sum(segment.array_cycles)
+    segment = builder.build(0, 2, (), frozenset({"h", "a"}))
     assert segment.array_cycles[1] == 0
+    offered = [c for c in candidates(builder, 1 << 30, 1024) if (c.first, c.last, c.cuts, c.hold) == (0, 2, (), Hold.BETWEEN)]
+    (found,) = offered
+    assert (found.peak_bytes, found.dram_bytes, found.cycles) == (segment.peak_bytes, 640, sum(segment.array_cycles))
+    assert found.cost_bytes(0.0) == 640
+    assert found.cost_bytes(10.0) == 640 + 10 * found.cycles
+
+
+def test_every_candidate_is_what_it_grew_from(builder) -> None:
+    """What is counted operator by operator agrees with the segment built at once; sums that are cut need their accumulators."""
+    found = [c for c in candidates(builder, 1 << 30, 1024) if c.peak_bytes != float("inf")]
+    assert {len(c.cuts) for c in found} >= {0, 1}
+    reduced = 0
+    for c in found:
+        segment = segment_of(builder, c)
+        assert sum(segment.dram_bytes) == pytest.approx(c.dram_bytes)
+        assert segment.peak_bytes == pytest.approx(c.peak_bytes)
+        assert c.cycles >= sum(segment.array_cycles) * (1 - 1e-12)
+        reduced += segment.reducer is not None
+    assert reduced
+
+
+def test_a_cut_sum_holds_its_accumulators(builder) -> None:
+    """Two halves of the 16 hidden columns: all operands once, 640 B; accumulators 3 x 4 x 8 x 4 B beside what a half needs."""
+    hidden = stream_of(builder, "up", "h", 1)
+    everything = frozenset(builder.storages)
+    segment = builder.build(0, 2, (Cut(hidden, 2),), everything)
+    assert segment.reducer == 2
+    assert sum(segment.dram_bytes) == 640
+    whole = builder.build(0, 2, (), everything)
+    assert segment.slices == 2
+    assert builder.accumulator_bytes(2, segment.cuts) == 3 * 4 * 8 * 4
+    assert whole.reducer is None
 
 
 @pytest.mark.parametrize(("size", "counts"), [(1, (1,)), (16, (16, 4)), (128, (128, 32, 8, 2)), (7, (7,)), (12, (12, 3)), (6, (6,))])
