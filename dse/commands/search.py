@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dse.commands import analysis
 from dse.commands.common import FormatOption, SetOption, examples
 from dse.errors import ExitCode, UsageError
 from dse.report.output import Format, write_json, write_records
@@ -37,6 +38,7 @@ def register(app: typer.Typer) -> None:
     app.command("pareto", epilog=examples(f"dse pareto {run}", f"dse pareto {run} --format json"))(pareto)
     app.command("report", epilog=examples(f"dse report {run}", f"dse report {run} -o report.html"))(report)
     app.command("show", epilog=examples(f"dse show {run} --trial 0", f"dse show {run} --trial 3 --format json"))(show)
+    analysis.register(app)
     app.command("summary", epilog=examples(f"dse summary {run}", f"dse summary {run} --format csv"))(summary)
 
 

@@ -21,6 +21,9 @@ FITS: Final = "fits"
 """Constraint of a study on every trial: 1 where no design of the trial fits the accelerator or meets the limits."""
 
 
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # what a run does, its own progress says
+
+
 def param_name(dimension: Dimension) -> str:
     """Name of a dimension in an optuna study; says how its number is to be read."""
     match dimension.scale:

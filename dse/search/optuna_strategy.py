@@ -33,8 +33,6 @@ GP_SEES: Final = 250
 TRIES: Final = 25
 """Suggestions that break a limit before the next allowed choice in index order is taken."""
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-
 
 class OptunaStrategy:
     """An optuna sampler over the allowed outer choices.
