@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from onnx import GraphProto
 
-MAX_EXPANDED_NODES: Final = 100_000
+MAX_EXPANDED_NODES: Final = 50_000
 """Nodes that functions and branches may expand to in all; calls in calls grow exponentially."""
 
 

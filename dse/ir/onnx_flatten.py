@@ -88,6 +88,7 @@ class _Flattener:
         self._flat = FlatModel(where=where)
         self._functions = {(f.domain, f.name, f.overload): f for f in model.functions}
         self._names: Counter[str] = Counter()
+        self._read_so_far = 0
         graph = model.graph
         self._expander = Expander(where, {name for node in graph.node for name in (*node.input, *node.output)})
         self._given_names = {node.name for node in graph.node if node.name}
@@ -189,8 +190,8 @@ class _Flattener:
         domain = "" if proto.domain in STANDARD_DOMAINS else proto.domain
         op_type = f"{domain}::{proto.op_type}" if domain else proto.op_type
         opset = scope.opsets.get(domain, scope.opsets.get("", 0))
-        count = sum(self._names.values()) if not proto.name else 0
-        name = proto.name or f"{scope.prefix}{proto.op_type}_{count}"
+        self._read_so_far += 1
+        name = proto.name or f"{scope.prefix}{proto.op_type}_{self._read_so_far - 1}"
         while self._names[name] or (not proto.name and name in self._given_names):
             self._names[name] += 1
             name = f"{name}_{self._names[name] - 1}"
