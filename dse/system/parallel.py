@@ -55,7 +55,8 @@ _NAMES: Final = tuple(f.name for f in fields(Parallel))
 
 
 def parse_parallel(text: str, *, chips: int, experts: int) -> Parallel:
-    """`tp=8,ep=32` as degrees; what is left out: dp takes the chips that tp, cp and pp leave, ep those that moe_tp leaves.
+    """`tp=8,ep=32` as degrees; what is left out: dp takes the chips that tp, cp and pp leave, ep the
+    most of those that moe_tp leaves over which the experts divide.
 
     Raises:
         UsageError: malformed or unknown degrees, or chips that do not come out.
@@ -80,7 +81,7 @@ def parse_parallel(text: str, *, chips: int, experts: int) -> Parallel:
     if "ep" not in given and experts:
         if plan.stage_chips % plan.moe_tp:
             raise UsageError(f"moe_tp={plan.moe_tp} does not divide the {plan.stage_chips} chips of a stage")
-        plan = replace(plan, ep=plan.stage_chips // plan.moe_tp)
+        plan = replace(plan, ep=gcd(plan.stage_chips // plan.moe_tp, experts + plan.redundant))
     return plan
 
 

@@ -32,7 +32,7 @@ def example_lines() -> list[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
     """A folder that looks like the work tree and that commands may write into."""
     made = tmp_path_factory.mktemp("examples")
-    for name in ("accelerators", "workloads", "experiments"):
+    for name in ("accelerators", "workloads", "experiments", "tests"):
         (made / name).symlink_to(repository / name)
     return made
 
@@ -143,6 +143,7 @@ def test_list_models_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert "left_to_right" in found["deepseek_v3"]["attention_schemes"]
 
 
-def test_list_systems_is_empty(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_systems(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list", "systems", "--format", "json"]) == 0
-    assert capsys.readouterr().out == "[]\n"
+    found = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert found["b200_x32"]["chips"] == 32
