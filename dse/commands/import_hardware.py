@@ -8,12 +8,7 @@ from typing import Annotated
 import typer
 
 from dse.commands.common import examples
-from dse.files import atomic_write, dump_yaml, parse_yaml, validate
-from dse.hw.file_form import AcceleratorFile
-from dse.hw.importers.convert import Assumptions, Levels, accelerator_values
-from dse.hw.importers.report import Report
-from dse.hw.importers.stream import ChipSource, read_chip
-from dse.hw.importers.zigzag import read_core
+from dse.hw.importers.levels import Levels
 
 
 class Tool(StrEnum):
@@ -49,6 +44,13 @@ def import_hardware(
     What was read, assumed, lost and is doubtful goes to standard error and to the head of the file. What our form cannot
     say is refused or listed as lost, never left out in silence.
     """
+    from dse.files import atomic_write, dump_yaml, parse_yaml, validate
+    from dse.hw.file_form import AcceleratorFile
+    from dse.hw.importers.convert import Assumptions, accelerator_values
+    from dse.hw.importers.report import Report
+    from dse.hw.importers.stream import ChipSource, read_chip
+    from dse.hw.importers.zigzag import read_core
+
     report = Report()
     if tool is Tool.ZIGZAG:
         source = read_core(file)

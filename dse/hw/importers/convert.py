@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from dse.errors import InputError
 from dse.hw.array_form import MAX_DIMS
+from dse.hw.importers.levels import Levels
 from dse.hw.importers.report import Report, Said
 from dse.hw.importers.short_form import LongArray, short_array
 from dse.hw.importers.zigzag import OPERANDS
@@ -32,15 +32,6 @@ LACKS: Final = {"I1": "n", "I2": "m", "O": "k"}
 LAYER_LOOPS: Final = {"B": "m", "OX": "m", "OY": "m", "D": "m", "C": "k", "FX": "k", "FY": "k", "K": "n", "G": "groups", "H": "groups"}
 """Layer dimensions of ZigZag's Gemm and Conv and the loops of a matrix product."""
 DEFAULT_TYPE: Final = "int8"
-
-
-class Levels(StrEnum):
-    """How many memories the accelerator gets; `one` is what every command finds mappings for."""
-
-    ONE = "one"
-    """One buffer and DRAM: registers in the MAC's energy, each operand's last memory on chip in the buffer."""
-    ALL = "all"
-    """All of them, and the array by its own dimensions."""
 
 
 @dataclass(frozen=True, slots=True)
