@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +21,7 @@ from dse.cost.columns import (
 )
 from dse.errors import InfeasibleError
 from dse.mapping.counts import COUNT_NAMES, INNER_COLUMNS
-from dse.mapping.frontier import MatmulMapping, matmul_frontier
+from dse.mapping.frontier import MatmulMapping, every_mapping, matmul_frontier
 from dse.mapping.two_level import gemm_lower_bound_elements
 from dse.units import BITS_PER_BYTE, BYTES_PER_GIB, JOULES_PER_PJ
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from dse.hw.accelerator import Geometry
     from dse.hw.table import DesignTable
-    from dse.mapping.frontier import Frontier
+    from dse.mapping.counts import Counts
     from dse.mapping.problem import MatmulProblem
 
     FloatArray = NDArray[np.float64]
@@ -40,6 +40,8 @@ EQUAL: Final = 1e-9
 SHADE: Final = 5e-4
 """A mapping this much worse in the objective, relative, is taken where it is `MULTIPLE` times better in the other of latency and energy."""
 MULTIPLE: Final = 2.0
+MOST_PRICED: Final = 8_000_000
+"""Mappings that are priced one by one where a frontier was thinned; some 3 s."""
 
 
 class MapObjective(StrEnum):
@@ -118,31 +120,79 @@ def map_product(problem: MatmulProblem, geometry: Geometry, table: DesignTable, 
         InfeasibleError: registers cannot hold one element.
     """
     frontier = matmul_frontier(problem, geometry)
-    rows = _fitting(frontier, table)
-    everything = frontier.counts.matrix()[rows]
-    inner = everything[:, len(COUNT_NAMES) :].reshape(len(rows), -1, INNER_COLUMNS)[:, :, 1:].reshape(len(rows), -1)
-    counts = np.concatenate((everything[:, : len(COUNT_NAMES)], inner), axis=1)
+    rows = _fitting(frontier.counts, table)
+    if frontier.excess:
+        found = _best_of_all(problem, geometry, table, objective)
+        if found is not None:
+            return replace(found, frontier_rows=len(frontier))
+    counts = _columns(frontier.counts.matrix()[rows])
     latency, energy = prices(problem, geometry, table, counts[:, 1:])
-    dram = counts[:, 1 + DRAM_READ] + counts[:, 1 + DRAM_WRITE]
-    pick = _choose(latency, energy, dram, objective)
-    busy = busy_s(geometry, table, counts[pick, 1:])
+    pick = _choose(latency, energy, _dram_bytes(counts), objective)
+    chosen = (frontier.mappings[rows[pick]], counts[pick], float(latency[pick]), float(energy[pick]))
+    return _mapped(problem, geometry, table, chosen, len(frontier), frontier.excess)
+
+
+def _best_of_all(problem: MatmulProblem, geometry: Geometry, table: DesignTable, objective: MapObjective) -> MappedProduct | None:
+    """As `map_product`, from every mapping of the space where the frontier was thinned; None where there are too many."""
+    near: list[tuple[MatmulMapping, FloatArray, float, float]] = []
+    for counts, describe in every_mapping(problem, geometry, most=MOST_PRICED):
+        fits = counts.footprint_bytes <= table.buffer_capacity_bytes[0]
+        for i, memory in enumerate(table.inner):
+            assert counts.inner is not None
+            fits &= counts.inner[:, INNER_COLUMNS * i] <= memory.capacity_bytes[0]
+        rows = np.flatnonzero(fits)
+        if not len(rows):
+            continue
+        columns = _columns(counts.take(rows).matrix())
+        latency, energy = prices(problem, geometry, table, columns[:, 1:])
+        dram = _dram_bytes(columns)
+        first, second = _criteria(latency, energy, dram, objective)
+        picks = {_least(first, second, tolerance) for tolerance in (0.0, EQUAL, SHADE)}
+        near += [(describe(int(rows[i])), columns[i], float(latency[i]), float(energy[i])) for i in sorted(picks)]
+    if not near:
+        return None
+    pick = _choose(np.array([x[2] for x in near]), np.array([x[3] for x in near]), _dram_bytes(np.array([x[1] for x in near])), objective)
+    return _mapped(problem, geometry, table, near[pick], 0, 0.0)
+
+
+def _mapped(
+    problem: MatmulProblem,
+    geometry: Geometry,
+    table: DesignTable,
+    chosen: tuple[MatmulMapping, FloatArray, float, float],
+    rows: int,
+    excess: float,
+) -> MappedProduct:
+    mapping, counts, latency_s, energy_pj = chosen
+    busy = busy_s(geometry, table, counts[1:])
     return MappedProduct(
-        mapping=frontier.mappings[rows[pick]],
-        counts=counts[pick],
-        latency_s=float(latency[pick]),
-        energy_pj=float(energy[pick]),
+        mapping=mapping,
+        counts=counts,
+        latency_s=latency_s,
+        energy_pj=energy_pj,
         busy_s=dict(sorted(busy.items(), key=lambda item: (-item[1], item[0]))),
         bounds=lower_bounds(problem, geometry, table),
-        frontier_rows=len(frontier),
-        excess=frontier.excess,
+        frontier_rows=rows,
+        excess=excess,
     )
 
 
-def _fitting(frontier: Frontier, table: DesignTable) -> NDArray[np.int64]:
-    fits = frontier.counts.footprint_bytes <= table.buffer_capacity_bytes[0]
+def _columns(everything: FloatArray) -> FloatArray:
+    """A matrix of `Counts` [R, 6 + 3 L] without the footprints of inner memories, [R, 6 + 2 L]."""
+    rows = len(everything)
+    inner = everything[:, len(COUNT_NAMES) :].reshape(rows, -1, INNER_COLUMNS)[:, :, 1:].reshape(rows, -1)
+    return np.concatenate((everything[:, : len(COUNT_NAMES)], inner), axis=1)
+
+
+def _dram_bytes(counts: FloatArray) -> FloatArray:
+    return np.asarray(counts[:, 1 + DRAM_READ] + counts[:, 1 + DRAM_WRITE])
+
+
+def _fitting(counts: Counts, table: DesignTable) -> NDArray[np.int64]:
+    fits = counts.footprint_bytes <= table.buffer_capacity_bytes[0]
     for i, memory in enumerate(table.inner):
-        assert frontier.counts.inner is not None
-        need = frontier.counts.inner[:, INNER_COLUMNS * i]
+        assert counts.inner is not None
+        need = counts.inner[:, INNER_COLUMNS * i]
         if not (fits & (need <= memory.capacity_bytes[0])).any():
             raise InfeasibleError(
                 f"{memory.name}: needs {need[fits].min():g} bytes for one element, holds {memory.capacity_bytes[0]:g}; "
@@ -174,18 +224,23 @@ def busy_s(geometry: Geometry, table: DesignTable, moved: FloatArray) -> dict[st
 
 
 def _choose(latency: FloatArray, energy: FloatArray, dram: FloatArray, objective: MapObjective) -> int:
-    first, second = {
-        MapObjective.LATENCY: (latency, energy),
-        MapObjective.ENERGY: (energy, latency),
-        MapObjective.EDP: (latency * energy, energy),
-        MapObjective.DRAM_BYTES: (dram, energy),
-    }[objective]
+    first, second = _criteria(latency, energy, dram, objective)
     pick = _least(first, second, EQUAL)
     if objective in (MapObjective.LATENCY, MapObjective.ENERGY):
         cheaper = _least(first, second, SHADE)
         if second[cheaper] * MULTIPLE < second[pick]:
             return cheaper
     return pick
+
+
+def _criteria(latency: FloatArray, energy: FloatArray, dram: FloatArray, objective: MapObjective) -> tuple[FloatArray, FloatArray]:
+    """What is minimised, and what decides between ties."""
+    return {
+        MapObjective.LATENCY: (latency, energy),
+        MapObjective.ENERGY: (energy, latency),
+        MapObjective.EDP: (latency * energy, energy),
+        MapObjective.DRAM_BYTES: (dram, energy),
+    }[objective]
 
 
 def _least(first: FloatArray, second: FloatArray, tolerance: float) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final
 
 import moocore
@@ -233,6 +233,37 @@ def matmul_frontier(problem: MatmulProblem, geometry: Geometry) -> Frontier:
     order = np.lexsort(rows.T[::-1])
     mappings = tuple(blocks[number].describe(int(tile)) for number, tile in origin[order])
     return Frontier(counts_of(rows[order]), mappings, (1 + side_excess) * (1 + row_excess) - 1)
+
+
+def every_mapping(problem: MatmulProblem, geometry: Geometry, *, most: int) -> Iterator[tuple[Counts, Callable[[int], MatmulMapping]]]:
+    """Counts of all mappings of the space in parts, and what each index of a part means; nothing where there are more than `most`.
+
+    For one design point: pricing them all takes longer than a frontier, and is exact where a frontier would be thinned.
+    """
+    _refuse_what_is_not_mapped(geometry)
+    found = []
+    for array in flows(geometry.array):
+        here = replace(geometry, array=array)
+        blocks = (b for d in array.dataflows for b in _blocks(problem, here, d, excess=0.0))
+        found += [(b, here) for b in _distinct(problem, [b for b in blocks if _may_keep(b.kept, here)])]
+    if sum(b.size for b, _ in found) > most:
+        return
+    for block, here in found:
+        _, counts = mapping_counts(
+            problem,
+            here,
+            block.grid(),
+            dataflow=block.dataflow,
+            stationary=block.stationary,
+            kept=block.kept,
+            together=block.together,
+            shared_sums=block.shared_sums,
+        )
+        yield counts, partial(_describe, block, here.array if geometry.array.dims else None)
+
+
+def _describe(block: _Block, array: ArrayGeometry | None, index: int) -> MatmulMapping:
+    return replace(block.describe(index), array=array)
 
 
 def _merged(parts: list[tuple[ArrayGeometry, Frontier]]) -> Frontier:

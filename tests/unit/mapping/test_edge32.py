@@ -15,6 +15,7 @@ import pytest
 from accelerators.catalogue import CATALOGUE
 from dse.cli import main
 from dse.cost.one_operator import MapObjective, map_product
+from dse.mapping.frontier import matmul_frontier
 from dse.mapping.problem import MatmulProblem
 
 ROWS = [
@@ -207,3 +208,24 @@ def test_a_dimension_takes_the_loop_that_suits(tmp_path: Path, capsys: pytest.Ca
     )
     assert slow["latency_cycles"] == 512 * 16  # 16 blocks of k
     assert fast["latency_cycles"] == pytest.approx(266_240 / 64)  # 2 blocks of 256 k stream in 1,024 cycles; DRAM's 266,240 bytes bind
+
+
+def test_exact_where_the_frontier_is_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2048 x 7168 x 1536 in 2 MiB: 39,845,888 bytes of DRAM, the ragged optimum of the two-level machine (Huang et al., ISCA 2024)."""
+    edge32 = CATALOGUE.load("edge32")
+    problem = MatmulProblem(1, 2048, 7168, 1536, 8, 8, 8, 8, "int8")
+    found = map_product(problem, edge32.geometry, edge32.table(), MapObjective.DRAM_BYTES)
+    assert (found.dram_bytes, found.excess) == (39_845_888, 0.0)
+    monkeypatch.setattr("dse.mapping.frontier.MAX_CANDIDATES", 500)
+    small = MatmulProblem(1, 96, 161, 130, 8, 8, 8, 8, "int8")
+    frontier = matmul_frontier.__wrapped__(small, edge32.geometry)
+    assert frontier.excess > 0
+    monkeypatch.undo()
+    exact = {o: map_product(small, edge32.geometry, edge32.table({"memories.glb.capacity_kib": 8}), o) for o in MapObjective}
+    monkeypatch.setattr("dse.cost.one_operator.matmul_frontier", lambda problem, geometry: frontier)
+    for objective, want in exact.items():
+        again = map_product(small, edge32.geometry, edge32.table({"memories.glb.capacity_kib": 8}), objective)
+        assert again.excess == 0.0
+        assert (again.latency_s, again.energy_pj, again.dram_bytes) == pytest.approx(
+            (want.latency_s, want.energy_pj, want.dram_bytes), rel=1e-9
+        )
