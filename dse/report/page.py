@@ -55,13 +55,14 @@ def _head(run: Run, title: str) -> str:
     space = run.header.space
     feasible = sum(record.feasible for record in run.records)
     sampled = f"sampled by {run.header.sampler}: the front is the best found"
-    how = "every design of the space was priced: the front is exact" if run.exact else sampled
+    how = "every design of the space was decided: the front is exact" if run.exact else sampled
     facts = {
         "workload": run.header.workload,
         "accelerators": ", ".join(run.header.accelerators),
         "space": f"{space.outer_size:,} outer choices x {space.inner_size:,} inner points = {space.size:,} designs",
         "priced": f"{run.priced:,} designs in {len(run.records):,} trials, {feasible:,} feasible; {how}",
         "objectives": ", ".join(f"{name} [{quantity(name).unit}], {quantity(name).better.value}" for name in run.header.goals.objectives),
+        "limits": "; ".join(e.text for e in run.header.limits.expressions) or "none",
         "constraints": "; ".join(map(str, run.header.goals.constraints)) or "none",
         "front": f"{len(run.archive)} designs",
         "hypervolume": _hypervolume(run),
