@@ -95,6 +95,8 @@ class AcceleratorFile(FileForm):
     """Power in W that flows at all times."""
     area: AreaForm = AreaForm()
     """Area that no formula gives."""
+    calibration: str | None = None
+    """Path, from this file, of constants fitted to measured kernels; `dse validate --silicon` needs them (docs/validation.md)."""
 
     @field_validator("memories")
     @classmethod

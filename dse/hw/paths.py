@@ -41,7 +41,7 @@ _ARRAY_GEOMETRY: Final = frozenset(
     ("rows", "columns", "count", "dataflows", "folds", "load_rows_per_cycle", "macs_per_pe_per_cycle", "dims", "stationary")
 )
 _MEMORY_GEOMETRY: Final = frozenset(("double_buffered", "overlapped", "operands", "capacity_shares", "serves"))
-_NOT_SETTABLE: Final = frozenset({"schema_version", "name", "summary", "core.count"})
+_NOT_SETTABLE: Final = frozenset({"schema_version", "name", "summary", "core.count", "calibration"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Comparison with numbers from outside: published claims and measured silicon."""

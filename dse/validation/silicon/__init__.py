@@ -1,0 +1,1 @@
+"""Measured kernels of real chips against calibrated predictions."""
