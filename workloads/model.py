@@ -84,7 +84,7 @@ class DecoderModel:
         counted = parameters.of_parts(self.config, request, kinds, self._mha(request.attention))
         p = request.precision
         stored = stored_bytes(counted.total - counted.experts, p.weight) + stored_bytes(counted.experts, p.expert_weight or p.weight)
-        embedded = parameters.embedding_parameters(self.config) if any(kind.name == "embedding" for kind in kinds) else 0
+        embedded = parameters.embedding_rest(self.config) if any(kind.name == "embedding" for kind in kinds) else 0
         return LoweredWorkload(
             name=_title(self.config, request),
             parts=parts,

@@ -47,9 +47,14 @@ def of_parts(config: ModelConfig, request: LoweringRequest, counts: Mapping[Part
     return result
 
 
-def embedding_parameters(config: ModelConfig) -> int:
-    """The token table and a learned position table."""
-    return (config.vocabulary + config.positions) * config.d_model
+def embedding_rows(config: ModelConfig) -> int:
+    """Parameters of the embedding that one token reads: one row of each table, but none of one that the head uses whole."""
+    return ((0 if config.tied_embedding else 1) + (1 if config.positions else 0)) * config.d_model
+
+
+def embedding_rest(config: ModelConfig) -> int:
+    """Parameters of the embedding that one token does not read."""
+    return ((0 if config.tied_embedding else config.vocabulary) + config.positions) * config.d_model - embedding_rows(config)
 
 
 def _norm(config: ModelConfig) -> int:
@@ -61,7 +66,7 @@ def _of_part(config: ModelConfig, request: LoweringRequest, kind: PartKind, base
     gain = _norm(config) if request.norms else 0
     match kind.name:
         case "embedding":
-            return ParameterCount(embedding_parameters(config), config.d_model * (2 if config.positions else 1))
+            return ParameterCount(table + config.positions * config.d_model, embedding_rows(config))
         case "head":
             return ParameterCount((0 if config.tied_embedding else table) + gain, table + gain)
         case "mtp_head":
