@@ -14,8 +14,11 @@ from dse.errors import InfeasibleError, UsageError
 from dse.report.output import Format, write_json, write_records
 
 if TYPE_CHECKING:
+    from dse.ir.expert_load import Routing
     from dse.report.output import Cell
     from dse.serving import GridPoint, ServingPoint
+    from dse.system.placement import Placing
+    from dse.system.system import System
     from dse.workload import WorkloadOptions
 
 
@@ -78,8 +81,18 @@ def _numbers(option: str, text: str) -> list[int]:
     return [int(v) for v in values]
 
 
-def _grid(  # type: ignore[no-untyped-def]
-    workload, system, parallel, routing, placing, batches, cache_lens, limit_ms, form, *, front
+def _grid(
+    workload: WorkloadOptions,
+    system: System,
+    parallel: str | None,
+    routing: Routing,
+    placing: Placing,
+    batches: str | None,
+    cache_lens: str | None,
+    limit_ms: float | None,
+    form: Format,
+    *,
+    front: bool,
 ) -> None:
     from dse.serving import best_under, pareto, serving_grid, serving_request
 
