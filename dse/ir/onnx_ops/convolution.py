@@ -125,7 +125,7 @@ def _transposed(node: Node, context: ReadingContext) -> tuple[Operator, ...]:
     sizes = dict(dims)
     left, views = _split_channels(node, context, source, dims, groups, ("c", *n_i), f"{out}.channels", first=("n",))
     right, more = _split_channels(node, context, weight, dims, groups, ("c", "m", *n_k), f"{out}.filters")
-    window_axes = ("n", "g", *n_i, "m", *n_k)
+    window_axes = ("n", *(("g",) if groups > 1 else ()), *n_i, "m", *n_k)
     windows = context.invent(f"{out}.windows", out, [sizes[d] for d in window_axes], storage=out)
     product = context.operand(windows, window_axes, context.tensor(out).elements)
     channel = "m" if groups == 1 else None
