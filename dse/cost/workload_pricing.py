@@ -69,7 +69,7 @@ class PartPrices:
     energy_j: FloatArray
     overhead_s: FloatArray
     moved: FloatArray
-    vector_ops: float
+    vector_ops: FloatArray
     plan: NDArray[np.int64]
 
 
@@ -121,11 +121,12 @@ def price_part(part: CompiledPart, table: DesignTable, objective: Objective, edp
     energy = np.stack([_added(part.plans[n], "energy_j", priced) for n in numbers])
     pick = choose(latency, energy, objective, edp_weight)
     points = np.arange(table.size)
-    overhead, moved, vector_ops = np.zeros(table.size), np.zeros((table.size, ARRAY + 2 * len(table.inner))), 0.0
+    overhead, vector_ops = np.zeros(table.size), np.zeros(table.size)
+    moved = np.zeros((table.size, ARRAY + 2 * len(table.inner)))
     for position in np.unique(pick):
         plan = part.plans[numbers[position]]
         at = np.flatnonzero(pick == position)
-        vector_ops = sum(p.work.vector_ops for p in plan.pricers)
+        vector_ops[at] = sum(p.work.vector_ops for p in plan.pricers)
         for pricer in plan.pricers:
             overhead[at] += pricer.overhead_s(table, at)
             moved[at] += pricer.counts[priced[pricer].row[at], DRAM_READ:]
@@ -145,7 +146,7 @@ def _summed(compiled: CompiledWorkload, table: DesignTable, parts: list[PartPric
     energy = np.where(fits, _weighted(counts, [p.energy_j for p in parts]), np.inf)
     feasible = np.isfinite(latency)
     moved = _weighted(counts, [p.moved for p in parts])
-    vector_ops = sum(c * p.vector_ops for c, p in zip(counts, parts, strict=True))
+    vector_ops = _weighted(counts, [p.vector_ops for p in parts])
     busy = busy_seconds(moved, vector_ops, _weighted(counts, [p.overhead_s for p in parts]), table, compiled.geometry)
     bound = np.where(feasible, np.argmax(np.stack([busy[r] for r in RESOURCES]), axis=0), -1).astype(np.int8)
     dram = moved[:, DRAM_READ - 1] + moved[:, DRAM_WRITE - 1]
@@ -153,7 +154,7 @@ def _summed(compiled: CompiledWorkload, table: DesignTable, parts: list[PartPric
 
 
 def busy_seconds(
-    moved: FloatArray, vector_ops: float, overhead_s: FloatArray, table: DesignTable, geometry: Geometry
+    moved: FloatArray, vector_ops: float | FloatArray, overhead_s: FloatArray, table: DesignTable, geometry: Geometry
 ) -> dict[Resource, FloatArray]:
     """Seconds [D] that each resource is busy, from the counts moved [D, C] with the columns of `dse.cost.columns`."""
     rates = counts_per_second(geometry, table)

@@ -30,3 +30,25 @@ def two_layers() -> OperatorGraph:
     graph = helper.make_graph(nodes, "two_layers", [values["x"]], [values["y"]], weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     return read_onnx(model, name="two_layers")
+
+
+def swiglu_chain(rows: int, width: int, hidden: int, blocks: int) -> OperatorGraph:
+    """`blocks` times x -> (silu(x wg) * (x wu)) wd in bf16, weights as inputs."""
+    kind = TensorProto.BFLOAT16
+    inputs = [helper.make_tensor_value_info("x0", kind, [rows, width])]
+    nodes = []
+    for i in range(blocks):
+        for name, shape in (("wg", [width, hidden]), ("wu", [width, hidden]), ("wd", [hidden, width])):
+            inputs.append(helper.make_tensor_value_info(f"{name}{i}", kind, shape))
+        nodes += [
+            helper.make_node("MatMul", [f"x{i}", f"wg{i}"], [f"g{i}"], name=f"gate{i}"),
+            helper.make_node("MatMul", [f"x{i}", f"wu{i}"], [f"u{i}"], name=f"up{i}"),
+            helper.make_node("Sigmoid", [f"g{i}"], [f"s{i}"], name=f"sigmoid{i}"),
+            helper.make_node("Mul", [f"g{i}", f"s{i}"], [f"a{i}"], name=f"silu{i}"),
+            helper.make_node("Mul", [f"a{i}", f"u{i}"], [f"b{i}"], name=f"product{i}"),
+            helper.make_node("MatMul", [f"b{i}", f"wd{i}"], [f"x{i + 1}"], name=f"down{i}"),
+        ]
+    output = helper.make_tensor_value_info(f"x{blocks}", kind, [rows, width])
+    graph = helper.make_graph(nodes, "swiglu_chain", inputs, [output])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10)
+    return read_onnx(model, name="swiglu_chain")
