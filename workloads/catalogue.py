@@ -38,13 +38,14 @@ class Catalogue:
         Raises:
             InputError: the file is missing, broken, or of an unknown architecture; names file, line and key.
         """
+        from workloads.limits import check_limits
         from workloads.model import DecoderModel
 
         if path.lower().endswith(".json"):
             from workloads.huggingface import load_config
 
-            return DecoderModel(load_config(path))
-        return DecoderModel(_read(path))
+            return DecoderModel(check_limits(load_config(path), path))
+        return DecoderModel(check_limits(_read(path), path))
 
     def json_schema(self) -> dict[str, object]:
         """JSON Schema of the model YAML."""
