@@ -124,6 +124,8 @@ class LoopWalker:
         across = next(d for d, side in MAPPED[self.dataflow].items() if side == "rows")
         if self.geometry.array.folds is Folds.SERIAL:
             self.counts[CYCLES] += length + self._fill_and_drain()
+        elif self.geometry.array.folds is Folds.BROADCAST:
+            self.counts[CYCLES] += length
         elif stays and stationary != "C":
             self.counts[CYCLES] += length
         else:
