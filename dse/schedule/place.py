@@ -16,6 +16,8 @@ from dse.schedule.streams import SOFTMAX
 from dse.units import BITS_PER_BYTE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dse.hw.accelerator import Geometry
     from dse.ir.operator import Operand, Operator
     from dse.ir.tensor import Role
@@ -59,6 +61,8 @@ class Work:
     reserved_bytes: float
     launches: int
     touches_dram: bool
+    beside_ops: float = 0.0
+    """Vector operations of one slice beside its products: stored formats widened before they are multiplied, biases."""
 
     @property
     def macs(self) -> int:
@@ -68,7 +72,8 @@ class Work:
     @property
     def vector_ops(self) -> float:
         """Vector operations of all slices."""
-        return self.slices * self.problem.vector_ops if isinstance(self.problem, VectorProblem) else 0.0
+        own = self.problem.vector_ops if isinstance(self.problem, VectorProblem) else 0.0
+        return self.slices * (own + self.beside_ops)
 
     @property
     def dtype(self) -> str | None:
@@ -143,8 +148,19 @@ def _place_one(book: PlanBook, plan: Plan, segment: Segment, position: int, geom
         reserved_bytes=plan.reserved_bytes[position],
         launches=int(position == segment.first),
         touches_dram=bool(fills or drains or not all(p.on_chip for p in (*inputs, *outputs))),
+        beside_ops=_beside_ops(book, operator, parts) if operator.kind is Kind.CONTRACTION else 0.0,
     )
     return PlacedOperator(operator.name, operator.op_type, work, inputs, outputs, fills, drains, segment.stream)
+
+
+def _beside_ops(book: PlanBook, operator: Operator, parts: Mapping[str, int]) -> float:
+    """Vector operations of one slice of a contraction: a narrow operand is widened again in every slice that reads it."""
+    if operator.vector_ops == 0:
+        return 0.0
+    narrow = min(operator.inputs[:2], key=lambda x: book.graph.tensors[x.tensor].dtype.stored_bits)
+    types = {book.graph.tensors[x.tensor].dtype for x in operator.inputs[:2]}
+    over = prod(n for dim, n in parts.items() if len(types) == 1 or dim in narrow.axes)
+    return operator.vector_ops / over
 
 
 def _combine(book: PlanBook, plan: Plan, segment: Segment, position: int) -> PlacedOperator:
