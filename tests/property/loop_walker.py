@@ -124,9 +124,7 @@ class LoopWalker:
         across = next(d for d, side in MAPPED[self.dataflow].items() if side == "rows")
         if self.geometry.array.folds is Folds.SERIAL:
             self.counts[CYCLES] += length + self._fill_and_drain()
-        elif self.geometry.array.folds is Folds.BROADCAST:
-            self.counts[CYCLES] += length
-        elif stays and stationary != "C":
+        elif self.geometry.array.folds is Folds.BROADCAST or (stays and stationary != "C"):
             self.counts[CYCLES] += length
         else:
             self.counts[CYCLES] += max(length, piece[across][1] - piece[across][0])
