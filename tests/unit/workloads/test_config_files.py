@@ -80,7 +80,11 @@ def test_config_without_query_latent(tmp_path: Path):
 @pytest.mark.parametrize(
     ("changes", "key", "what"),
     [
-        ({"model_type": "mamba"}, "model_type", "key 'model_type' is 'mamba'; supported architectures: deepseek_v2, deepseek_v3, deepseek_v32, kimi_k2"),
+        (
+            {"model_type": "mamba"},
+            "model_type",
+            "key 'model_type' is 'mamba'; supported architectures: deepseek_v2, deepseek_v3, deepseek_v32, kimi_k2",
+        ),
         ({"model_type": "deepsek_v3"}, "model_type", "Did you mean 'deepseek_v3'?"),
         ({"model_type": ...}, "", "key 'model_type' is missing; supported architectures"),
         ({"kv_lora_rank": ...}, "", "'kv_lora_rank' is missing; add it"),
