@@ -1,0 +1,115 @@
+"""What runs when, and what lies in which memory meanwhile: the form that pictures and traces are drawn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class EventKind(StrEnum):
+    """What a resource is busy with."""
+
+    COMPUTE = "compute"
+    LOAD = "load"
+    """Bytes from off chip."""
+    STORE = "store"
+    """Bytes to off chip."""
+    TRANSFER = "transfer"
+    """Bytes between memories on chip, or between cores."""
+    OVERHEAD = "overhead"
+    """Launch, or the wait for the first byte: nothing works for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One stretch during which one resource works for one operator."""
+
+    resource: str
+    start_s: float
+    end_s: float
+    label: str
+    operator: str
+    kind: EventKind
+    repeats: int = 1
+    """How often the stretch comes one after the other: a round of slices, drawn as one piece."""
+
+
+@dataclass(frozen=True, slots=True)
+class Occupancy:
+    """Bytes that tensors of one role occupy in one memory: `size_bytes[i]` from `time_s[i]` until `time_s[i + 1]`, or the end."""
+
+    memory: str
+    role: str
+    time_s: tuple[float, ...]
+    """Ascending, the first 0."""
+    size_bytes: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryLine:
+    """One memory whose occupancy is drawn."""
+
+    name: str
+    capacity_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """A stretch of the picture that runs `count` times, drawn once: layers that are alike."""
+
+    name: str
+    start_s: float
+    end_s: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """One design point as events on named resources, in order of resource and start; no two events of a resource overlap."""
+
+    name: str
+    clock_hz: float
+    resources: tuple[str, ...]
+    """In the order in which they are drawn."""
+    events: tuple[Event, ...]
+    memories: tuple[MemoryLine, ...] = ()
+    occupancies: tuple[Occupancy, ...] = ()
+    repeats: tuple[Repeat, ...] = ()
+    """Stretches drawn once and run several times; empty where all is drawn."""
+    end_s: float = 0.0
+    """End of what is drawn."""
+
+    @property
+    def latency_s(self) -> float:
+        """Seconds with every repeated stretch counted as often as it runs."""
+        return self.end_s + sum((r.count - 1) * (r.end_s - r.start_s) for r in self.repeats)
+
+    def of(self, resource: str) -> Iterator[Event]:
+        """Events of one resource in order of start."""
+        return (e for e in self.events if e.resource == resource)
+
+    def busy_s(self, resource: str) -> float:
+        """Seconds of the picture during which `resource` works."""
+        return sum(e.end_s - e.start_s for e in self.of(resource))
+
+    def problems(self) -> list[str]:
+        """What is wrong with it, in words; empty for a sound timeline. Stretches may touch and differ by rounding."""
+        slack = 1e-9 * max(self.end_s, 1e-30)
+        found = [f"{e.resource}: {e.label} ends before it starts" for e in self.events if e.end_s < e.start_s - slack]
+        found += [
+            f"{e.resource}: {e.label} lies outside the picture" for e in self.events if e.start_s < -slack or e.end_s > self.end_s + slack
+        ]
+        found += [f"{e.label}: resource {e.resource} is not listed" for e in self.events if e.resource not in self.resources]
+        for resource in self.resources:
+            for a, b in pairwise(sorted(self.of(resource), key=lambda e: (e.start_s, e.end_s))):
+                if b.start_s < a.end_s - slack:
+                    found.append(f"{resource}: {a.label} and {b.label} overlap")
+        for o in self.occupancies:
+            if list(o.time_s) != sorted(o.time_s) or len(o.time_s) != len(o.size_bytes):
+                found.append(f"{o.memory}: times of {o.role} are not ascending or lack sizes")
+        return found
