@@ -100,16 +100,21 @@ class Timeline:
     def problems(self) -> list[str]:
         """What is wrong with it, in words; empty for a sound timeline. Stretches may touch and differ by rounding."""
         slack = 1e-9 * max(self.end_s, 1e-30)
-        found = [f"{e.resource}: {e.label} ends before it starts" for e in self.events if e.end_s < e.start_s - slack]
-        found += [
-            f"{e.resource}: {e.label} lies outside the picture" for e in self.events if e.start_s < -slack or e.end_s > self.end_s + slack
-        ]
-        found += [f"{e.label}: resource {e.resource} is not listed" for e in self.events if e.resource not in self.resources]
+        found = []
+        for e in self.events:
+            if e.end_s < e.start_s - slack:
+                found.append(f"{e.resource}: {e.label} ends before it starts")
+            if e.start_s < -slack or e.end_s > self.end_s + slack:
+                found.append(f"{e.resource}: {e.label} lies outside the picture")
+            if e.resource not in self.resources:
+                found.append(f"{e.label}: resource {e.resource} is not listed")
         for resource in self.resources:
             for a, b in pairwise(sorted(self.of(resource), key=lambda e: (e.start_s, e.end_s))):
                 if b.start_s < a.end_s - slack:
                     found.append(f"{resource}: {a.label} and {b.label} overlap")
-        for o in self.occupancies:
-            if list(o.time_s) != sorted(o.time_s) or len(o.time_s) != len(o.size_bytes):
-                found.append(f"{o.memory}: times of {o.role} are not ascending or lack sizes")
+        found += [
+            f"{o.memory}: times of {o.role} are not ascending or lack sizes"
+            for o in self.occupancies
+            if list(o.time_s) != sorted(o.time_s) or len(o.time_s) != len(o.size_bytes)
+        ]
         return found
