@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dse.errors import UsageError
 from dse.evaluate import Step, read_step
-from dse.ir.lowering import LoweringRequest, Part, Phase
+from dse.ir.lowering import LoweringRequest, Masked, Part, Phase
 from dse.ir.precision import precision as named_precision
 from dse.ir.summary import Summary, summarise_workload, weight_elements
 from dse.plugins import load_model
@@ -58,6 +58,7 @@ class WorkloadOptions:
     """Draw the experts' loads with this seed; None takes expected loads."""
     mtp: bool = False
     """With all layers: the multi-token-prediction modules too."""
+    masked: Masked = Masked.SKIPPED
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,7 @@ def lowering_request(options: WorkloadOptions, *, default_scheme: str, last_laye
         layer=layer,
         routing=read_routing(options.routing, options.seed),
         mtp=options.mtp,
+        masked=options.masked,
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from onnx import TensorProto, checker, helper, shape_inference
 
+from dse.ir.lowering import Masked
 from dse.ir.onnx_read import ACCUMULATION_KEY, DTYPE_KEY, ROLE_KEY, VISIBLE_KEY
 from dse.ir.precision import storage_type
 from dse.ir.tensor import Role
@@ -32,8 +33,9 @@ class GraphBuilder:
     storage format that counts is in the metadata `dse.dtype`, the role in `dse.role`.
     """
 
-    def __init__(self, name: str, precision: Precision) -> None:
+    def __init__(self, name: str, precision: Precision, *, masked: Masked = Masked.SKIPPED) -> None:
         self.name = name
+        self.masked = masked
         self.precision = precision
         self.carrier = TensorProto.FLOAT if precision.activation.name == "fp32" else TensorProto.FLOAT16
         self._inputs: list[ValueInfoProto] = []
@@ -105,7 +107,7 @@ class GraphBuilder:
     ) -> tuple[str, ...]:
         """A node with several outputs, called like the first."""
         node = helper.make_node(op_type, list(inputs), list(outputs), name=outputs[0], **attributes)  # type: ignore[arg-type]
-        if visible != WHOLE:
+        if visible != WHOLE and self.masked is Masked.SKIPPED:
             node.metadata_props.add(key=VISIBLE_KEY, value=str(visible))
         self._nodes.append(node)
         self._roles.update(dict.fromkeys(outputs, role))

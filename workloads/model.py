@@ -126,7 +126,7 @@ class DecoderModel:
         """The ONNX model of one part."""
         c = self.config
         step = Step(request.batch, request.query_len, request.cache_len, request.rope, request.norms)
-        b = GraphBuilder(f"{c.name}_{kind.name}", request.precision)
+        b = GraphBuilder(f"{c.name}_{kind.name}", request.precision, masked=request.masked)
         if kind.is_layer:
             self._build_layer(b, kind, request, step)
         elif kind.name == "embedding":

@@ -19,6 +19,7 @@ class StepTotals:
     """Totals of a step."""
 
     macs: float
+    """Those that no mask leaves out."""
     compulsory_bytes: float
     """Weights, caches, inputs and outputs once, see `dse.cost.roofline`."""
     dtype: str
@@ -27,11 +28,11 @@ class StepTotals:
 
 def step_totals(step: Step) -> StepTotals:
     """Totals of `step`; one MAC is two FLOPs."""
-    macs = sum(count * sum(o.macs for o in graph.operators) for graph, count in step.graphs)
+    macs = sum(count * sum(o.visible_macs for o in graph.operators) for graph, count in step.graphs)
     total = sum(count * compulsory_bytes(graph) for graph, count in step.graphs)
     types: Counter[str] = Counter()
     for graph, count in step.graphs:
         for operator in graph.operators:
             if operator.kind is Kind.CONTRACTION:
-                types[multiply_type(graph, operator).arithmetic] += count * operator.macs
+                types[multiply_type(graph, operator).arithmetic] += count * operator.visible_macs
     return StepTotals(float(macs), float(total), types.most_common(1)[0][0] if types else "")

@@ -20,6 +20,13 @@ class PartName(StrEnum):
     FFN = "ffn"
 
 
+class MaskedName(StrEnum):
+    """As `dse.ir.lowering.Masked`."""
+
+    SKIPPED = "skipped"
+    COMPUTED = "computed"
+
+
 class RopeName(StrEnum):
     """On or off."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from dse.commands.enums import PartName, PhaseName, RopeName, SwitchName
+from dse.commands.enums import MaskedName, PartName, PhaseName, RopeName, SwitchName
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +44,10 @@ _WORKLOAD: dict[str, tuple[Any, Any]] = {  # Any: an annotation and its default
     "routing": (Annotated[str, typer.Option(help="Tokens over experts: uniform, zipf:S, histogram:FILE or worst.")], "uniform"),
     "seed": (Annotated[int | None, typer.Option(help="Draw the experts' loads with this seed; left out: expected loads.")], None),
     "mtp": (Annotated[bool, typer.Option("--mtp", help="With --all-layers: the multi-token-prediction modules too.")], False),
+    "masked": (
+        Annotated[MaskedName, typer.Option(help="Blocks of scores that a causal or sliding mask leaves out.")],
+        MaskedName.SKIPPED,
+    ),
     "part": (Annotated[PartName, typer.Option(help="layer, attention or ffn.")], PartName.LAYER),
 }
 
@@ -71,7 +75,7 @@ def with_workload(command: Callable[..., None]) -> Callable[..., None]:
 
 def workload_options(given: dict[str, Any]) -> WorkloadOptions:  # Any: values of the options above
     """The options as one frozen value."""
-    from dse.ir.lowering import Part, Phase
+    from dse.ir.lowering import Masked, Part, Phase
     from dse.workload import Switch, WorkloadOptions
 
     values = {
@@ -80,6 +84,7 @@ def workload_options(given: dict[str, Any]) -> WorkloadOptions:  # Any: values o
         "phase": Phase(given["phase"].value),
         "rope": Switch(given["rope"].value),
         "norms": Switch(given["norms"].value),
+        "masked": Masked(given["masked"].value),
         "part": Part(given["part"].value),
     }
     return WorkloadOptions(**values)

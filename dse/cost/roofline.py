@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Roofline:
-    """max(MACs / peak, compulsory bytes / DRAM rate), summed over parts of a step."""
+    """max(MACs / peak, compulsory bytes / DRAM rate), summed over parts of a step; MACs of masked scores are not compulsory."""
 
     macs: int
     compulsory_bytes: float
@@ -47,15 +47,15 @@ def _touched_bytes(graph: OperatorGraph, storage: str) -> float:
 
 
 def compute_cycles(graph: OperatorGraph, geometry: Geometry) -> tuple[int, float]:
-    """MACs, and the cycles that they take with every array element busy in its data type."""
+    """MACs that no mask leaves out, and the cycles that they take with every array element busy in its data type."""
     array = geometry.array
     total, cycles = 0, 0.0
     for o in graph.operators:
         if o.kind is Kind.CONTRACTION:
             rate = array.rate(multiply_type(graph, o).name)
             assert rate is not None
-            total += o.macs
-            cycles += o.macs / (array.rows * array.columns * array.count * rate)
+            total += o.visible_macs
+            cycles += o.visible_macs / (array.rows * array.columns * array.count * rate)
     return total, cycles
 
 

@@ -21,6 +21,15 @@ class Phase(StrEnum):
     DECODE = "decode"
 
 
+class Masked(StrEnum):
+    """What happens to scores that a causal or banded mask leaves out."""
+
+    SKIPPED = "skipped"
+    """Blocks without a visible score are not computed, as in FlashAttention and its kin."""
+    COMPUTED = "computed"
+    """The whole rectangle of scores is computed, as closed forms and eager kernels have it."""
+
+
 class Part(StrEnum):
     """How much of a decoder layer is lowered."""
 
@@ -64,6 +73,7 @@ class LoweringRequest:
     """How tokens spread over experts."""
     mtp: bool = False
     """With all layers: the multi-token-prediction modules too."""
+    masked: Masked = Masked.SKIPPED
 
     @property
     def tokens(self) -> int:

@@ -105,6 +105,7 @@ def matmul_traffic(
         trips=left_trips,
         array_trips=passes.left,
         share=problem.left_share,
+        work_share=problem.work_share,
         kept=kept.left,
         on_chip=problem.left_on_chip,
     )
@@ -115,6 +116,7 @@ def matmul_traffic(
         trips=right_trips,
         array_trips=passes.right,
         share=problem.right_share,
+        work_share=problem.work_share,
         kept=kept.right,
         on_chip=problem.right_on_chip,
     )
@@ -166,6 +168,7 @@ def _input_traffic(
     trips: NDArray[np.int64],
     array_trips: NDArray[np.int64],
     share: float,
+    work_share: float,
     kept: bool,
     on_chip: bool,
 ) -> OperandTraffic:
@@ -173,11 +176,11 @@ def _input_traffic(
     zero = np.zeros(tile.shape)
     from_array = _float(elements * width * array_trips)
     if on_chip:
-        return OperandTraffic(zero, zero, zero, from_array, zero)
+        return OperandTraffic(zero, zero, zero, work_share * from_array, zero)
     if not kept:
         return OperandTraffic(zero, from_array, zero, zero, zero)
     filled = _float(elements * width * share * trips)
-    return OperandTraffic(_float(tile * width * share), filled, zero, from_array, filled)
+    return OperandTraffic(_float(tile * width * share), filled, zero, work_share * from_array, filled)
 
 
 def _output_traffic(
@@ -199,6 +202,8 @@ def _output_traffic(
     partial = distinct * problem.partial_bits / BITS_PER_BYTE
     zero = np.zeros(tile.shape)
     array_read = _float((elements * array_trips - distinct) * problem.partial_bits / BITS_PER_BYTE)
+    if kept or problem.out_on_chip:
+        array_read = problem.work_share * array_read
     array_write = array_read + final
     if not (kept or problem.out_on_chip):  # shared outputs come and go as often as the array asks
         return OperandTraffic(zero, array_read, array_write, zero, zero)
@@ -248,7 +253,7 @@ def array_cycles(
             total = np.minimum(total, shape.with_resident_weights(stream, rows, columns))
     else:
         total = shape.on_several_arrays(stream, rows, columns, together, shares)
-    total = total * -(-problem.groups // together)
+    total = total * (-(-problem.groups // together) * problem.work_share)
     return total + fill_and_drain_cycles(array, weights=weights) if array.folds is Folds.PIPELINED else total
 
 

@@ -37,6 +37,9 @@ class MatmulProblem:
     """
     right_share: float = 1.0
     out_share: float = 1.0
+    work_share: float = 1.0
+    """Share of the products that a mask leaves to compute, blocks that it cuts counted whole. Cycles, products and what crosses the
+    array scale with it; tiles and transfers between memories do not."""
 
     @property
     def macs(self) -> int:

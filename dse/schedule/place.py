@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from dse.ir.operator import Kind
 from dse.mapping.frontier import Frontier, matmul_frontier, vector_frontier
 from dse.mapping.problem import MatmulProblem, VectorProblem
+from dse.schedule.masks import touched_share
 from dse.schedule.problems import contraction_problem, sliced_along
 from dse.schedule.storage import touched_bytes
 from dse.schedule.streams import SOFTMAX
@@ -65,9 +66,9 @@ class Work:
     """Vector operations of one slice beside its products: stored formats widened before they are multiplied, biases."""
 
     @property
-    def macs(self) -> int:
-        """Multiply-accumulates of all slices."""
-        return self.slices * self.problem.macs if isinstance(self.problem, MatmulProblem) else 0
+    def macs(self) -> float:
+        """Multiply-accumulates of all slices that are computed."""
+        return self.slices * self.problem.macs * self.problem.work_share if isinstance(self.problem, MatmulProblem) else 0.0
 
     @property
     def vector_ops(self) -> float:
@@ -139,7 +140,12 @@ def _place_one(book: PlanBook, plan: Plan, segment: Segment, position: int, geom
         if segment.reducer == position:
             problem = replace(problem, out_bits=problem.partial_bits, out_on_chip=True)
     else:
-        problem = vector_problem(sliced_along(operator, parts), inputs, outputs, vector_ops=operator.vector_ops / segment.slices)
+        problem = vector_problem(
+            sliced_along(operator, parts),
+            inputs,
+            outputs,
+            vector_ops=operator.vector_ops * touched_share(book.graph, operator, geometry) / segment.slices,
+        )
     work = Work(
         problem=problem,
         slices=segment.slices,

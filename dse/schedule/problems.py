@@ -10,6 +10,7 @@ from dse.errors import GraphError
 from dse.ir.graph import multiply_type
 from dse.ir.operator import matmul_shape
 from dse.mapping.problem import MatmulProblem
+from dse.schedule.masks import touched_share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,6 +54,7 @@ def contraction_problem(graph: OperatorGraph, operator: Operator, parts: Mapping
         left_share=distinct_share(operator, operator.inputs[0]),
         right_share=distinct_share(operator, operator.inputs[1]),
         out_share=distinct_share(operator, operator.outputs[0]),
+        work_share=touched_share(graph, operator, geometry),
     )
 
 
