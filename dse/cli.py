@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,9 +52,11 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more on standard error.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only errors on standard error.")] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor write frontiers on disk; results are the same.")] = False,
 ) -> None:
     """Design-space exploration of accelerators for attention and mixture-of-experts layers.
 
@@ -63,6 +66,24 @@ def options(
     level = logging.ERROR if quiet else logging.DEBUG if verbose else logging.WARNING
     logging.basicConfig(level=level, stream=sys.stderr, format="%(levelname)s: %(message)s")
     logging.captureWarnings(True)
+    if no_cache:
+        _without_cache(context)
+
+
+def _without_cache(context: typer.Context) -> None:
+    """Switch the cache off until the command ends; worker processes take it from the environment."""
+    from dse.files import CACHE_FOLDER
+
+    before = os.environ.get(CACHE_FOLDER)
+    os.environ[CACHE_FOLDER] = ""
+
+    def restore() -> None:
+        if before is None:
+            os.environ.pop(CACHE_FOLDER, None)
+        else:
+            os.environ[CACHE_FOLDER] = before
+
+    context.call_on_close(restore)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,6 +17,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite expected outputs; then read the difference")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _frontiers(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Frontiers are kept for this run only, shared by its processes."""
+    folder = tmp_path_factory.getbasetemp()
+    os.environ["DSE_CACHE_DIR"] = str((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "frontiers")
+
+
 @pytest.fixture
 def update_golden(request: pytest.FixtureRequest) -> bool:
     """Whether expected outputs are to be rewritten."""

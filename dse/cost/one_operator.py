@@ -20,8 +20,9 @@ from dse.cost.columns import (
     stages,
 )
 from dse.errors import InfeasibleError
+from dse.mapping.cache import cached_frontier
 from dse.mapping.counts import COUNT_NAMES, INNER_COLUMNS
-from dse.mapping.frontier import MatmulMapping, every_mapping, matmul_frontier
+from dse.mapping.frontier import MatmulMapping, every_mapping
 from dse.mapping.two_level import gemm_lower_bound_elements
 from dse.units import BITS_PER_BYTE, BYTES_PER_GIB, JOULES_PER_PJ
 
@@ -119,7 +120,7 @@ def map_product(problem: MatmulProblem, geometry: Geometry, table: DesignTable, 
     Raises:
         InfeasibleError: registers cannot hold one element.
     """
-    frontier = matmul_frontier(problem, geometry)
+    frontier = cached_frontier(problem, geometry)
     rows = _fitting(frontier.counts, table)
     if frontier.excess:
         found = _best_of_all(problem, geometry, table, objective)

@@ -8,7 +8,8 @@ from math import prod
 from typing import TYPE_CHECKING, Final
 
 from dse.ir.operator import Kind
-from dse.mapping.frontier import Frontier, matmul_frontier, vector_frontier
+from dse.mapping.cache import cached_frontier
+from dse.mapping.frontier import Frontier, vector_frontier
 from dse.mapping.problem import MatmulProblem, VectorProblem
 from dse.schedule.masks import touched_share
 from dse.schedule.problems import contraction_problem, sliced_along
@@ -111,9 +112,9 @@ def place(book: PlanBook, plan: Plan, geometry: Geometry) -> tuple[PlacedOperato
 
 
 def frontier_of(work: Work, geometry: Geometry) -> Frontier:
-    """The frontier of one slice of `work`; cached by problem and geometry."""
+    """The frontier of one slice of `work`; cached by problem and geometry, in memory and on disk."""
     if isinstance(work.problem, MatmulProblem):
-        return matmul_frontier(work.problem, geometry)
+        return cached_frontier(work.problem, geometry)
     return _vector_frontier(work.problem, geometry.double_buffered)
 
 

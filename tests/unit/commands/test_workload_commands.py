@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -255,3 +256,17 @@ def test_options_that_the_parser_refuses(arguments: tuple[str, ...], option: str
     assert captured.out == ""
     assert option in captured.err
     assert "Traceback" not in captured.err
+
+
+def test_results_are_the_same_with_and_without_kept_frontiers(dse: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dse.mapping.cache import cached_frontier
+
+    monkeypatch.setenv("DSE_CACHE_DIR", str(tmp_path))
+    found = []
+    for options in ((), (), ("--no-cache",)):
+        cached_frontier.cache_clear()
+        found.append(dse(*options, "eval", *ATTENTION, "-a", "edge32", "--cache-len", "64", "--format", "json"))
+        kept = {p.name: p.stat().st_mtime_ns for p in tmp_path.rglob("*.frontier")}
+        assert kept
+    assert found[0] == found[1] == found[2]
+    assert os.environ["DSE_CACHE_DIR"] == str(tmp_path)
