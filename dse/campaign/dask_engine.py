@@ -84,10 +84,10 @@ class DaskEngine:
                 name = f"trial-{outer}-{self._key}"
                 self._running[outer] = self._client.submit(_on_worker, self._problem, self._key, outer, pure=False, key=name)
 
-    def results(self, outers: Sequence[int]) -> list[Sweep]:
+    def results(self, outers: Sequence[int]) -> Iterator[Sweep]:
         """See `Engine`."""
         self.submit(outers)
-        return [self._result(outer) for outer in outers]
+        return (self._result(outer) for outer in outers)
 
     def _result(self, outer: int) -> Sweep:
         from distributed import KilledWorker

@@ -6,11 +6,11 @@ import logging
 import os
 import signal
 import threading
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import forkserver, get_context, parent_process
 from typing import TYPE_CHECKING, Final, Protocol
 
 from dse.errors import DseError, UsageError
@@ -19,6 +19,7 @@ from dse.search.trial import Sweep, TrialState, failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from multiprocessing.context import BaseContext
 
     from dse.search.evaluator import Evaluator, EvaluatorFactory
     from dse.search.goals import Goals
@@ -51,8 +52,8 @@ class Engine(Protocol):
     def submit(self, outers: Sequence[int]) -> None:
         """Start the evaluation of `outers` where there is room; may do nothing."""
 
-    def results(self, outers: Sequence[int]) -> list[Sweep]:
-        """The sweeps of `outers`, in order; waits for them."""
+    def results(self, outers: Sequence[int]) -> Iterator[Sweep]:
+        """The sweeps of `outers`, in order, each as soon as it is there."""
 
 
 def evaluate_one(problem: Problem, evaluator: Evaluator, outer: int) -> Sweep:
@@ -81,9 +82,9 @@ class InProcess:
     def submit(self, outers: Sequence[int]) -> None:
         """Nothing runs ahead."""
 
-    def results(self, outers: Sequence[int]) -> list[Sweep]:
+    def results(self, outers: Sequence[int]) -> Iterator[Sweep]:
         """See `Engine`."""
-        return [evaluate_one(self._problem, self._evaluator, outer) for outer in outers]
+        return (evaluate_one(self._problem, self._evaluator, outer) for outer in outers)
 
 
 class ProcessPool:
@@ -104,17 +105,18 @@ class ProcessPool:
                 except BrokenProcessPool:
                     return  # `results` finds out which
 
-    def results(self, outers: Sequence[int]) -> list[Sweep]:
+    def results(self, outers: Sequence[int]) -> Iterator[Sweep]:
         """See `Engine`."""
         self.submit(outers)
-        found: dict[int, Sweep] = {}
-        for outer in outers:
+        for position, outer in enumerate(outers):
             try:
-                found[outer] = self._running[outer].result()
-            except (BrokenProcessPool, KeyError):
-                found[outer] = self._alone(outer)
+                result = self._running[outer].result()
+            except (BrokenProcessPool, CancelledError, KeyError):
+                result = self._alone(outer)
+                self._running.pop(outer, None)
+                self.submit(outers[position + 1 :])
             self._running.pop(outer, None)
-        return [found[outer] for outer in outers]
+            yield result
 
     def _alone(self, outer: int) -> Sweep:
         """Whoever broke the pool, it can only be this trial if it breaks a pool of its own, `TRIES` times."""
@@ -141,7 +143,25 @@ class ProcessPool:
         self._pool.shutdown(wait=finished, cancel_futures=True)
 
     def _start(self, workers: int) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(self._problem,))
+        return ProcessPoolExecutor(
+            workers, mp_context=_context(type(self._problem.factory).__module__), initializer=_start_worker, initargs=(self._problem,)
+        )
+
+
+def start_workers_early(evaluator: str) -> None:
+    """Start the process that workers are forked from, so that its imports run beside ours; calling it is never needed.
+
+    `evaluator`: module of the evaluator's factory.
+    """
+    _context(evaluator)
+    forkserver.ensure_running()
+
+
+def _context(evaluator: str) -> BaseContext:
+    """Workers are forked from a server that does nothing but import: quick, and safe whatever threads we have."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__, evaluator])
+    return context
 
 
 def _ended(outer: int) -> Sweep:

@@ -1,12 +1,10 @@
-"""Locks that die with their process: one coordinator owns a run, one writer at a time owns the journal."""
+"""A lock that dies with its process: one coordinator owns a run."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 from typing import TYPE_CHECKING, Self
-
-from optuna.storages.journal._file import BaseJournalFileLock  # not exported by optuna, but named in its documentation
 
 from dse.errors import RunError
 
@@ -43,27 +41,6 @@ class RunLock:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-
-class FlockJournalLock(BaseJournalFileLock):
-    """Lock of an optuna journal on `fcntl.flock`; optuna's own leaves a stale file behind when its owner is killed."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path + ".lock"
-        self._descriptor: int | None = None
-
-    def acquire(self) -> bool:
-        """Wait for the lock; always True."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        self._descriptor = descriptor
-        return True
-
-    def release(self) -> None:
-        """Give the lock back."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

@@ -1,8 +1,8 @@
-"""The result log, the truth of a run: append-only JSON lines, one batch a line, each with its checksum, one fsync each.
+"""The result log, the truth of a run: append-only JSON lines, one trial a line, each with its checksum.
 
-Line 1 is the header. Every line is `{"checksum": "<16 hex digits>", "record": {...}}`; the checksum is the start of
-the SHA-256 of the record's canonical JSON. A batch counts once its line is on disk. A line that a crash cut short is
-removed at the next start and its batch is done again.
+Line 1 is the header. Every line is `{"checksum":"<16 hex digits>","record":{...}}`; the checksum is the start of
+the SHA-256 of the record's bytes as they stand there. A trial counts once its line is on disk. A line that a crash cut short is
+removed at the next start and its trial is done again.
 """
 
 from __future__ import annotations
@@ -10,20 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from dse.campaign.record import records_from_json, records_to_json
 from dse.errors import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from dse.search.trial import TrialRecord
 
 FORMAT: Final = "dse-results"
-VERSION: Final = 2
+VERSION: Final = 3
+_LINE: Final = re.compile(rb'\{"checksum":"(?P<checksum>[0-9a-f]{16})","record":(?P<record>\{.*\})\}\n', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +34,20 @@ class LogContent:
     """What a log holds."""
 
     header: Mapping[str, object]
-    batches: Sequence[tuple[TrialRecord, ...]]
     records: Sequence[TrialRecord]
     """All trials in order."""
+
+    @property
+    def batches(self) -> list[tuple[TrialRecord, ...]]:
+        """The trials by batch; the last batch may be unfinished."""
+        return [tuple(members) for _, members in groupby(self.records, key=lambda record: record.batch)]
 
 
 class ResultLog:
     """A result log opened for appending. The caller holds the run's lock."""
 
-    def __init__(self, path: Path, header: Mapping[str, object]) -> None:
-        """Open or create `path`; cut a torn tail; `header` is written to a new log.
+    def __init__(self, path: Path, header: Callable[[], Mapping[str, object]]) -> None:
+        """Open or create `path`; cut a torn tail; `header` is asked for and written where the log is new.
 
         Raises:
             RunError: the file is not a result log of this version, is damaged before its tail, or cannot be written.
@@ -50,28 +57,26 @@ class ResultLog:
             content = _open(path, header)
         except OSError as error:
             raise unwritable(path, error) from error
-        self._batches = list(content.batches)
         self._records = list(content.records)
-        self.content = LogContent(content.header, self._batches, self._records)
-        """Grows with every batch."""
+        self.content = LogContent(content.header, self._records)
+        """Grows with every append."""
 
     def append(self, records: Sequence[TrialRecord]) -> None:
-        """Add one batch; on return it is on disk.
+        """Add trials with one fsync; on return they are on disk.
 
         Raises:
             RunError: the disk is full or the file cannot be written; what was half written is taken back.
         """
-        line = _line({"batch": records[0].batch if records else 0, "trials": records_to_json(records)})
+        lines = b"".join(_line({"trial": value}) for value in records_to_json(records))
         try:
             size = self._path.stat().st_size
             try:
-                _append(self._path, line)
+                _append(self._path, lines)
             except OSError:
                 os.truncate(self._path, size)
                 raise
         except OSError as error:
             raise unwritable(self._path, error) from error
-        self._batches.append(tuple(records))
         self._records += records
 
 
@@ -88,11 +93,12 @@ def read_log(path: Path) -> LogContent:
     return _parse(path, raw)[0]
 
 
-def _open(path: Path, header: Mapping[str, object]) -> LogContent:
+def _open(path: Path, header: Callable[[], Mapping[str, object]]) -> LogContent:
     raw = path.read_bytes() if path.exists() else b""
     if b"\n" not in raw:  # new, or cut within its first line: nothing was ever acknowledged
+        line = _line({"format": FORMAT, "version": VERSION, **header()})
         path.write_bytes(b"")
-        _append(path, _line({"format": FORMAT, "version": VERSION, **header}))
+        _append(path, line)
         raw = path.read_bytes()
     content, good = _parse(path, raw)
     if good < len(raw):
@@ -117,8 +123,7 @@ def _parse(path: Path, raw: bytes) -> tuple[LogContent, int]:
         good += len(line)
     _check_format(path, records)
     header = {key: value for key, value in records[0].items() if key not in ("format", "version")}
-    batches = tuple(records_from_json(record["trials"]) for record in records[1:])
-    return LogContent(header, batches, tuple(record for batch in batches for record in batch)), good
+    return LogContent(header, records_from_json([record["trial"] for record in records[1:]])), good
 
 
 def _check_format(path: Path, records: Sequence[Mapping[str, object]]) -> None:
@@ -129,25 +134,20 @@ def _check_format(path: Path, records: Sequence[Mapping[str, object]]) -> None:
 
 
 def _record(line: bytes) -> Mapping[str, object] | None:
-    if not line.endswith(b"\n"):
+    match = _LINE.fullmatch(line)
+    if match is None or match["checksum"] != _checksum(match["record"]):
         return None
-    try:
-        outer = json.loads(line)
-    except ValueError:
-        return None
-    if not isinstance(outer, dict) or not isinstance(outer.get("record"), dict):
-        return None
-    record: dict[str, object] = outer["record"]
-    return record if outer.get("checksum") == _checksum(record) else None
+    record = json.loads(match["record"])  # as we wrote it: the checksum says so
+    return record if isinstance(record, dict) else None
 
 
 def _line(record: Mapping[str, object]) -> bytes:
-    outer = {"checksum": _checksum(record), "record": record}
-    return (json.dumps(outer, separators=(",", ":"), allow_nan=False) + "\n").encode()
+    body = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
+    return b'{"checksum":"%s","record":%s}\n' % (_checksum(body), body)
 
 
-def _checksum(record: Mapping[str, object]) -> str:
-    return hashlib.sha256(json.dumps(record, separators=(",", ":"), sort_keys=True).encode()).hexdigest()[:16]
+def _checksum(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest()[:16].encode()
 
 
 def _append(path: Path, line: bytes) -> None:

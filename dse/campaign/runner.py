@@ -1,4 +1,4 @@
-"""The coordinator: asks in batches, has them evaluated, acknowledges each batch in the log, in order."""
+"""The coordinator: asks in batches, has them evaluated, acknowledges each trial in the log, in order."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import logging
 import signal
 import threading
 import time
-from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from dse.campaign.asking import Asking
 from dse.campaign.engines import Problem, open_engine
-from dse.search.strategy import make_strategy
 from dse.search.trial import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from dse.campaign.asking import Begun
     from dse.campaign.engines import Engine
     from dse.campaign.header import Header
     from dse.campaign.log import ResultLog
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from dse.search.trial import TrialRecord
 
 LOGGER = logging.getLogger(__name__)
+ACKNOWLEDGE_S: Final = 0.05
+"""A finished trial waits at most this long for others, so that cheap trials share one fsync."""
 
 
 class Stop(StrEnum):
@@ -60,7 +62,7 @@ class Work:
 
 
 class Watcher(Protocol):
-    """Is told of every batch once it is on disk."""
+    """Is told of every batch once all of it is on disk."""
 
     def __call__(self, records: Sequence[TrialRecord], /) -> None:
         """`records`: the trials of the batch."""
@@ -73,39 +75,59 @@ class History(Protocol):
         """(trials done, hypervolume) after each batch from the first with feasible designs on."""
 
 
-def run(work: Work, factory: EvaluatorFactory, log: ResultLog, watch: Watcher, history: History) -> Stop:
+def run(
+    work: Work, strategy: Strategy, factory: EvaluatorFactory, log: ResultLog, begun: Begun | None, watch: Watcher, history: History
+) -> Stop:
     """Do what `log` does not hold yet. The log's content depends on the work alone, not on workers or interruptions.
+
+    `begun`: the last batch of the log, where it is unfinished; `watch` is told of it with what is added.
 
     Raises:
         RunError: the log cannot be written, or the cluster is gone.
         UsageError: the sampler cannot search this space, or the cluster cannot be reached.
     """
     header = work.header
-    strategy = make_strategy(header.sampler, header.choices, header.goals, header.seed, header.seeds)
     started = time.monotonic()
     problem = Problem(factory, header.space, header.goals, header.limits)
     if len(log.content.records) >= work.trials:
         return Stop.FINISHED
     with _signals() as interrupted, open_engine(problem, work.workers, work.cluster) as engine:
-        asking = _Asking(strategy, log, work.trials, engine)
+        asking = Asking(strategy, log.content.records, work.trials, begun)
+        earlier = begun.records if begun else ()
         while True:
             if interrupted.is_set():
                 return Stop.INTERRUPTED
             if work.timeout_s is not None and time.monotonic() - started >= work.timeout_s:
                 return Stop.TIMEOUT
-            if work.stagnation is not None and stagnated(history.hypervolumes(), work.stagnation):
+            if work.stagnation is not None and not earlier and stagnated(history.hypervolumes(), work.stagnation):
                 return Stop.STAGNATED
-            asked = asking.next()
-            if not asked:
+            batch = asking.next(engine)
+            if batch is None:
                 return Stop.FINISHED
-            done, batch = len(log.content.records), len(log.content.batches)
-            results = engine.results([one.outer for one in asked])
-            records = [
-                recorded(result, number=done + position, batch=batch, outer=one.outer, sampler_state=one.sampler_state)
-                for position, (one, result) in enumerate(zip(asked, results, strict=True))
-            ]
-            log.append(records)
-            watch(records)
+            records = _evaluate(engine, log, *batch, interrupted)
+            if len(records) < len(batch[1]):
+                return Stop.INTERRUPTED
+            watch([*earlier, *records])
+            earlier = ()
+
+
+def _evaluate(engine: Engine, log: ResultLog, batch: int, asked: Sequence[Asked], interrupted: threading.Event) -> list[TrialRecord]:
+    """Evaluate one batch and acknowledge its trials as they come, in order; fewer where a signal came between two."""
+    first = len(log.content.records)
+    records: list[TrialRecord] = []
+    waiting: list[TrialRecord] = []
+    acknowledged = time.monotonic()
+    for one, result in zip(asked, engine.results([one.outer for one in asked]), strict=True):
+        number = first + len(records)
+        records.append(recorded(result, number=number, batch=batch, outer=one.outer, sampler_state=one.sampler_state))
+        waiting.append(records[-1])
+        if len(records) == len(asked) or interrupted.is_set() or time.monotonic() - acknowledged >= ACKNOWLEDGE_S:
+            log.append(waiting)
+            waiting = []
+            acknowledged = time.monotonic()
+        if interrupted.is_set():
+            break
+    return records
 
 
 def stagnated(hypervolumes: Sequence[tuple[int, float]], rule: Stagnation) -> bool:
@@ -115,38 +137,6 @@ def stagnated(hypervolumes: Sequence[tuple[int, float]], rule: Stagnation) -> bo
     done, now = hypervolumes[-1]
     before = [value for trials, value in hypervolumes if trials <= done - rule.trials]
     return bool(before) and now - before[-1] <= rule.growth * abs(before[-1])
-
-
-class _Asking:
-    """Batches in order; of a strategy that does not look back, enough of them ahead to keep all workers busy."""
-
-    def __init__(self, strategy: Strategy, log: ResultLog, trials: int, engine: Engine) -> None:
-        self._strategy = strategy
-        self._log = log
-        self._trials = trials
-        self._engine = engine
-        self._ahead: deque[tuple[Asked, ...]] = deque()
-
-    def next(self) -> tuple[Asked, ...]:
-        """The next batch; empty at the end."""
-        self._fill(1)
-        if not self._ahead:
-            return ()
-        if not self._strategy.looks_back and self._engine.slots > 1:
-            self._fill(1 + -(-self._engine.slots // self._strategy.batch_size))
-            for asked in self._ahead:
-                self._engine.submit([one.outer for one in asked])
-        return self._ahead.popleft()
-
-    def _fill(self, batches: int) -> None:
-        while len(self._ahead) < batches:
-            done = len(self._log.content.records) + sum(map(len, self._ahead))
-            batch = len(self._log.content.batches) + len(self._ahead)
-            count = min(self._strategy.batch_size, self._trials - done)
-            asked = self._strategy.ask(self._log.content.records, batch, count, done=done) if count > 0 else ()
-            if not asked:
-                return
-            self._ahead.append(asked)
 
 
 @contextmanager
@@ -161,7 +151,7 @@ def _signals() -> Iterator[threading.Event]:
         if event.is_set():
             raise KeyboardInterrupt
         event.set()
-        LOGGER.warning("%s: finishing the batch; once more to stop at once (the run stays resumable)", signal.Signals(number).name)
+        LOGGER.warning("%s: finishing the trial; once more to stop at once (the run stays resumable)", signal.Signals(number).name)
 
     kept = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -6,17 +6,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from dse.campaign.asking import begun_batch
+from dse.campaign.engines import start_workers_early
 from dse.campaign.folder import Chosen, FolderRequest, choose_folder
 from dse.campaign.header import Header, digest, header_of, identity_config
 from dse.campaign.lock import RunLock
-from dse.campaign.log import ResultLog, read_log, unwritable
+from dse.campaign.log import LogContent, ResultLog, read_log, unwritable
 from dse.campaign.runner import Stagnation, Stop, Work, run
 from dse.campaign.seeding import choose_sampler, first_choices
 from dse.campaign.tables import pareto_json, pareto_rows, to_csv, to_json, trial_rows
 from dse.campaign.version import code_version, environment
-from dse.campaign.view import LOG, MANIFEST, Run, RunView, read_manifest
+from dse.campaign.view import LOG, MANIFEST, Run, RunView, read_manifest, view
 from dse.errors import ExitCode, RunError
 from dse.files import atomic_write, dump_yaml
+from dse.search.strategy import make_strategy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -85,6 +88,8 @@ def run_session(
     Raises:
         RunError: the folder cannot be used; UsageError: options that exclude each other, a storage that cannot be opened.
     """
+    if request.workers > 1 and request.cluster is None:
+        start_workers_early(type(factory).__module__)
     identity = _identity(plan, request)
     chosen = choose_folder(request.folder, plan.form.name, identity, digest(identity), cell=plan.cell)
     folder = chosen.folder
@@ -92,25 +97,40 @@ def run_session(
     with RunLock(folder / LOCK):
         if chosen.restart:
             _set_aside(folder)
-        header = _header(plan, factory, folder, request)
-        manifest = _begin(plan, chosen, identity, request, header)
-        log = ResultLog(folder / LOG, header.to_json())
+        manifest: dict[str, object] = {}
+
+        def new_header() -> dict[str, object]:
+            """The manifest is there before the log is: a log without its identity could not be gone on with."""
+            made = _header(plan, factory, request)
+            manifest.update(_begin(plan, chosen, identity, request, made))
+            return made.to_json()
+
+        log = ResultLog(folder / LOG, new_header)
+        header = Header.from_json(log.content.header)
+        manifest = manifest or _begin(plan, chosen, identity, request, header)
+        work = _work(plan, header, request)
+        strategy = make_strategy(header.sampler, header.choices, header.goals, header.seed, header.seeds)
+        begun = begun_batch(strategy, log.content.records, work.trials)
         seen = RunView(folder, header, manifest)
-        for batch in log.content.batches:
+        for batch in log.content.batches[: -1 if begun else None]:
             seen.add(batch)
         resumed_at = len(log.content.records)
-        writers = _writers(plan, folder, log, request, header)
         if start:
             start(seen.run())
+        studies = _Studies(plan, folder, log, request, header)
 
         def told(records: Sequence[TrialRecord]) -> None:
             seen.add(records)
-            _write_studies(writers, records, folder)
+            studies.follow()
             if watch:
                 watch(records)
 
-        stop = run(_work(plan, header, request), factory, log, told, seen)
-        result = SessionResult(seen.run(), stop, resumed_at)
+        stop = run(work, strategy, factory, log, begun, told, seen)
+        studies.follow()
+        whole = seen.run()
+        if len(whole.records) < len(log.content.records):  # ended within a batch
+            whole = view(folder, LogContent(header.to_json(), log.content.records), manifest)
+        result = SessionResult(whole, stop, resumed_at)
         write_tables(result.run)
         _end(folder, manifest, result)
     return result
@@ -126,11 +146,8 @@ def reusable_trials(plan: Plan, folder: FolderRequest, inputs: tuple[tuple[str, 
         return 0
 
 
-def _header(plan: Plan, factory: EvaluatorFactory, folder: Path, request: SessionRequest) -> Header:
-    """Of the log that is there, so that a sampler once chosen and seeds once found stay; else of a new one."""
-    path = folder / LOG
-    if path.exists() and b"\n" in path.read_bytes():
-        return Header.from_json(read_log(path).header)
+def _header(plan: Plan, factory: EvaluatorFactory, request: SessionRequest) -> Header:
+    """Of a new log: a sampler once chosen and seeds once found stay."""
     sampler = choose_sampler(plan, factory)
     return header_of(plan, sampler, first_choices(plan, factory, sampler, warm_start=request.warm_start))
 
@@ -146,15 +163,6 @@ def _work(plan: Plan, header: Header, request: SessionRequest) -> Work:
         workers=request.workers,
         cluster=request.cluster,
     )
-
-
-def _write_studies(writers: Sequence[StudyWriter], records: Sequence[TrialRecord], folder: Path) -> None:
-    """The studies follow the log; a disk that is full ends the session, a batch that is in the log stays there."""
-    try:
-        for writer in writers:
-            writer.add(records)
-    except OSError as error:
-        raise unwritable(folder / JOURNAL, error) from error
 
 
 def write_tables(run: Run) -> None:
@@ -230,19 +238,32 @@ def _end(folder: Path, manifest: dict[str, object], result: SessionResult) -> No
     atomic_write(folder / MANIFEST, to_json(manifest))
 
 
-def _writers(plan: Plan, folder: Path, log: ResultLog, request: SessionRequest, header: Header) -> list[StudyWriter]:
-    from dse.campaign.study import journal_writer, storage_writer  # optuna takes 0.4 s to import
+class _Studies:
+    """The studies of a run: they follow the log once the first new trials are in it; what fails there loses no trial."""
 
-    writers = []
-    if request.storage:
-        outside = storage_writer(request.storage, f"{plan.form.name}-{header.config_hash}", header)
-        outside.add(log.content.records)
-        writers.append(outside)
-    try:
-        writers.append(journal_writer(folder / JOURNAL, header, log.content.records))
-    except OSError as error:
-        raise unwritable(folder / JOURNAL, error) from error
-    return writers
+    def __init__(self, plan: Plan, folder: Path, log: ResultLog, request: SessionRequest, header: Header) -> None:
+        self._header = header
+        self._log = log
+        self._journal = folder / JOURNAL
+        self._writers: list[StudyWriter] = []
+        self._open = False
+        if request.storage:  # opened at once: a wrong URL should not wait for the first trial
+            from dse.campaign.study import storage_writer
+
+            self._writers.append(storage_writer(request.storage, f"{plan.form.name}-{header.config_hash}", header))
+
+    def follow(self) -> None:
+        """Bring all studies level with the log."""
+        try:
+            if not self._open:
+                from dse.campaign.study import journal_writer  # optuna takes 0.1 s to import
+
+                self._writers.append(journal_writer(self._journal, self._header, self._log.content.records))
+                self._open = True
+            for writer in self._writers:
+                writer.add(self._log.content.records[writer.count :])
+        except OSError as error:
+            raise unwritable(self._journal, error) from error
 
 
 def _now() -> str:

@@ -10,7 +10,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from dse.campaign.lock import FlockJournalLock
+from dse.campaign.journal_lock import FlockJournalLock
 from dse.errors import UsageError
 from dse.search.optuna_params import frozen_trial
 from dse.search.quantities import quantity

@@ -63,6 +63,11 @@ def search(
     configuration or code version is refused with the difference: --new starts another, --force goes on in it (results
     of another configuration are set aside). The budget may grow. Interrupt once to finish the batch, twice to stop.
     """
+    count, cluster = _workers(workers)
+    if count > 1 and not dry_run:
+        from dse.campaign.engines import start_workers_early
+
+        start_workers_early("dse.campaign.evaluator")
     from dse.campaign.evaluator import CatalogueSources
     from dse.campaign.folder import FolderRequest
     from dse.campaign.plan import load_plans
@@ -72,7 +77,6 @@ def search(
         given.append(f"budget.trials={trials}")
     if timeout is not None:
         given.append(f"budget.timeout_s={float(timeout)}")
-    count, cluster = _workers(workers)
     plans = load_plans(campaign, CatalogueSources(str(campaign.parent)), given)
     request = FolderRequest(run_dir=run_dir, new=new, new_if_changed=new_if_changed, force=force)
     if dry_run:

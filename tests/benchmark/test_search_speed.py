@@ -85,7 +85,7 @@ def objectives(records: list[TrialRecord]) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["tpe", "nsga2"])
 def test_overhead_of_a_trial(name: str, tmp_path: Path) -> None:
-    made = search(Sampler(name), 1_000, 0, ResultLog(tmp_path / "log.jsonl", {}))
+    made = search(Sampler(name), 1_000, 0, ResultLog(tmp_path / "log.jsonl", dict))
     priced = sum(record.priced for record in made.records)
     print()
     say(f"{name}: asking, log and archive over 1,000 trials", f"{1e3 * (made.ask_s + made.keep_s) / 1_000:.1f} ms/trial", "20 ms")
