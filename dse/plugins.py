@@ -11,12 +11,14 @@ from dse.errors import UsageError, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dse.hw.many_core_read import ChipCatalogue, ChipDescription
     from dse.hw.read import AcceleratorCatalogue, AcceleratorDescription
     from dse.ir.lowering import Model, ModelCatalogue
     from dse.system.read import SystemCatalogue, SystemDescription
 
 MODELS: Final = "dse.models"
 ACCELERATORS: Final = "dse.accelerators"
+CHIPS: Final = "dse.chips"
 SYSTEMS: Final = "dse.systems"
 _FILE_SUFFIXES: Final = (".yaml", ".yml", ".json")
 _FIRST: Final = "builtin"
@@ -51,6 +53,16 @@ def accelerator_catalogues() -> Mapping[str, AcceleratorCatalogue]:
 
 
 @cache
+def chip_catalogues() -> Mapping[str, ChipCatalogue]:
+    """Catalogues of chips of many cores by entry-point name, ours first.
+
+    Raises:
+        UsageError: a catalogue cannot be imported; names it.
+    """
+    return _catalogues(CHIPS)
+
+
+@cache
 def system_catalogues() -> Mapping[str, SystemCatalogue]:
     """System catalogues by entry-point name, ours first.
 
@@ -70,6 +82,11 @@ def accelerator_names() -> tuple[str, ...]:
     return _names(accelerator_catalogues())
 
 
+def chip_names() -> tuple[str, ...]:
+    """Names of all catalogues of chips of many cores, sorted, each once."""
+    return _names(chip_catalogues())
+
+
 def system_names() -> tuple[str, ...]:
     """Names of all catalogues, sorted, each once."""
     return _names(system_catalogues())
@@ -86,13 +103,41 @@ def load_model(name_or_path: str) -> Model:
 
 
 def load_accelerator(name_or_path: str) -> AcceleratorDescription:
-    """An accelerator by catalogue name, or from a file (a text with a '/' or ending in .yaml, .yml, .json).
+    """An accelerator of one core by catalogue name, or from a file (a text with a '/' or ending in .yaml, .yml, .json).
 
     Raises:
-        UsageError: unknown name; lists the known ones and the nearest (exit code 2: a name is part of the command).
+        UsageError: unknown name, with the known ones and the nearest (exit code 2: a name is part of the command), or a chip of many cores.
         InputError: a file that is missing, broken or wrong (exit code 3).
     """
-    return _load(accelerator_catalogues(), name_or_path, "accelerator")
+    if names_chip(name_or_path):
+        raise UsageError(
+            f"'{name_or_path}' is a chip of many cores, which dse eval and dse check take; here give an accelerator of one core"
+        )
+    return _load(accelerator_catalogues(), name_or_path, "accelerator", beside=chip_names())
+
+
+def load_chip(name_or_path: str) -> ChipDescription:
+    """A chip of many cores by catalogue name, or from a file.
+
+    Raises:
+        UsageError: unknown name.
+        InputError: a file that is missing, broken or wrong (exit code 3).
+    """
+    return _load(chip_catalogues(), name_or_path, "chip")
+
+
+def names_chip(name_or_path: str) -> bool:
+    """Whether a name or a file is that of a chip of many cores.
+
+    Raises:
+        InputError: a file that is missing or broken.
+    """
+    from dse.files import load_yaml
+    from dse.hw.many_core_read import is_chip
+
+    if _is_path(name_or_path):
+        return bool(chip_catalogues()) and not name_or_path.endswith(".json") and is_chip(load_yaml(name_or_path))
+    return name_or_path in chip_names() and name_or_path not in accelerator_names()
 
 
 def load_system(name_or_path: str) -> SystemDescription:
@@ -120,14 +165,18 @@ def _names(catalogues: Mapping[str, _Catalogue[object]]) -> tuple[str, ...]:
     return tuple(sorted({name for catalogue in catalogues.values() for name in catalogue.names()}))
 
 
-def _load(catalogues: Mapping[str, _Catalogue[Entry_co]], name_or_path: str, kind: str) -> Entry_co:
-    if "/" in name_or_path or name_or_path.endswith(_FILE_SUFFIXES):
+def _is_path(name_or_path: str) -> bool:
+    return "/" in name_or_path or name_or_path.endswith(_FILE_SUFFIXES)
+
+
+def _load(catalogues: Mapping[str, _Catalogue[Entry_co]], name_or_path: str, kind: str, beside: tuple[str, ...] = ()) -> Entry_co:
+    if _is_path(name_or_path):
         if catalogues:
             return next(iter(catalogues.values())).from_file(name_or_path)
         raise UsageError(f"no catalogue of {kind}s is installed; install attention-dse again")
     for catalogue in catalogues.values():
         if name_or_path in catalogue.names():
             return catalogue.load(name_or_path)
-    known = _names(catalogues)
+    known = tuple(sorted({*_names(catalogues), *beside}))
     near = did_you_mean(name_or_path, known)
     raise UsageError(f"{kind} '{name_or_path}' is not known.{near} Known: {', '.join(known)}; or give the path of a file")

@@ -20,6 +20,7 @@ class Kind(StrEnum):
     """Kinds of files that can be told apart."""
 
     ACCELERATOR = "accelerator"
+    CHIP = "chip"
     TECHNOLOGY = "technology"
     MODEL = "model"
     CAMPAIGN = "campaign"
@@ -75,7 +76,7 @@ def check_file(path: str) -> tuple[Kind, tuple[str, ...]]:
     """
     from dse.files import load_yaml, validate
     from dse.hw.technology import Technology
-    from dse.plugins import accelerator_catalogues, model_catalogues, system_catalogues
+    from dse.plugins import accelerator_catalogues, chip_catalogues, model_catalogues, system_catalogues
 
     accelerators, models = next(iter(accelerator_catalogues().values())), next(iter(model_catalogues().values()))
     if path.endswith(".json"):
@@ -85,6 +86,8 @@ def check_file(path: str) -> tuple[Kind, tuple[str, ...]]:
     kind = recognise(document)
     if kind is Kind.ACCELERATOR:
         return kind, accelerators.from_file(path).warnings()
+    if kind is Kind.CHIP:
+        return kind, next(iter(chip_catalogues().values())).from_file(path).warnings()
     if kind is Kind.TECHNOLOGY:
         validate(document, Technology)
     elif kind is Kind.MODEL:

@@ -26,7 +26,7 @@ class Kind(StrEnum):
 
 _COLUMNS: Final = {
     Kind.MODELS: ("name", "attention_schemes", "summary"),
-    Kind.ACCELERATORS: ("name", "technology", "area_mm2", "summary"),
+    Kind.ACCELERATORS: ("name", "technology", "area_mm2", "cores", "summary"),
     Kind.SYSTEMS: ("name", "chips", "accelerator", "summary"),
     Kind.EXPERIMENTS: ("name", "campaign", "question"),
 }
@@ -58,10 +58,17 @@ def _models() -> list[dict[str, Cell]]:
 
 
 def _accelerators() -> list[dict[str, Cell]]:
-    from dse.plugins import accelerator_names, load_accelerator
+    from dse.plugins import accelerator_names, chip_names, load_accelerator, load_chip
 
-    found = [load_accelerator(name).accelerator() for name in accelerator_names()]
-    return [{"name": a.name, "technology": a.technology, "area_mm2": round(a.area.total_mm2, 1), "summary": a.summary} for a in found]
+    one = [(load_accelerator(name).accelerator(), 1) for name in accelerator_names()]
+    rows: list[dict[str, Cell]] = [
+        {"name": a.name, "technology": a.technology, "area_mm2": round(a.area.total_mm2, 1), "cores": cores, "summary": a.summary}
+        for a, cores in one
+    ]
+    for chip in (load_chip(name) for name in chip_names()):
+        area, cores = round(chip.area.total_mm2, 1), len(chip.chip.cores)
+        rows.append({"name": chip.name, "technology": chip.technology.name, "area_mm2": area, "cores": cores, "summary": chip.summary})
+    return sorted(rows, key=lambda row: str(row["name"]))
 
 
 def _systems() -> list[dict[str, Cell]]:

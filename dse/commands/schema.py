@@ -15,6 +15,7 @@ class SchemaKind(StrEnum):
     """Kinds of files that have a schema."""
 
     ACCELERATOR = "accelerator"
+    CHIP = "chip"
     MODEL = "model"
     CAMPAIGN = "campaign"
     SYSTEM = "system"
@@ -27,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 def schema(
     kind: Annotated[
-        SchemaKind, typer.Argument(metavar="KIND", help="Kind of file: accelerator, model, campaign or system.", show_default=False)
+        SchemaKind, typer.Argument(metavar="KIND", help="Kind of file: accelerator, chip, model, campaign or system.", show_default=False)
     ],
 ) -> None:
     """Print the JSON Schema of a kind of file; the descriptions in it are the documentation of its keys."""
@@ -36,7 +37,7 @@ def schema(
 
 def schema_of(kind: SchemaKind) -> dict[str, object]:
     """JSON Schema of a kind of file."""
-    from dse.plugins import accelerator_catalogues, model_catalogues, system_catalogues
+    from dse.plugins import accelerator_catalogues, chip_catalogues, model_catalogues, system_catalogues
 
     if kind is SchemaKind.SYSTEM:
         return next(iter(system_catalogues().values())).json_schema()
@@ -44,6 +45,8 @@ def schema_of(kind: SchemaKind) -> dict[str, object]:
         from dse.campaign.form import CampaignForm
 
         return CampaignForm.model_json_schema()
+    if kind is SchemaKind.CHIP:
+        return next(iter(chip_catalogues().values())).json_schema()
     if kind is SchemaKind.ACCELERATOR:
         return next(iter(accelerator_catalogues().values())).json_schema()
     return next(iter(model_catalogues().values())).json_schema()

@@ -38,6 +38,8 @@ class Interconnect:
 
     nodes: tuple[str, ...]
     channels: tuple[Channel, ...]
+    gates: tuple[tuple[str, str], ...] = ()
+    """(gate, what is behind it): nodes that routes enter only on the way to what is behind them, and leave only from there."""
 
     @cached_property
     def by_name(self) -> Mapping[str, Channel]:
@@ -57,16 +59,27 @@ class Interconnect:
         return net
 
     @cached_property
-    def _routes(self) -> Mapping[str, Mapping[str, tuple[Channel, ...]]]:
-        found = {}
-        for a in self.nodes:
-            paths = nx.single_source_dijkstra_path(self._network, a, weight="seconds")
-            found[a] = {b: tuple(self._network.edges[u, v]["channel"] for u, v in pairwise(path)) for b, path in paths.items()}
-        return found
+    def _found(self) -> dict[str, Mapping[str, tuple[Channel, ...]]]:
+        return {}
+
+    def _routes_from(self, source: str) -> Mapping[str, tuple[Channel, ...]]:
+        """Routes to every node that `source` reaches; found once."""
+        if source not in self._found:
+            own = {source} | {gate for gate, behind in self.gates if behind == source}
+
+            def seconds(u: str, v: str, edge: Mapping[str, float]) -> float | None:
+                blocked = u in gates and u not in own and gates[u] != v
+                return None if blocked else edge["seconds"]
+
+            gates = dict(self.gates)
+            paths = nx.single_source_dijkstra_path(self._network, source, weight=seconds)
+            channel = self._network.edges
+            self._found[source] = {b: tuple(channel[u, v]["channel"] for u, v in pairwise(path)) for b, path in paths.items()}
+        return self._found[source]
 
     def connected(self, source: str, target: str) -> bool:
         """Whether any route leads from `source` to `target`."""
-        return target in self._routes[source]
+        return target in self._routes_from(source)
 
     def route(self, source: str, target: str) -> tuple[Channel, ...]:
         """Channels from `source` to `target`, in order; none where they are the same node.
@@ -76,7 +89,7 @@ class Interconnect:
         Raises:
             KeyError: no route; check `connected` first.
         """
-        return tuple(dict.fromkeys(self._routes[source][target]))
+        return tuple(dict.fromkeys(self._routes_from(source)[target]))
 
     def tree(self, source: str, targets: Iterable[str]) -> tuple[Channel, ...]:
         """Channels that one multicast from `source` crosses, each once: the union of its routes."""

@@ -27,6 +27,18 @@ class Core:
     """ONNX operator types that it may run; None for all that its units can."""
 
 
+@dataclass(frozen=True, slots=True)
+class SharedBuffer:
+    """A memory on chip beside the cores: holds what their own cannot."""
+
+    name: str
+    node: str
+    """Its node in the interconnect, behind its port."""
+    capacity_bytes: float
+    read_pj_per_byte: float
+    write_pj_per_byte: float
+
+
 @dataclass(frozen=True)
 class Chip:
     """All cores, with the node of the memory off chip."""
@@ -36,8 +48,13 @@ class Chip:
     interconnect: Interconnect
     dram: str
     dram_capacity_bytes: float
+    shared: tuple[SharedBuffer, ...] = ()
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """Kinds of cores, in order of their first core."""
         return tuple(dict.fromkeys(c.kind for c in self.cores))
+
+    def of_kind(self, kind: str) -> tuple[int, ...]:
+        """Positions of the cores of a kind."""
+        return tuple(i for i, c in enumerate(self.cores) if c.kind == kind)

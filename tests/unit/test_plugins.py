@@ -20,8 +20,10 @@ def entry_points(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EntryPoint]]:
     found: list[EntryPoint] = []
     monkeypatch.setattr(plugins, "entry_points", lambda group: [e for e in found if e.group == group])
     plugins.accelerator_catalogues.cache_clear()
+    plugins.chip_catalogues.cache_clear()
     yield found
     plugins.accelerator_catalogues.cache_clear()
+    plugins.chip_catalogues.cache_clear()
 
 
 def test_built_in_catalogues() -> None:
