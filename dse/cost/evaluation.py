@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dse.cost.frontier_pricing import ARRAY, BUFFER_READ, DRAM_READ
+from dse.cost.frontier_pricing import ARRAY, DRAM_READ
 from dse.cost.metrics import RESOURCES, Objective, Resource
 from dse.cost.roofline import Roofline, roofline
+from dse.cost.traffic import matmul_ports, vector_ports
 from dse.cost.workload_pricing import busy_seconds, edp_weight_w, price_part, price_workload
-from dse.mapping.frontier import MatmulMapping, mapping_counts
-from dse.mapping.matmul import TileGrid, array_sides
-from dse.mapping.problem import MatmulProblem
-from dse.mapping.tiles import sides
+from dse.mapping.frontier import MatmulMapping
 from dse.schedule.place import frontier_of
 from dse.units import BYTES_PER_GIB, JOULES_PER_PJ
 
@@ -24,10 +22,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dse.cost.frontier_pricing import OperatorPricer
+    from dse.cost.traffic import Moved
     from dse.cost.workload_pricing import CompiledPart, CompiledWorkload, PartPrices
     from dse.hw.accelerator import AreaBreakdown, Geometry
     from dse.hw.table import DesignTable
-    from dse.ir.tensor import Role
     from dse.schedule.place import PlacedOperator
 
     FloatArray = NDArray[np.float64]
@@ -254,82 +252,9 @@ def _explain(
         runs=part.count * operator.work.slices,
         mapping=mapping[row] if mapping else None,
     )
-    traffic = _matmul_ports(operator, mapping[row], pricer.geometry) if mapping else _vector_ports(operator, moved)
+    traffic = matmul_ports(operator, mapping[row], pricer.geometry) if mapping else vector_ports(operator, moved)
     rows = list(_rows(name, operator, pricer, table, part.count, result.latency_s, overhead_s, busy, traffic, row))
     return result, rows
-
-
-@dataclass(frozen=True, slots=True)
-class _Moved:
-    """Bytes that tensors of one role move during one run of an operator."""
-
-    role: Role
-    dram_read: float
-    dram_write: float
-    buffer_read: float
-    buffer_write: float
-
-
-def _matmul_ports(operator: PlacedOperator, mapping: MatmulMapping, geometry: Geometry) -> list[_Moved]:
-    problem = operator.work.problem
-    assert isinstance(problem, MatmulProblem)
-    geometry = mapping.used(geometry)
-    rate = geometry.array.rate(problem.dtype)
-    assert rate is not None
-    sizes = (problem.m, problem.k, problem.n)
-    tile = (mapping.tile_m, mapping.tile_k, mapping.tile_n)
-    at = zip(sizes, tile, array_sides(geometry.array, mapping.dataflow, rate), strict=True)
-    grid = TileGrid(*(sides(size, np.array([side]), array) for size, side, array in at))
-    traffic, _ = mapping_counts(
-        problem,
-        geometry,
-        grid,
-        dataflow=mapping.dataflow,
-        stationary=mapping.stationary,
-        kept=mapping.kept,
-        together=mapping.together,
-        shared_sums=mapping.shared_sums,
-    )
-    ports = (*operator.inputs[:2], operator.outputs[0])
-    slices = operator.work.slices
-    moved = [
-        _Moved(
-            p.role,
-            slices * float(t.dram_read_bytes[0]),
-            slices * float(t.dram_write_bytes[0]),
-            slices * float(t.buffer_read_bytes[0]),
-            slices * float(t.buffer_write_bytes[0]),
-        )
-        for p, t in zip(ports, traffic, strict=True)
-    ]
-    return moved + _held(operator)
-
-
-def _vector_ports(operator: PlacedOperator, moved: FloatArray) -> list[_Moved]:
-    """Shares of a vector operator's inputs and outputs; inputs may be read twice."""
-    slices = operator.work.slices
-    from_dram = sum(p.size_bytes for p in operator.inputs if not p.on_chip) * slices
-    reads = (float(moved[0, DRAM_READ - 1]) - operator.work.fill_bytes) / from_dram if from_dram else 1.0
-    if not from_dram:
-        on_chip = sum(p.size_bytes for p in operator.inputs) * slices
-        written = sum(p.size_bytes for p in operator.outputs if not p.on_chip) * slices
-        fixed = operator.work.drain_bytes + written
-        reads = (float(moved[0, BUFFER_READ - 1]) - fixed) / on_chip if on_chip else 1.0
-    found = []
-    for p in operator.inputs:
-        size = p.size_bytes * slices * reads
-        found.append(_Moved(p.role, 0.0, 0.0, size, 0.0) if p.on_chip else _Moved(p.role, size, 0.0, size, size))
-    for p in operator.outputs:
-        size = p.size_bytes * slices
-        found.append(_Moved(p.role, 0.0, 0.0, 0.0, size) if p.on_chip else _Moved(p.role, 0.0, size, size, size))
-    return found + _held(operator)
-
-
-def _held(operator: PlacedOperator) -> list[_Moved]:
-    """What tensors held on chip bring in and send out."""
-    fills = [_Moved(t.role, t.size_bytes, 0.0, 0.0, t.size_bytes) for t in operator.fills]
-    drains = [_Moved(t.role, 0.0, t.size_bytes, t.size_bytes, 0.0) for t in operator.drains]
-    return fills + drains
 
 
 def _rows(
@@ -341,7 +266,7 @@ def _rows(
     latency_s: float,
     overhead_s: float,
     busy: dict[Resource, float],
-    moved: list[_Moved],
+    moved: list[Moved],
     row: int,
 ) -> Iterator[BreakdownRow]:
     clock = float(table.clock_hz[0])
