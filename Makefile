@@ -1,13 +1,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-transformers
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install explore test lint bench clean
+.PHONY: help install explore test test-transformers lint bench clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## create .venv with all that dse and its tests need (again only when a version changes)
 
@@ -25,6 +26,16 @@ explore: install ## reuse or recompute? DeepSeek-V3 decode over a family of acce
 test: lint ## lint, types, import contracts, tests
 	$(BIN)/pytest -n 2 -m 'not benchmark'
 
+test-transformers: $(PEERS)/.installed ## logits and counts against torch and the transformers package, in a venv of their own
+	$(PEERS)/bin/pytest -m transformers tests/transformers
+
+$(PEERS)/.installed: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt setuptools wheel
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation \
+	  --editable '.[dev,transformers]'
+	@touch $@
+
 lint: install ## the first three of these only
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -34,6 +45,6 @@ lint: install ## the first three of these only
 bench: install ## how many designs a second
 	$(BIN)/pytest -m benchmark -s tests/benchmark
 
-clean: ## remove .venv and everything generated, but not runs/
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## remove both venvs and everything generated, but not runs/
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find dse workloads accelerators tests experiments docs -name __pycache__ -type d -exec rm -rf {} +

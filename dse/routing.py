@@ -14,9 +14,10 @@ MAX_HISTOGRAM_BYTES: Final = 1024**2
 
 
 def read_routing(text: str, seed: int | None = None) -> Routing:
-    """The routing that `text` says: uniform, worst, zipf:S, or histogram:FILE; drawn where there is a seed.
+    """The routing that `text` says: uniform, worst, zipf:S, histogram:FILE or loads:FILE; drawn where there is a seed.
 
-    A histogram is a JSON list of numbers, or lines of `count` or `expert,count`, one per expert in their order.
+    A histogram counts by its proportions alone; loads are the tokens of each expert in this very step. Either is a JSON list
+    of numbers, or lines of `count` or `expert,count`, one per expert in their order.
 
     Raises:
         UsageError: another text, an exponent that is no number in range, or a negative seed.
@@ -35,9 +36,9 @@ def read_routing(text: str, seed: int | None = None) -> Routing:
         if 0 <= skew <= LARGEST_SKEW:
             return Routing(LoadKind.ZIPF, skew=skew, seed=seed)
         raise UsageError(f"--routing {text}: the exponent of zipf:S is a number from 0 to {LARGEST_SKEW:g}, for example zipf:0.8")
-    if kind == LoadKind.HISTOGRAM and value:
-        return Routing(LoadKind.HISTOGRAM, counts=_histogram(value), seed=seed)
-    allowed = "uniform, worst, zipf:S (for example zipf:0.8), histogram:FILE"
+    if kind in (LoadKind.HISTOGRAM, LoadKind.LOADS) and value:
+        return Routing(LoadKind(kind), counts=_histogram(value), seed=seed)
+    allowed = "uniform, worst, zipf:S (for example zipf:0.8), histogram:FILE, loads:FILE"
     raise UsageError(f"--routing '{text}' is not known; allowed: {allowed}.{did_you_mean(kind, list(LoadKind))}")
 
 

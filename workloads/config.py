@@ -15,6 +15,8 @@ class IndexerConfig:
     """Width of its queries and of its one cached key."""
     top_k: int
     """Positions that are kept per query."""
+    interleaved: bool = False
+    """Neighbouring elements are rotated as pairs, else the two halves of the rotated part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,8 @@ class MlaConfig:
     rms_eps: float
     indexer: IndexerConfig | None = None
     """Sparse attention over the positions that it picks; None attends to all."""
+    scale: float | None = None
+    """Factor on the scores; None is 1 / sqrt of the query width."""
 
     @property
     def q_width(self) -> int:
@@ -208,6 +212,10 @@ class ModelConfig:
     """Rows of a learned position table that is added to the embedding; 0 for none."""
     mtp_layers: int = 0
     """Multi-token-prediction modules."""
+    embedding_scale: float | None = None
+    """Factor on the embedding's rows; None for none."""
+    logit_softcap: float | None = None
+    """Logits are squashed to plus and minus this; None leaves them."""
     precision: str = "bf16"
     """Precision where none is asked for."""
 

@@ -36,6 +36,8 @@ class IndexerFile(FileForm):
     """Width of its queries and of its cached key."""
     top_k: PositiveInt
     """Positions kept per query."""
+    interleaved: bool = False
+    """Neighbouring elements are rotated as pairs, else the two halves."""
 
 
 class AttentionFile(FileForm):
@@ -59,6 +61,8 @@ class AttentionFile(FileForm):
     """Base of the rotary angles; recorded."""
     indexer: IndexerFile | None = None
     """Indexer of sparse attention; left out where all positions are attended."""
+    score_scale: PositiveFloat | None = None
+    """Factor on the scores; left out: 1 / sqrt of the query width."""
 
 
 class LocalFile(FileForm):
@@ -99,6 +103,8 @@ class GqaFile(FileForm):
     """A learned logit per head takes part in the softmax."""
     softcap: PositiveFloat | None = None
     """Scores are squashed to plus and minus this."""
+    score_scale: PositiveFloat | None = None
+    """Factor on the scores; left out: 1 / sqrt(head_width)."""
     temperature: bool = False
     """Queries of full layers are scaled by position."""
     local: LocalFile | None = None
@@ -240,6 +246,10 @@ class ModelFile(FileForm):
     """Rows of a learned position table; 0 for none."""
     mtp_layers: int = Field(default=0, ge=0, le=MAX_LAYERS)
     """Multi-token-prediction modules."""
+    embedding_scale: PositiveFloat | None = None
+    """Factor on the embedding's rows."""
+    logit_softcap: PositiveFloat | None = None
+    """Logits are squashed to plus and minus this."""
 
     @model_validator(mode="after")
     def _layers_add_up(self) -> ModelFile:
@@ -287,6 +297,8 @@ def to_config(file: ModelFile) -> ModelConfig:
         post_norms=file.post_norms,
         positions=file.positions,
         mtp_layers=file.mtp_layers,
+        embedding_scale=file.embedding_scale,
+        logit_softcap=file.logit_softcap,
     )
 
 
@@ -303,7 +315,8 @@ def _attention(file: ModelFile) -> tuple[MlaConfig | GqaConfig, GqaConfig | None
             qk_rope=a.qk_rope,
             v_head=a.v_head,
             rms_eps=file.rms_eps,
-            indexer=None if a.indexer is None else IndexerConfig(heads=a.indexer.heads, width=a.indexer.width, top_k=a.indexer.top_k),
+            scale=a.score_scale,
+            indexer=None if a.indexer is None else IndexerConfig(**a.indexer.model_dump()),
         ), None
     full = GqaConfig(
         d_model=file.d_model,
@@ -318,6 +331,7 @@ def _attention(file: ModelFile) -> tuple[MlaConfig | GqaConfig, GqaConfig | None
         qk_norm=QkNorm(a.qk_norm),
         sinks=a.sinks,
         softcap=a.softcap,
+        scale=a.score_scale,
     )
     return with_local(full, a.local, temperature=a.temperature)
 

@@ -37,6 +37,8 @@ class LoadKind(StrEnum):
     """The expert of rank r is chosen in proportion to 1 / r^s."""
     HISTOGRAM = "histogram"
     """In proportion to measured counts."""
+    LOADS = "loads"
+    """Exactly as counted in this very step; nothing is drawn."""
     WORST = "worst"
     """All tokens go to the same k experts."""
 
@@ -49,15 +51,17 @@ class Routing:
     skew: float = 0.0
     """Exponent s of a Zipf distribution; 0 is uniform."""
     counts: tuple[float, ...] = ()
-    """Measured tokens of each expert; only their proportions matter."""
+    """Measured tokens of each expert; only their proportions matter, unless they are the loads themselves."""
     seed: int | None = None
     """Draw the loads with this seed; None takes expected loads."""
 
     def __post_init__(self) -> None:
         if self.kind is LoadKind.ZIPF and not 0 <= self.skew <= LARGEST_SKEW:
             raise UsageError(f"Zipf exponent {self.skew:g} is out of range; allowed: 0 to {LARGEST_SKEW:g}")
-        if self.kind is LoadKind.HISTOGRAM and not (self.counts and all(isfinite(c) and c >= 0 for c in self.counts)):
+        if self.kind in (LoadKind.HISTOGRAM, LoadKind.LOADS) and not (self.counts and all(isfinite(c) and c >= 0 for c in self.counts)):
             raise UsageError("a histogram of expert loads needs one finite count of at least 0 per expert")
+        if self.kind is LoadKind.LOADS and any(c != floor(c) for c in self.counts):
+            raise UsageError("loads are the tokens of each expert in this step: give whole numbers, or a histogram")
 
     def __str__(self) -> str:
         text = f"zipf{self.skew:g}" if self.kind is LoadKind.ZIPF else self.kind.value
@@ -91,10 +95,20 @@ def shares(routing: Routing, experts: int, experts_per_token: int) -> NDArray[np
             raise UsageError(
                 f"the histogram of expert loads has {len(popularity)} counts, the model {experts} experts; give one per expert"
             )
+        if routing.kind is LoadKind.LOADS:
+            return _exact_shares(popularity, k)
         popularity = popularity / max(popularity.max(), np.finfo(np.float64).tiny)
     if np.count_nonzero(popularity) < k:
         raise UsageError(f"the histogram of expert loads has {np.count_nonzero(popularity)} experts with tokens; a token needs {k}")
     return _capped(popularity, k)
+
+
+def _exact_shares(loads: NDArray[np.float64], k: int) -> NDArray[np.float64]:
+    """Shares of loads that are taken as they are: load over tokens, which number sum / k."""
+    tokens = loads.sum() / k
+    if tokens == 0 or loads.max() > tokens:
+        raise UsageError(f"loads of {loads.sum():g} tokens in all, {loads.max():g} for one expert: a token uses {k} different experts")
+    return loads / tokens
 
 
 def _capped(popularity: NDArray[np.float64], total: int) -> NDArray[np.float64]:
@@ -117,7 +131,21 @@ def expected_active(routing: Routing, experts: int, experts_per_token: int, toke
     """
     if routing.kind is LoadKind.UNIFORM:
         return float(experts * (1 - (1 - experts_per_token / experts) ** tokens))
+    if routing.kind is LoadKind.LOADS:
+        return float(np.count_nonzero(_exact(routing, experts, experts_per_token, tokens)))
     return float(_used(shares(routing, experts, experts_per_token), tokens).sum())
+
+
+def _exact(routing: Routing, experts: int, experts_per_token: int, tokens: int) -> NDArray[np.int64]:
+    """The loads that the routing gives, after checking that they are those of this step."""
+    shares(routing, experts, experts_per_token)
+    found: NDArray[np.int64] = np.asarray(routing.counts).astype(np.int64)
+    if found.sum() != tokens * experts_per_token:
+        raise UsageError(
+            f"loads sum to {found.sum()}, this step has {tokens} tokens times {experts_per_token} experts = {tokens * experts_per_token}; "
+            "give the loads of this step, or a histogram, of which only the proportions count"
+        )
+    return found
 
 
 def _used(pi: NDArray[np.float64], tokens: int) -> NDArray[np.float64]:
@@ -134,6 +162,8 @@ def expert_rows(routing: Routing, experts: int, experts_per_token: int, tokens: 
     proportion to its expected load given that it has any; whole numbers by largest remainder. Drawn loads (a seed):
     see `sampled_rows`.
     """
+    if routing.kind is LoadKind.LOADS:
+        return tuple(sorted((int(n) for n in _exact(routing, experts, experts_per_token, tokens) if n), reverse=True))
     if routing.seed is not None:
         drawn = sampled_rows(routing, experts, experts_per_token, tokens, seed=routing.seed)
         return tuple(sorted((int(n) for n in drawn if n), reverse=True))
@@ -182,8 +212,10 @@ def sampled_rows(routing: Routing, experts: int, experts_per_token: int, tokens:
 
     Binomial loads, conditioned on their sum: each expert's load is drawn by itself, and the difference to T k is spread
     over the experts in proportion to their variances T pi (1 - pi). For uniform routing this has the variance of the
-    true law but for a factor 1 - 1/E. Time does not depend on the number of tokens. Derived here.
+    true law but for a factor 1 - 1/E. Time does not depend on the number of tokens. Derived here. Given loads are not drawn.
     """
+    if routing.kind is LoadKind.LOADS:
+        return _exact(routing, experts, experts_per_token, tokens)
     rng = np.random.default_rng(seed)
     pi = shares(routing, experts, experts_per_token)
     rows: NDArray[np.int64] = rng.binomial(tokens, pi).astype(np.int64)
@@ -204,6 +236,8 @@ def expected_max_load(routing: Routing, experts: int, experts_per_token: int, to
     normal limit with continuity correction stands for the binomial. Source: order statistics, e.g. David and Nagaraja,
     Order Statistics, section 2.1. Worked number: uniform, E = 256, k = 8, T = 4096 (128 on average): about 161.
     """
+    if routing.kind is LoadKind.LOADS:
+        return float(_exact(routing, experts, experts_per_token, tokens).max())
     pi, number = np.unique(shares(routing, experts, experts_per_token), return_counts=True)
     mean, deviation = tokens * pi, np.sqrt(tokens * pi * (1 - pi))
     low = max(0, floor((mean - _DEVIATIONS * deviation).max()))

@@ -20,6 +20,13 @@ class ConfigFile(FileForm):
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
+class RopeParameters(ConfigFile):
+    """Rotary embedding as newer files give it."""
+
+    partial_rotary_factor: float | None = Field(default=None, ge=0, le=1)
+    """Share of a head that is rotated."""
+
+
 class DecoderFile(ConfigFile):
     """Keys that most decoders have under the same names."""
 
@@ -43,6 +50,8 @@ class DecoderFile(ConfigFile):
     """Width of a head; the model width over the heads where left out."""
     partial_rotary_factor: float | None = Field(default=None, ge=0, le=1)
     """Share of a head that is rotated."""
+    rope_parameters: RopeParameters | None = None
+    """Angles, as newer files give them; only the share of a head that is rotated matters here."""
     layer_types: tuple[Literal["full_attention", "sliding_attention", "chunked_attention"], ...] | None = None
     """Attention of every layer."""
 
@@ -60,7 +69,8 @@ class DecoderFile(ConfigFile):
             width = self.hidden_size // self.num_attention_heads
         if self.num_attention_heads % groups:
             raise ValueError(f"num_attention_heads {self.num_attention_heads} is not a multiple of num_key_value_heads {groups}")
-        share = self.partial_rotary_factor if self.partial_rotary_factor is not None else rotary_share
+        newer = None if self.rope_parameters is None else self.rope_parameters.partial_rotary_factor
+        share = next((s for s in (self.partial_rotary_factor, newer) if s is not None), rotary_share)
         return GqaConfig(
             d_model=self.hidden_size,
             heads=self.num_attention_heads,

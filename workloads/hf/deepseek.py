@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import log, sqrt
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -12,6 +14,15 @@ from workloads.schema import MAX_LAYERS, check_groups
 
 if TYPE_CHECKING:
     from workloads.config import GqaConfig
+
+
+class RopeScaling(ConfigFile):
+    """What stretched positions do to the scores."""
+
+    factor: PositiveFloat | None = None
+    """How many times as many positions."""
+    mscale_all_dim: float | None = Field(default=None, ge=0)
+    """Weight of the factor on the scores."""
 
 
 class DeepseekConfigFile(ConfigFile):
@@ -59,10 +70,10 @@ class DeepseekConfigFile(ConfigFile):
     """Shared experts."""
     moe_intermediate_size: PositiveInt
     """Inner width of one expert."""
-    scoring_func: Literal["sigmoid", "softmax"]
-    """How router logits become weights."""
-    topk_method: Literal["noaux_tc", "greedy", "group_limited_greedy"] = "greedy"
-    """How experts are selected."""
+    scoring_func: Literal["sigmoid", "softmax"] | None = None
+    """How router logits become weights; left out: softmax in DeepSeek-V2, sigmoid from V3 on."""
+    topk_method: Literal["noaux_tc", "greedy", "group_limited_greedy"] | None = None
+    """How experts are selected; left out: greedy in DeepSeek-V2, noaux_tc from V3 on."""
     norm_topk_prob: bool
     """Weights of the chosen experts sum to one."""
     routed_scaling_factor: PositiveFloat
@@ -79,8 +90,12 @@ class DeepseekConfigFile(ConfigFile):
     """Width of its queries and key."""
     index_topk: PositiveInt | None = None
     """Positions that it keeps."""
-    indexer_types: None = None
-    """Layers that share an indexer are not modelled."""
+    indexer_types: tuple[Literal["full"], ...] | None = None
+    """Every layer has an indexer of its own; layers that share one are not modelled."""
+    rope_scaling: RopeScaling | None = None
+    """Stretching of positions; its factor on the scores."""
+    rope_parameters: RopeScaling | None = None
+    """The same as newer files call it."""
 
     @model_validator(mode="after")
     def _fits(self) -> DeepseekConfigFile:
@@ -96,9 +111,31 @@ class DeepseekConfigFile(ConfigFile):
         return self
 
     @property
+    def second(self) -> bool:
+        """DeepSeek-V2, whose router is another than that of the later models."""
+        return self.model_type == "deepseek_v2"
+
+    @property
+    def selection(self) -> str:
+        """How experts are selected."""
+        return self.topk_method or ("greedy" if self.second else "noaux_tc")
+
+    @property
+    def scale(self) -> float | None:
+        """Factor on the scores where positions are stretched: m² / sqrt(query width), m = 0.1 · mscale_all_dim · ln(factor) + 1.
+
+        None where they are not. Source: DeepSeek-V3 inference/model.py (mscale).
+        """
+        given = self.rope_scaling or self.rope_parameters
+        if given is None or given.factor is None or given.factor <= 1 or not given.mscale_all_dim:
+            return None
+        m = 0.1 * given.mscale_all_dim * log(given.factor) + 1
+        return m * m / sqrt(self.qk_nope_head_dim + self.qk_rope_head_dim)
+
+    @property
     def groups(self) -> tuple[int, int]:
         """Groups, and those a token may use; a greedy selection has one."""
-        if self.topk_method == "greedy":
+        if self.selection == "greedy":
             return 1, 1
         return self.n_group or 1, self.topk_group or 1
 
@@ -107,7 +144,7 @@ def to_model(file: DeepseekConfigFile) -> ModelConfig:
     """The model of a checked file."""
     mtp = file.num_nextn_predict_layers
     if mtp is None:
-        mtp = 0 if file.model_type == "deepseek_v2" else 1
+        mtp = 0 if file.second else 1
     attention = MlaConfig(
         d_model=file.hidden_size,
         heads=file.num_attention_heads,
@@ -118,6 +155,7 @@ def to_model(file: DeepseekConfigFile) -> ModelConfig:
         v_head=file.v_head_dim,
         rms_eps=file.rms_norm_eps,
         indexer=_indexer(file),
+        scale=file.scale,
     )
     groups, groups_per_token = file.groups
     moe = MoeConfig(
@@ -126,8 +164,8 @@ def to_model(file: DeepseekConfigFile) -> ModelConfig:
         experts=file.n_routed_experts,
         experts_per_token=file.num_experts_per_tok,
         shared_experts=file.n_shared_experts or 0,
-        scoring=Scoring(file.scoring_func),
-        selection_bias=file.topk_method == "noaux_tc",
+        scoring=Scoring(file.scoring_func or ("softmax" if file.second else "sigmoid")),
+        selection_bias=file.selection == "noaux_tc",
         normalise_weights=file.norm_topk_prob,
         routed_scaling=file.routed_scaling_factor,
         groups=groups,
@@ -152,10 +190,11 @@ def _published_baseline(attention: MlaConfig) -> GqaConfig | None:
     from workloads.catalogue import model_config
 
     paper = model_config("deepseek_v3")
-    return paper.mha_small if paper.attention == attention else None
+    return paper.mha_small if replace(paper.attention, scale=None) == replace(attention, scale=None) else None
 
 
 def _indexer(file: DeepseekConfigFile) -> IndexerConfig | None:
     if file.index_n_heads is None or file.index_head_dim is None or file.index_topk is None:
         return None
-    return IndexerConfig(heads=file.index_n_heads, width=file.index_head_dim, top_k=file.index_topk)
+    pairs = file.model_type == "glm_moe_dsa"  # DeepSeek-V3.2 rotates the indexer's halves, GLM its neighbouring elements
+    return IndexerConfig(heads=file.index_n_heads, width=file.index_head_dim, top_k=file.index_topk, interleaved=pairs)

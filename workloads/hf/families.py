@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import sqrt
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import AliasChoices, Field, PositiveFloat, PositiveInt
 
 from dse.errors import InputError
 from dse.files import validate
@@ -38,8 +38,8 @@ class LlamaFile(DecoderFile):
     """All four projections have biases."""
     mlp_bias: bool = False
     """The network has biases."""
-    sliding_window: PositiveInt | None = None
-    """Positions of the window."""
+    sliding_window: int | None = Field(default=None, ge=0)
+    """Positions of the window; none where 0."""
     use_sliding_window: bool = True
     """Qwen: the window is used at all."""
     max_window_layers: int | None = Field(default=None, ge=0)
@@ -60,8 +60,8 @@ class QwenMoeFile(LlamaFile):
 
     moe_intermediate_size: PositiveInt
     """Inner width of an expert."""
-    num_experts: PositiveInt
-    """Experts."""
+    num_experts: PositiveInt = Field(validation_alias=AliasChoices("num_experts", "num_local_experts"))
+    """Experts; newer files call them num_local_experts."""
     num_experts_per_tok: PositiveInt
     """Experts per token."""
     norm_topk_prob: bool = False
@@ -172,12 +172,27 @@ class GemmaFile(DecoderFile):
     """Scores are divided by its root."""
     attn_logit_softcapping: PositiveFloat | None = None
     """Scores are squashed to plus and minus this."""
+    final_logit_softcapping: PositiveFloat | None = None
+    """Logits are squashed to plus and minus this."""
+    use_bidirectional_attention: Literal[False] | None = None
+    """Attention is causal."""
     attention_bias: bool = False
     """All four projections have biases."""
     sliding_window: PositiveInt = 4096
     """Positions of the window."""
     sliding_window_pattern: PositiveInt | None = None
     """Every n-th layer is full."""
+
+
+class Gemma2File(GemmaFile):
+    """Gemma 2, whose scores and logits are squashed unless the file says else."""
+
+    vocab_size: PositiveInt = 256000
+    """Entries of the vocabulary."""
+    attn_logit_softcapping: PositiveFloat | None = 50.0
+    """Scores are squashed to plus and minus this."""
+    final_logit_softcapping: PositiveFloat | None = 30.0
+    """Logits are squashed to plus and minus this."""
 
 
 class Gpt2File(ConfigFile):
@@ -278,7 +293,7 @@ def _llama_attention(file: LlamaFile, *, qkv_bias: bool, o_bias: bool, qk_norm: 
 
 def _llama_local(file: LlamaFile) -> tuple[bool, ...]:
     """Local layers: all with a window, but for Qwen, where it is switched on and starts at a layer."""
-    if file.sliding_window is None or not file.use_sliding_window:
+    if not file.sliding_window or not file.use_sliding_window:
         return _all(file, False)
     first = file.max_window_layers or 0
     return file.local_layers([i >= first for i in range(file.num_hidden_layers)])
@@ -414,7 +429,17 @@ def gemma(file: GemmaFile) -> ModelConfig:
     local = file.local_layers([(i + 1) % every != 0 for i in range(file.num_hidden_layers)])
     dense = FfnConfig(d_model=file.hidden_size, width=file.intermediate_size, activation=Activation.GELU_TANH)
     near = windowed(attention, file.sliding_window)
-    return _model(file, (local, _all(file, False)), attention, local=near, dense=dense, moe=None, post_norms=True)
+    return _model(
+        file,
+        (local, _all(file, False)),
+        attention,
+        local=near,
+        dense=dense,
+        moe=None,
+        post_norms=True,
+        embedding_scale=sqrt(file.hidden_size),
+        logit_softcap=file.final_logit_softcapping,
+    )
 
 
 def step3(file: Step3File) -> ModelConfig:
@@ -498,7 +523,8 @@ READERS: Final[dict[str, Callable[[Document], ModelConfig]]] = {
     "glm4_moe": _reader(GlmFile, glm),
     "gpt_oss": _reader(GptOssFile, gpt_oss),
     **dict.fromkeys(("llama4_text",), _reader(Llama4File, llama4)),
-    **dict.fromkeys(("gemma2", "gemma3_text"), _reader(GemmaFile, gemma)),
+    "gemma2": _reader(Gemma2File, gemma),
+    "gemma3_text": _reader(GemmaFile, gemma),
     "gpt2": _reader(Gpt2File, gpt2),
     "step3_text": _reader(Step3File, step3),
 }

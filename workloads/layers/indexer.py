@@ -52,7 +52,7 @@ def lower(b: GraphBuilder, x: str, latent: str, config: MlaConfig, step: Step) -
     query = b.einsum("bsq,qin->bisn", "index_query", latent, b.weight("w_index_query", config.q_width, c.heads, c.width))  # [B, I, S, N]
     if step.rope:
         tables = RotaryTables("rope_cos", "rope_sin")
-        query = rotate_heads(b, "index_query_rope", query, tables, config.qk_rope)  # [B, I, S, N]
+        query = rotate_heads(b, "index_query_rope", query, tables, config.qk_rope, interleaved=c.interleaved)  # [B, I, S, N]
     score = b.einsum("bisn,btn->bist", "index_score", query, keys, Role.SCORE, visible)  # [B, I, S, T]
     score = b.node("Relu", "index_positive", score, role=Role.SCORE, visible=visible)  # [B, I, S, T]
     share = b.einsum("bsd,di->bis", "index_head_share", x, b.weight("w_index_heads", config.d_model, c.heads))  # [B, I, S]
@@ -76,7 +76,8 @@ def _key(b: GraphBuilder, x: str, config: MlaConfig, c: IndexerConfig, step: Ste
     if not step.rope:
         return key
     one = b.node("Unsqueeze", "index_key_head", key, b.integers("index_head_axis", 1))  # [B, 1, S, N]
-    one = rotate_heads(b, "index_key_rope", one, RotaryTables("rope_cos", "rope_sin"), config.qk_rope)  # [B, 1, S, N]
+    tables = RotaryTables("rope_cos", "rope_sin")
+    one = rotate_heads(b, "index_key_rope", one, tables, config.qk_rope, interleaved=c.interleaved)  # [B, 1, S, N]
     return b.node("Squeeze", "index_key", one, b.integers("index_squeezed_axis", 1))  # [B, S, N]
 
 

@@ -145,7 +145,8 @@ def _query(b: GraphBuilder, query: str, config: MlaConfig, step: Step, order: Or
     """Queries in the space that meets the cache, scaled by 1/sqrt of the full query width."""
     c = config
     width = c.qk_nope + (c.qk_rope if step.rope else 0)
-    query = b.node("Mul", "query_scaled", query, b.scalar("softmax_scale", 1 / sqrt(width)))  # [B, S, Q]; cheapest place to scale
+    scale = 1 / sqrt(width) if c.scale is None else c.scale
+    query = b.node("Mul", "query_scaled", query, b.scalar("softmax_scale", scale))  # [B, S, Q]; cheapest place to scale
     content = _content_query(b, query, c, order)  # [B, H, S, N or R]
     if not step.rope:
         return content

@@ -14,7 +14,10 @@ from dse.routing import read_routing
 ZIPF = Routing(LoadKind.ZIPF, skew=0.8)
 
 
-@given(st.integers(1, 64), st.integers(1, 10**7), st.floats(0, 8), st.sampled_from(LoadKind), st.none() | st.integers(0, 2**32), st.data())
+DRAWN = [kind for kind in LoadKind if kind is not LoadKind.LOADS]
+
+
+@given(st.integers(1, 64), st.integers(1, 10**7), st.floats(0, 8), st.sampled_from(DRAWN), st.none() | st.integers(0, 2**32), st.data())
 def test_rows_add_up(experts: int, tokens: int, skew: float, kind: LoadKind, seed: int | None, data: st.DataObject):
     k = data.draw(st.integers(1, experts))
     routing = Routing(kind, skew=skew, counts=tuple(range(1, experts + 1)), seed=seed)
@@ -41,6 +44,22 @@ def test_uniform_against_brute_force():
     assert expected_max_load(UNIFORM, 32, 4, 512) == pytest.approx(largest, rel=0.01)
     drawn = np.mean([sampled_rows(UNIFORM, 32, 4, 512, seed=s).max() for s in range(300)])
     assert drawn == pytest.approx(largest, rel=0.01)
+
+
+def test_loads_of_this_step_are_taken_as_they_are():
+    """Three tokens that choose two of four experts: loads 3, 2, 1, 0, whatever the seed."""
+    routing = Routing(LoadKind.LOADS, counts=(1, 3, 0, 2), seed=7)
+    assert expert_rows(routing, 4, 2, 3) == (3, 2, 1)
+    assert list(sampled_rows(routing, 4, 2, 3, seed=1)) == [1, 3, 0, 2]
+    assert shares(routing, 4, 2) == pytest.approx([1 / 3, 1, 0, 2 / 3])
+    assert expected_active(routing, 4, 2, 3) == 3
+    assert expected_max_load(routing, 4, 2, 3) == 3
+    with pytest.raises(UsageError, match="loads sum to 6, this step has 4 tokens times 2 experts = 8"):
+        expert_rows(routing, 4, 2, 4)
+    with pytest.raises(UsageError, match="a token uses 2 different experts"):
+        shares(Routing(LoadKind.LOADS, counts=(5, 1, 0, 0)), 4, 2)
+    with pytest.raises(UsageError, match="give whole numbers"):
+        Routing(LoadKind.LOADS, counts=(1.5, 1, 0, 0))
 
 
 def test_draws_have_the_expected_mean_and_repeat():
