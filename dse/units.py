@@ -14,4 +14,5 @@ JOULES_PER_PJ: Final = 1e-12
 SECONDS_PER_US: Final = 1e-6
 SECONDS_PER_NS: Final = 1e-9
 FLOPS_PER_MAC: Final = 2
+FLOPS_PER_TFLOP: Final = 10**12
 MM2_PER_UM2: Final = 1e-6

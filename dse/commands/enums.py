@@ -79,3 +79,11 @@ class PlacingName(StrEnum):
     RANDOM = "random"
     CONTIGUOUS = "contiguous"
     BALANCED = "balanced"
+
+
+class ExchangeName(StrEnum):
+    """As the modes of `dse.system.layer_time.ExchangeChoice`."""
+
+    DIRECT = "direct"
+    LOW_LATENCY = "low_latency"
+    NORMAL = "normal"

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dse.commands.common import FormatOption, SetOption, examples
-from dse.commands.enums import PlacingName
+from dse.commands.enums import ExchangeName, PlacingName
 from dse.commands.workload_options import with_workload
 from dse.errors import InfeasibleError, UsageError
 from dse.report.output import Format, write_json, write_records
 
 if TYPE_CHECKING:
-    from dse.ir.expert_load import Routing
     from dse.report.output import Cell
-    from dse.serving import GridPoint, ServingPoint
-    from dse.system.placement import Placing
+    from dse.serving import ServingPoint
+    from dse.serving_case import ServingChoices
+    from dse.serving_grid import GridPoint
     from dse.system.system import System
     from dse.workload import WorkloadOptions
 
@@ -35,10 +34,13 @@ def register(app: typer.Typer) -> None:
 def system_(
     workload: WorkloadOptions,
     system: Annotated[str, typer.Option("--system", "-s", help="System of the catalogue, or a system YAML.")],
-    parallel: Annotated[str | None, typer.Option(help="Degrees: tp, cp, dp, pp, ep, moe_tp, redundant, slots, microbatches.")] = None,
-    skew: Annotated[float, typer.Option(help="Zipf exponent of the routing of tokens to experts; 0 is uniform.")] = 0.0,
-    routing_seed: Annotated[int | None, typer.Option(help="Draw expert loads with this seed; left out: expected loads.")] = None,
+    parallel: Annotated[
+        str | None, typer.Option(help="Degrees: tp, cp, dp, pp, ep, moe_tp, dense_tp, redundant, slots, microbatches.")
+    ] = None,
     placing: Annotated[PlacingName, typer.Option(help="How experts lie on chips.")] = PlacingName.RANDOM,
+    exchange: Annotated[
+        ExchangeName, typer.Option(help="Expert rows: direct at link rates, or by measured low_latency or normal kernels.")
+    ] = ExchangeName.DIRECT,
     batches: Annotated[str | None, typer.Option(metavar="B1,B2,...", help="A grid: these batches instead of --batch.")] = None,
     cache_lens: Annotated[str | None, typer.Option(metavar="L1,L2,...", help="A grid: these cache lengths.")] = None,
     tpot_limit_ms: Annotated[float | None, typer.Option(help="With a grid: only the point of most throughput under this limit.")] = None,
@@ -53,22 +55,22 @@ def system_(
     Exit code 4 where nothing fits in memory or meets the limit.
     """
     from dse.files import parse_setting
-    from dse.ir.expert_load import LoadKind, Routing
     from dse.plugins import load_system
     from dse.serving import evaluate_serving
+    from dse.serving_case import ServingChoices
+    from dse.system.layer_time import ExchangeChoice
     from dse.system.placement import Placing
 
     description = load_system(system)
     if settings:
         description = description.with_overrides(dict(parse_setting(s) for s in settings))
-    routing = Routing(kind=LoadKind.ZIPF if skew else LoadKind.UNIFORM, skew=skew, seed=routing_seed)
-    laid = Placing(placing.value)
+    choices = ServingChoices(Placing(placing.value), ExchangeChoice(exchange.value))
     if batches is not None or cache_lens is not None:
-        _grid(workload, description.system, parallel, routing, laid, batches, cache_lens, tpot_limit_ms, form, front=front)
+        _grid(workload, description.system, parallel, choices, batches, cache_lens, tpot_limit_ms, form, front=front)
         return
     if tpot_limit_ms is not None or front:
         raise UsageError("--tpot-limit-ms and --front need a grid: give --batches or --cache-lens")
-    found = evaluate_serving(workload, description.system, parallel or "", routing=routing, placing=laid)
+    found = evaluate_serving(workload, description.system, parallel or "", choices=choices)
     _write_point(found, form)
     if found.infeasibility is not None:
         raise InfeasibleError(f"memory: {found.infeasibility}")
@@ -85,8 +87,7 @@ def _grid(
     workload: WorkloadOptions,
     system: System,
     parallel: str | None,
-    routing: Routing,
-    placing: Placing,
+    choices: ServingChoices,
     batches: str | None,
     cache_lens: str | None,
     limit_ms: float | None,
@@ -94,17 +95,17 @@ def _grid(
     *,
     front: bool,
 ) -> None:
-    from dse.serving import best_under, pareto, serving_grid, serving_request
+    from dse.serving_case import serving_request
+    from dse.serving_grid import best_under, pareto, serving_grid
 
-    _, request = serving_request(workload)
+    _, request, _ = serving_request(workload)
     points = serving_grid(
         workload,
         system,
         batches=_numbers("--batches", batches) if batches else [request.batch],
         cache_lens=_numbers("--cache-lens", cache_lens) if cache_lens else [request.cache_len],
         parallels=None if parallel is None else [parallel],
-        routing=routing,
-        placing=placing,
+        choices=choices,
     )
     if limit_ms is not None:
         best = best_under(points, limit_ms / 1e3)
@@ -143,4 +144,4 @@ def _write_point(found: ServingPoint, form: Format) -> None:
     rows += [{"quantity": f"shares.{n}", "value": v} for n, v in found.shares.items() if found.feasible]
     rows += [{"quantity": f"memory_gib.{n}", "value": v} for n, v in found.memory_gib.items()]
     rows += [{"quantity": f"imbalance.{n}", "value": v} for n, v in (("chip", found.gamma_chip), ("expert", found.gamma_expert))]
-    write_records(rows, ("quantity", "value"), form, title=f"{asdict(found.plan)} on {found.system.name}")
+    write_records(rows, ("quantity", "value"), form, title=f"{found.plan} on {found.system.name}")

@@ -29,7 +29,7 @@ class Cut(StrEnum):
     EXPERT_FFN = "expert_ffn"
     """Inner width of routed experts."""
     VOCABULARY = "vocabulary"
-    """Columns of the output head."""
+    """Columns of the output head, rows of the embedding."""
 
 
 class AxisClasses:
@@ -166,7 +166,8 @@ def layer_axes(graph: OperatorGraph) -> LayerAxes:
 
     Heads: axes of the scores that also index a weight; they are KV heads where they index a cache too. Experts: the leading
     axis that a product's weight and its rows share and that no score has. Inner widths: axes that one product with a
-    weight makes and another one sums over, outside attention. Vocabulary: the columns of the last product where the graph has neither.
+    weight makes and another one sums over, outside attention. Vocabulary, where the graph has neither: the columns of its
+    last product, or the rows that it looks up.
     """
     classes = AxisClasses(graph)
     heads = _heads(graph, classes)
@@ -271,7 +272,16 @@ def _inner_widths(graph: OperatorGraph, classes: AxisClasses, attention: frozens
 def _vocabulary(graph: OperatorGraph, classes: AxisClasses) -> dict[Axis, Cut]:
     products = [o for o in graph.operators if o.kind is Kind.CONTRACTION]
     if not products:
-        return {}
+        return dict.fromkeys(_looked_up(graph, classes), Cut.VOCABULARY)
     out = products[-1].outputs[0]
     last = classes.parts((out.tensor, len(out.axes) - 1))
     return dict.fromkeys(last, Cut.VOCABULARY) if out.tensor in graph.outputs else {}
+
+
+def _looked_up(graph: OperatorGraph, classes: AxisClasses) -> list[Axis]:
+    """The rows of tables of weights that an embedding gathers from."""
+    found = []
+    for o in graph.operators:
+        if o.op_type == "Gather" and graph.tensors[o.inputs[0].tensor].role is Role.WEIGHT:
+            found += [classes.find((o.inputs[0].tensor, n)) for n, dim in enumerate(o.inputs[0].axes) if dim is None]
+    return found

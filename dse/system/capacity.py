@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import ceil, floor
 from typing import TYPE_CHECKING
 
+from dse.system.chip_program import uses_dense_cut
 from dse.system.chip_time import activation_bytes
 from dse.system.kernels import Region
 from dse.system.parallel import divisors_of
@@ -14,7 +15,7 @@ from dse.units import BYTES_PER_GIB
 if TYPE_CHECKING:
     from dse.system.parallel import Parallel
     from dse.system.system import System
-    from dse.system.work import ModelWork
+    from dse.system.work import KernelWork, ModelWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,14 @@ class Memory:
         per = self.cache_bytes_per_sequence + self.activation_bytes_per_sequence
         return self.weight_bytes + self.expert_bytes + self.activation_fixed_bytes + per * sequences
 
+    def batch_that_fits(self, plan: Parallel) -> float:
+        """`largest_batch` before it is rounded to whole sequences of every group."""
+        per = self.cache_bytes_per_sequence + self.activation_bytes_per_sequence
+        return max(0.0, (self.capacity_bytes - self.used_bytes(0)) / per) * plan.dp if per > 0 else 0.0
+
     def largest_batch(self, plan: Parallel) -> int:
         """Most sequences of the whole system: a multiple of its data-parallel groups; 0 where not one per group fits."""
-        free = self.capacity_bytes - self.used_bytes(0)
-        per = self.cache_bytes_per_sequence + self.activation_bytes_per_sequence
-        return max(0, floor(free / per)) * plan.dp if per > 0 else 0
+        return floor(self.batch_that_fits(plan) / plan.dp) * plan.dp
 
     def message(self, sequences: int, plan: Parallel) -> str:
         """Demand against bound with the terms and what would help."""
@@ -70,14 +74,14 @@ def memory_of(work: ModelWork, plan: Parallel, system: System) -> Memory:
         experts += runs * slots * part.expert_weights.divided(by)[0] if part.has_experts else 0.0
         cache += runs * sum(a.divided(by)[1] for a in part.caches)
         for kernel in part.kernels:
-            here = _per_sequence(activation_bytes(kernel, by), kernel.region, work, plan)
+            here = _per_sequence(activation_bytes(kernel, by), kernel, work, plan)
             activation = max(activation, here, key=lambda pair: pair[0] + pair[1])
     return Memory(weights, experts, cache, activation[0], activation[1], system.memory_bytes)
 
 
-def _per_sequence(pair: tuple[float, float], region: Region, work: ModelWork, plan: Parallel) -> tuple[float, float]:
-    """Expert kernels count per row: rows of a chip per sequence of a group, at even load."""
-    if region is not Region.EXPERTS:
-        return pair
+def _per_sequence(pair: tuple[float, float], kernel: KernelWork, work: ModelWork, plan: Parallel) -> tuple[float, float]:
+    """Expert kernels count per row: rows of a chip per sequence of a group, at even load; dense ones may work for several groups."""
+    if kernel.region is not Region.EXPERTS:
+        return pair[0], pair[1] * (plan.dense_groups if uses_dense_cut(kernel) else 1)
     rows = work.tokens_per_sequence * work.experts_per_token * plan.moe_tp / (plan.tp * plan.cp)
     return 0.0, pair[1] * rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from dse.hw.read import AcceleratorDescription
     from dse.system.axes import Cut
+    from dse.system.kernels import Region
+    from dse.system.system import NearMemory, System
     from dse.system.work import KernelWork
 
     FloatArray = NDArray[np.float64]
@@ -37,6 +39,19 @@ class ChipRates:
     dram_pj_per_byte: float
     leakage_w: float
     area_mm2: float
+    near_memory: NearMemory | None = None
+
+    def of_region(self, region: Region) -> ChipRates:
+        """Rates for kernels of a region: those of the near-memory unit where it runs them."""
+        near = self.near_memory
+        if near is None or region not in near.regions:
+            return self
+        return replace(
+            self,
+            macs_per_s=dict.fromkeys(self.macs_per_s, near.macs_per_s),
+            dram_bytes_per_s=near.bytes_per_s,
+            dram_pj_per_byte=self.dram_pj_per_byte if near.dram_pj_per_byte is None else near.dram_pj_per_byte,
+        )
 
     @property
     def ridge_flops_per_byte(self) -> dict[str, float]:
@@ -63,6 +78,11 @@ def chip_rates(chip: AcceleratorDescription) -> ChipRates:
     )
 
 
+def system_rates(system: System) -> ChipRates:
+    """`chip_rates` of a system's chips, with their near-memory units."""
+    return replace(chip_rates(system.chip), near_memory=system.near_memory)
+
+
 @dataclass(frozen=True)
 class KernelTime:
     """A kernel over P points; all arrays [P]."""
@@ -71,9 +91,14 @@ class KernelTime:
     compute_s: FloatArray
     dram_s: FloatArray
     joules: FloatArray
+    macs: FloatArray
+    moved_bytes: FloatArray
+    """Across the kernel's boundary."""
 
 
-def kernel_time(kernel: KernelWork, by: dict[Cut, int], rates: ChipRates, scale: FloatArray, fixed: FloatArray | float = 1.0) -> KernelTime:
+def kernel_time(
+    kernel: KernelWork, by: dict[Cut, float], rates: ChipRates, scale: FloatArray, fixed: FloatArray | float = 1.0
+) -> KernelTime:
     """Time and energy of a kernel on one chip for counts fixed x `fixed` + slope x `scale`, [P] each.
 
     seconds = max(MACs / peak, vector operations / rate, bytes / DRAM rate) + launch; energy counts MACs, vector operations
@@ -84,6 +109,7 @@ def kernel_time(kernel: KernelWork, by: dict[Cut, int], rates: ChipRates, scale:
     """
     compute = np.zeros_like(scale)
     energy = np.zeros_like(scale)
+    multiplied = np.zeros_like(scale)
     for dtype, affine in kernel.macs:
         if dtype not in rates.macs_per_s:
             known = ", ".join(rates.macs_per_s)
@@ -92,6 +118,7 @@ def kernel_time(kernel: KernelWork, by: dict[Cut, int], rates: ChipRates, scale:
             )
         a, b = affine.divided(by)
         macs = a * fixed + b * scale
+        multiplied = multiplied + macs
         compute = compute + macs / rates.macs_per_s[dtype]
         energy = energy + macs * rates.mac_pj[dtype]
     vector = np.zeros_like(scale)
@@ -105,10 +132,10 @@ def kernel_time(kernel: KernelWork, by: dict[Cut, int], rates: ChipRates, scale:
     dram = moved / rates.dram_bytes_per_s
     seconds = np.maximum(np.maximum(compute, vector / rates.vector_ops_per_s), dram) + rates.launch_s
     energy = (energy + vector * rates.vector_pj + moved * rates.dram_pj_per_byte) * JOULES_PER_PJ
-    return KernelTime(seconds, compute, dram, energy)
+    return KernelTime(seconds, compute, dram, energy, multiplied, moved)
 
 
-def activation_bytes(kernel: KernelWork, by: dict[Cut, int]) -> tuple[float, float]:
+def activation_bytes(kernel: KernelWork, by: dict[Cut, float]) -> tuple[float, float]:
     """(fixed, slope) bytes of activations across a kernel's boundary, on one chip."""
     pairs = [affine.divided(by) for role, affine in kernel.moved if role not in (Role.WEIGHT, Role.CACHE)]
     return sum(a for a, _ in pairs), sum(b for _, b in pairs)

@@ -194,7 +194,7 @@ def measured_cost(link: LinkLevel, operation: Operation, size_bytes: float, rank
     return CollectiveCost(protocol_s(link, best, operation, size_bytes, ranks), sent, energy, library)
 
 
-def _best_on(link: LinkLevel, operation: Operation, size_bytes: float, ranks: int) -> CollectiveCost:
+def best_on(link: LinkLevel, operation: Operation, size_bytes: float, ranks: int) -> CollectiveCost:
     """The fastest library where there are measurements, else the fastest algorithm."""
     libraries = sorted({key.partition(".")[0] for key in link.protocols})
     measured = [c for c in (measured_cost(link, operation, size_bytes, ranks, lib) for lib in libraries) if c is not None]
@@ -220,20 +220,20 @@ def collective_cost(system: System, operation: Operation, size_bytes: float, ran
     if operation is Operation.ALL_TO_ALL:
         return _straight(spans, size_bytes, ranks)
     if len(spans) == 1:
-        return _best_on(spans[0][0], operation, size_bytes, ranks)
+        return best_on(spans[0][0], operation, size_bytes, ranks)
     return _hierarchical(spans, operation, size_bytes)
 
 
 def _hierarchical(spans: Sequence[tuple[LinkLevel, int]], operation: Operation, size_bytes: float) -> CollectiveCost:
     (link, inner), rest = spans[0], spans[1:]
     if not rest:
-        return _best_on(link, operation, size_bytes, inner)
+        return best_on(link, operation, size_bytes, inner)
     across = _hierarchical(rest, operation, size_bytes / inner)
     if operation is Operation.ALL_REDUCE:
-        inside = [_best_on(link, Operation.REDUCE_SCATTER, size_bytes, inner)]
-        inside.append(_best_on(link, Operation.ALL_GATHER, size_bytes, inner))
+        inside = [best_on(link, Operation.REDUCE_SCATTER, size_bytes, inner)]
+        inside.append(best_on(link, Operation.ALL_GATHER, size_bytes, inner))
     else:
-        inside = [_best_on(link, operation, size_bytes, inner)]
+        inside = [best_on(link, operation, size_bytes, inner)]
     groups = inner  # every chip of a group takes part in one exchange across
     return CollectiveCost(
         seconds=across.seconds + sum(c.seconds for c in inside),
@@ -256,7 +256,7 @@ def _straight(spans: Sequence[tuple[LinkLevel, int]], size_bytes: float, ranks: 
     for link, members in spans:
         bytes_here = size_bytes * (inside * (members - 1)) / ranks
         if len(spans) == 1:
-            cost = _best_on(link, Operation.ALL_TO_ALL, size_bytes, ranks)
+            cost = best_on(link, Operation.ALL_TO_ALL, size_bytes, ranks)
             seconds = cost.seconds
         else:
             slow = contention(link, Operation.ALL_TO_ALL, Algorithm.DIRECT, members)

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from dse.errors import did_you_mean
 from dse.files import FileForm
+from dse.system.kernels import Region
 from dse.system.system import Operation, Topology
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
@@ -32,6 +33,7 @@ def _one_of(what: str, allowed: tuple[str, ...]) -> AfterValidator:
 OperationName = Annotated[str, _one_of("operation", tuple(Operation))]
 ModeName = Annotated[str, _one_of("mode", MODES)]
 PhaseName = Annotated[str, _one_of("phase", PHASES)]
+RegionName = Annotated[str, _one_of("kind of kernel", tuple(r for r in Region if r is not Region.OTHER))]
 
 
 class ProtocolForm(FileForm):
@@ -107,6 +109,19 @@ class LinkForm(FileForm):
         return self
 
 
+class NearMemoryForm(FileForm):
+    """A unit of each chip that computes in or beside its memory stacks."""
+
+    runs: tuple[RegionName, ...] = Field(min_length=1)
+    """Kernels that it runs instead of the chip: attention, ffn, experts."""
+    bandwidth_gb_per_s: Positive
+    """GB/s from memory to the unit."""
+    tflops: Positive
+    """TFLOP/s of the unit, in every format of the chip; one MAC is two FLOPs."""
+    dram_energy_pj_per_bit: NotNegative | None = None
+    """pJ per bit from memory to the unit; left out: as from memory to the chip."""
+
+
 class ChipsForm(FileForm):
     """The chips of the system, all equal."""
 
@@ -120,6 +135,8 @@ class ChipsForm(FileForm):
     """GiB per chip; left out: the capacity of the accelerator's DRAM."""
     usable_memory_fraction: Share = 1.0
     """Share of the memory that weights, caches and activations may fill."""
+    near_memory: NearMemoryForm | None = None
+    """A unit in or beside the memory of each chip, with kernels that it runs."""
     power_w: Positive | None = None
     """Power of one chip under load with its share of the system, in W; needed to compare at equal power."""
     price: Positive | None = None

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from dse.system.work import ModelWork
 
 LARGEST_DEGREE: Final = 10**6
+OVERLAPPED: Final = 2
+"""Micro-batches that hide each other's communication."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,9 @@ class Parallel:
     """Experts: groups of chips that hold different experts."""
     moe_tp: int = 1
     """Tensor, inside an expert."""
+    dense_tp: int | None = None
+    """Chips over which dense networks, shared experts and the output head are cut, if more than a tensor group: their tokens are
+    gathered from, and their results scattered to, its data-parallel groups. None: tp, so each group has a copy of its own."""
     redundant: int = 0
     """Further copies of the most loaded experts; shared experts are on every chip anyway."""
     slots: int | None = None
@@ -44,6 +49,16 @@ class Parallel:
     def stage_chips(self) -> int:
         """Chips of one pipeline stage."""
         return self.tp * self.cp * self.dp
+
+    @property
+    def dense_chips(self) -> int:
+        """Chips that share one copy of the dense networks' weights."""
+        return self.tp if self.dense_tp is None else self.dense_tp
+
+    @property
+    def dense_groups(self) -> int:
+        """Data-parallel groups whose tokens one copy of the dense networks works on."""
+        return max(1, self.dense_chips // (self.tp * self.cp))
 
     def __str__(self) -> str:
         given = [f"{f.name}={getattr(self, f.name)}" for f in fields(self) if getattr(self, f.name) != f.default]
@@ -90,9 +105,10 @@ def refusal(plan: Parallel, work: ModelWork, chips: int) -> str | None:
     checks = (
         _chips(plan, chips),
         _tensor(plan, work),
+        _dense(plan, work),
         _experts(plan, work),
         f"pp={plan.pp} needs at least one layer per stage; the model has {work.layers}" if plan.pp > max(1, work.layers) else None,
-        f"microbatches={plan.microbatches}: allowed are 1 and 2" if plan.microbatches not in (1, 2) else None,
+        f"microbatches={plan.microbatches}: allowed are 1 and 2" if plan.microbatches not in (1, OVERLAPPED) else None,
     )
     return next((reason for reason in checks if reason), None)
 
@@ -114,9 +130,20 @@ def _tensor(plan: Parallel, work: ModelWork) -> str | None:
             return f"tp={plan.tp} does not divide the {heads} heads ({kv} with a cache of their own) of {name}"
         if heads == 1 and work.has_attention(name):
             return f"tp={plan.tp}: no heads that can be cut were found in {name}; use tp=1"
-        for cut in (Cut.FFN, Cut.VOCABULARY):
-            if sizes.get(cut, 0) % plan.tp:
-                return f"tp={plan.tp} does not divide the {sizes[cut]} columns ({cut}) of {name}"
+    return None
+
+
+def _dense(plan: Parallel, work: ModelWork) -> str | None:
+    """Dense networks: their inner columns must divide; a vocabulary is padded, as engines do."""
+    said = f"tp={plan.tp}" if plan.dense_tp is None else f"dense_tp={plan.dense_tp}"
+    wide = plan.dense_chips
+    if wide > plan.tp and (plan.stage_chips % wide or wide % (plan.tp * plan.cp)):
+        return f"{said} must divide the {plan.stage_chips} chips of a stage and be a multiple of tp x cp = {plan.tp * plan.cp}"
+    if wide < plan.tp:
+        return f"{said} is less than tp={plan.tp}; chips of a tensor group share their dense networks; leave it out"
+    for name, sizes in work.cut_sizes:
+        if sizes.get(Cut.FFN, 0) % wide:
+            return f"{said} does not divide the {sizes[Cut.FFN]} inner columns ({Cut.FFN}) of {name}"
     return None
 
 
@@ -178,7 +205,18 @@ def _divisors(number: int) -> tuple[int, ...]:
     return tuple(d for d in range(1, number + 1) if number % d == 0)
 
 
-def divisors_of(plan: Parallel, sizes: dict[Cut, int]) -> dict[Cut, int]:
-    """By how much each cut divides: tp takes KV heads first, then query heads (a cache that has no more heads is replicated)."""
+def divisors_of(plan: Parallel, sizes: dict[Cut, int]) -> dict[Cut, float]:
+    """By how much each cut divides the counts of the fullest chip.
+
+    tp takes KV heads first, then query heads (a cache that has no more heads is replicated). A vocabulary that does not divide is
+    padded: the fullest chip has the next whole number of columns.
+    """
     kv = gcd(plan.tp, sizes.get(Cut.KV_HEADS, 1))
-    return {Cut.KV_HEADS: kv, Cut.QUERY_HEADS: plan.tp // kv, Cut.FFN: plan.tp, Cut.EXPERT_FFN: plan.moe_tp, Cut.VOCABULARY: plan.tp}
+    dense, columns = plan.dense_chips, sizes.get(Cut.VOCABULARY, plan.dense_chips)
+    return {
+        Cut.KV_HEADS: kv,
+        Cut.QUERY_HEADS: plan.tp // kv,
+        Cut.FFN: dense,
+        Cut.EXPERT_FFN: plan.moe_tp,
+        Cut.VOCABULARY: columns / -(-columns // dense),
+    }

@@ -11,16 +11,17 @@ from dse.errors import InputError, UsageError
 from dse.files import load_yaml, validate
 from dse.plugins import load_accelerator
 from dse.system.file_form import SystemFile
-from dse.system.system import Exchange, LinkLevel, System
+from dse.system.kernels import Region
+from dse.system.system import Exchange, LinkLevel, NearMemory, System
 from dse.system.system import Protocol as MeasuredProtocol
-from dse.units import BITS_PER_BYTE, BYTES_PER_GB, BYTES_PER_GIB, SECONDS_PER_NS, SECONDS_PER_US
+from dse.units import BITS_PER_BYTE, BYTES_PER_GB, BYTES_PER_GIB, FLOPS_PER_MAC, FLOPS_PER_TFLOP, SECONDS_PER_NS, SECONDS_PER_US
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dse.files import Document
     from dse.hw.read import AcceleratorDescription
-    from dse.system.file_form import ExchangeForm, LinkForm, ProtocolForm
+    from dse.system.file_form import ExchangeForm, LinkForm, NearMemoryForm, ProtocolForm
 
 _SLOWEST_SENSIBLE_GB_PER_S: Final = 0.1  # below 1 Gb/s: slower than any network of a computing centre
 _FASTEST_SENSIBLE_GB_PER_S: Final = 100_000  # beyond any announced chip by an order of magnitude
@@ -86,6 +87,7 @@ class SystemDescription:
             power_w=chips.power_w,
             price=chips.price,
             warnings=self.warnings(),
+            near_memory=_near_memory(chips.near_memory),
         )
 
     def warnings(self) -> tuple[str, ...]:
@@ -177,6 +179,18 @@ def _levels(links: Mapping[str, LinkForm]) -> tuple[LinkLevel, ...]:
         )
         inner = link.chips
     return tuple(found)
+
+
+def _near_memory(form: NearMemoryForm | None) -> NearMemory | None:
+    if form is None:
+        return None
+    pj_per_bit = form.dram_energy_pj_per_bit
+    return NearMemory(
+        regions=frozenset(Region(name) for name in form.runs),
+        macs_per_s=form.tflops * FLOPS_PER_TFLOP / FLOPS_PER_MAC,
+        bytes_per_s=form.bandwidth_gb_per_s * BYTES_PER_GB,
+        dram_pj_per_byte=None if pj_per_bit is None else pj_per_bit * BITS_PER_BYTE,
+    )
 
 
 def _protocol(form: ProtocolForm) -> MeasuredProtocol:

@@ -10,12 +10,11 @@ import numpy as np
 
 from dse.ir.expert_load import UNIFORM
 from dse.system.capacity import memory_of
-from dse.system.chip_time import chip_rates, kernel_time
-from dse.system.collectives import collective_cost
+from dse.system.chip_time import system_rates
 from dse.system.kernels import Region
-from dse.system.parallel import checked, divisors_of
+from dse.system.layer_time import DIRECT, RooflineChip, layer_operators
+from dse.system.parallel import OVERLAPPED, checked
 from dse.system.placement import Placing, cached_placement, group_load
-from dse.system.system import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from dse.ir.expert_load import Routing
     from dse.system.capacity import Memory
-    from dse.system.chip_time import ChipRates
+    from dse.system.layer_time import ChipModel, ExchangeChoice, OperatorTime
     from dse.system.parallel import Parallel
     from dse.system.placement import GroupLoad
     from dse.system.system import System
@@ -71,25 +70,6 @@ class StepTimes:
         return {name: float(getattr(self, f"{name}_s")[index]) / total for name in SHARES}
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """One run of a part over P points."""
-
-    attention_s: FloatArray
-    ffn_s: FloatArray
-    other_s: FloatArray
-    waiting_s: FloatArray
-    communication_s: FloatArray
-    joules: FloatArray
-    """Of one chip, links not in it."""
-    link_joules: FloatArray
-    """Of all chips of a stage."""
-
-    @property
-    def compute_s(self) -> FloatArray:
-        return self.attention_s + self.ffn_s + self.other_s + self.waiting_s
-
-
 def step_times(
     work: ModelWork,
     system: System,
@@ -98,7 +78,8 @@ def step_times(
     *,
     routing: Routing = UNIFORM,
     placing: Placing = Placing.RANDOM,
-    rates: ChipRates | None = None,
+    chip: ChipModel | None = None,
+    exchange: ExchangeChoice = DIRECT,
 ) -> StepTimes:
     """Times of a step for each number of sequences in `batches` (of the whole system), [P].
 
@@ -110,33 +91,14 @@ def step_times(
     Raises:
         UsageError: a plan that is not legal for the model and system, or a batch below 1.
     """
-    checked(plan, work, system.chips)
     batch = np.asarray(batches, dtype=np.int64)
-    rates = rates or chip_rates(system.chip)
-    groups = -(-batch // plan.dp)  # [P] sequences of the fullest group
-    pieces = plan.pp * plan.microbatches
-    piece = np.maximum(1, -(-groups // pieces)).astype(np.float64)  # [P] sequences in one micro-batch
-    load = _load(work, plan, routing, placing, piece)
-    sums = {name: np.zeros(len(batch)) for name in (*SHARES, "hidden")}
-    joules = np.zeros(len(batch))
+    run = run_of(work, system, plan, batch, routing=routing, placing=placing, chip=chip, exchange=exchange)
+    total = _Total(plan, len(batch))
     for part in work.parts:
-        layer = _layer(part, work, system, plan, rates, piece, load, routing)
-        runs = ceil(part.count / plan.pp) * plan.pp if part.is_layer else part.count
-        over = runs * plan.microbatches  # micro-batches of a pipeline overlap: each stage works on one at a time
-        exposed = layer.communication_s
-        if plan.microbatches == 2:
-            exposed = np.maximum(0.0, layer.communication_s - layer.compute_s)
-            sums["hidden"] += np.minimum(layer.communication_s, layer.compute_s) if part.is_layer else 0.0
-        late = (runs - part.count) / runs if part.is_layer else 0.0
-        sums["attention"] += part.count * plan.microbatches * layer.attention_s
-        sums["ffn"] += part.count * plan.microbatches * layer.ffn_s
-        sums["other"] += over * layer.other_s
-        sums["idle"] += over * layer.waiting_s + over * late * (layer.attention_s + layer.ffn_s)
-        sums["communication"] += over * exposed
-        joules += part.count * pieces * (layer.joules * plan.stage_chips + layer.link_joules)
-    sums["communication"] += sums.pop("hidden") + _hand_over(work, system, plan, piece)
+        total.add(part, run.operators(part))
+    communication = total.sums["communication"] + total.hidden + _hand_over(work, system, plan, run.piece)
+    sums = {**total.sums, "communication": communication}
     seconds = sum(sums.values(), start=np.zeros(len(batch)))
-    joules = joules + rates.leakage_w * seconds * system.chips
     return StepTimes(
         batch=batch.astype(np.float64),
         seconds=seconds,
@@ -145,12 +107,91 @@ def step_times(
         communication_s=sums["communication"],
         idle_s=sums["idle"],
         other_s=sums["other"],
-        joules=joules,
-        gamma_chip=load.gamma_chip if load else np.ones(len(batch)),
-        gamma_expert=load.gamma_expert if load else np.ones(len(batch)),
+        joules=total.joules + run.chip.leakage_w * seconds * system.chips,
+        gamma_chip=run.load.gamma_chip if run.load else np.ones(len(batch)),
+        gamma_expert=run.load.gamma_expert if run.load else np.ones(len(batch)),
         memory=memory_of(work, plan, system),
-        sequences=groups,
+        sequences=run.groups,
     )
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a step needs to time any of its parts."""
+
+    work: ModelWork
+    system: System
+    plan: Parallel
+    chip: ChipModel
+    exchange: ExchangeChoice
+    groups: NDArray[np.int64]
+    """Sequences of the fullest data-parallel group, [P]."""
+    piece: FloatArray
+    """Sequences of one of its micro-batches, [P]."""
+    load: GroupLoad | None
+
+    def operators(self, part: PartWork) -> tuple[OperatorTime, ...]:
+        """Operators of one run of a part for one micro-batch."""
+        return layer_operators(part, self.work, self.system, self.plan, self.chip, self.piece, self.load, self.exchange)
+
+
+def run_of(
+    work: ModelWork,
+    system: System,
+    plan: Parallel,
+    batch: NDArray[np.int64],
+    *,
+    routing: Routing = UNIFORM,
+    placing: Placing = Placing.RANDOM,
+    chip: ChipModel | None = None,
+    exchange: ExchangeChoice = DIRECT,
+) -> Run:
+    """Check the plan, cut the batch and find the loads of the experts.
+
+    Raises:
+        UsageError: as `step_times`.
+    """
+    checked(plan, work, system.chips)
+    groups = -(-batch // plan.dp)
+    piece = np.maximum(1, -(-groups // (plan.pp * plan.microbatches))).astype(np.float64)
+    load = _load(work, plan, routing, placing, piece)
+    return Run(work, system, plan, chip or RooflineChip(system_rates(system)), exchange, groups, piece, load)
+
+
+class _Total:
+    """Sums over parts, each [P]."""
+
+    def __init__(self, plan: Parallel, size: int) -> None:
+        self.plan = plan
+        self.sums = {name: np.zeros(size) for name in SHARES}
+        self.hidden = np.zeros(size)
+        self.joules = np.zeros(size)
+
+    def add(self, part: PartWork, operators: tuple[OperatorTime, ...]) -> None:
+        """All runs of a part; micro-batches of a pipeline overlap, as each stage works on one at a time."""
+        plan, zero = self.plan, np.zeros_like(self.hidden)
+
+        def total(*regions: Region | None) -> FloatArray:
+            return sum((o.seconds for o in operators if o.region in regions), start=zero)
+
+        attention, ffn, other = total(Region.ATTENTION), total(Region.FFN, Region.EXPERTS), total(Region.OTHER)
+        waiting = sum((o.waiting_s for o in operators), start=zero)
+        communication, compute = total(None), attention + ffn + other + waiting
+        runs = ceil(part.count / plan.pp) * plan.pp if part.is_layer else part.count
+        over = runs * plan.microbatches
+        exposed = communication
+        if plan.microbatches == OVERLAPPED:
+            exposed = np.maximum(0.0, communication - compute)
+            self.hidden += np.minimum(communication, compute) if part.is_layer else 0.0
+        late = (runs - part.count) / runs if part.is_layer else 0.0
+        self.sums["attention"] += part.count * plan.microbatches * attention
+        self.sums["ffn"] += part.count * plan.microbatches * ffn
+        self.sums["other"] += over * other
+        self.sums["idle"] += over * waiting + over * late * (attention + ffn)
+        self.sums["communication"] += over * exposed
+        of_chip = sum((o.joules for o in operators if o.region is not None), start=zero)
+        of_links = sum((o.joules for o in operators if o.region is None), start=zero)
+        self.joules += part.count * plan.pp * plan.microbatches * (of_chip * plan.stage_chips + of_links)
 
 
 def _load(work: ModelWork, plan: Parallel, routing: Routing, placing: Placing, piece: FloatArray) -> GroupLoad | None:
@@ -162,78 +203,10 @@ def _load(work: ModelWork, plan: Parallel, routing: Routing, placing: Placing, p
     return group_load(placement, routing, work.experts_per_token, np.maximum(1, piece * work.tokens_per_sequence * sharing))
 
 
-def _layer(
-    part: PartWork,
-    work: ModelWork,
-    system: System,
-    plan: Parallel,
-    rates: ChipRates,
-    piece: FloatArray,
-    load: GroupLoad | None,
-    routing: Routing,
-) -> _Layer:
-    by = divisors_of(plan, part.sizes)
-    times = {region: np.zeros(len(piece)) for region in Region}
-    waiting, joules = np.zeros(len(piece)), np.zeros(len(piece))
-    for kernel in part.kernels:
-        if kernel.region is Region.EXPERTS:
-            assert load is not None
-            slow = kernel_time(kernel, by, rates, load.largest_rows, load.active_experts)
-            mean = kernel_time(kernel, by, rates, load.mean_rows, load.active_experts)
-            times[Region.FFN] += mean.seconds
-            waiting += slow.seconds - mean.seconds
-            joules += mean.joules
-        else:
-            one = kernel_time(kernel, by, rates, piece)
-            times[kernel.region] += one.seconds
-            joules += one.joules
-    communication, links = _communication(part, work, system, plan, piece, load)
-    return _Layer(times[Region.ATTENTION], times[Region.FFN], times[Region.OTHER], waiting, communication, joules, links)
-
-
-def _communication(
-    part: PartWork, work: ModelWork, system: System, plan: Parallel, piece: FloatArray, load: GroupLoad | None
-) -> tuple[FloatArray, FloatArray]:
-    """Seconds of a layer's collectives and joules of its stage, [P].
-
-    Tensor groups add up after attention and after the feed-forward part (all-reduce over tp). Context groups add up the partial results
-    of the core. Experts over more chips than a tensor group: dispatch and combine, in which the busiest member receives Gamma times
-    the mean; every member of a tensor group sends its share of the tokens.
-    """
-    seconds, joules = np.zeros(len(piece)), np.zeros(len(piece))
-    if not part.is_layer:
-        return seconds, joules
-    stream = part.stream_bytes  # of one sequence
-    core = [k for k in part.kernels if k.core]
-    calls: list[tuple[Operation, FloatArray, int, int, FloatArray | float]] = []  # operation, bytes, ranks, how often, slow-down
-    if plan.tp > 1:
-        calls.append((Operation.ALL_REDUCE, piece * stream, plan.tp, 2 if core else 1, 1.0))
-    if plan.cp > 1 and core:
-        calls.append((Operation.ALL_REDUCE, piece * _core_output(part, plan), plan.cp * plan.tp, 1, 1.0))
-    group = plan.ep * plan.moe_tp
-    if part.has_experts and load is not None and group > plan.tp:
-        sent = piece * stream * work.experts_per_token * plan.moe_tp / (plan.tp * plan.cp)
-        calls.append((Operation.ALL_TO_ALL, sent, group, 2, load.gamma_chip))
-    for operation, size, ranks, times, slower in calls:
-        costs = [collective_cost(system, operation, float(s), ranks) for s in size * slower]
-        seconds += times * np.array([c.seconds for c in costs])
-        share = plan.stage_chips / ranks
-        joules += times * share * np.array([c.energy_j for c in costs]) / slower
-    return seconds, joules
-
-
-def _core_output(part: PartWork, plan: Parallel) -> float:
-    """Bytes of one sequence that leave the core of attention on one chip: activations across its boundary, half of them out."""
-    from dse.system.chip_time import activation_bytes
-
-    by = divisors_of(plan, part.sizes)
-    return sum(sum(activation_bytes(k, by)) for k in part.kernels if k.core) / 2
-
-
 def _hand_over(work: ModelWork, system: System, plan: Parallel, piece: FloatArray) -> FloatArray:
     """Seconds in which activations pass from stage to stage, once per stage boundary and round."""
     if plan.pp == 1:
         return np.zeros(len(piece))
-    stream = max(p.stream_bytes for p in work.parts if p.is_layer)
+    stream = work.stream_bytes
     link = system.level(min(system.chips, plan.stage_chips * 2))
     return plan.pp * (link.latency_s + piece * stream / plan.tp / (link.bytes_per_s * link.sustained_fraction))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dse.hw.read import AcceleratorDescription
+    from dse.system.kernels import Region
 
 
 class Topology(StrEnum):
@@ -102,6 +103,18 @@ class LinkLevel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NearMemory:
+    """A unit of each chip that computes in or beside its memory stacks and runs the kernels of some regions instead of the chip."""
+
+    regions: frozenset[Region]
+    macs_per_s: float
+    """In every format of the chip."""
+    bytes_per_s: float
+    dram_pj_per_byte: float | None
+    """None: as from the chip."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class System:
     """Equal chips with their links, inner level first."""
 
@@ -117,6 +130,7 @@ class System:
     price: float | None
     """Of one chip with its share of the system, in the user's currency; None where the file gives none."""
     warnings: tuple[str, ...] = ()
+    near_memory: NearMemory | None = None
 
     def level(self, ranks: int) -> LinkLevel:
         """The innermost level whose domain holds `ranks` chips.

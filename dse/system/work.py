@@ -35,7 +35,7 @@ class Affine:
     slope: float
     signature: Signature
 
-    def divided(self, by: dict[Cut, int]) -> tuple[float, float]:
+    def divided(self, by: dict[Cut, float]) -> tuple[float, float]:
         """(fixed, slope) on one chip."""
         share = 1.0
         for cut in self.signature:
@@ -91,6 +91,11 @@ class ModelWork:
     def layers(self) -> int:
         """Decoder layers."""
         return sum(p.count for p in self.parts if p.is_layer)
+
+    @property
+    def stream_bytes(self) -> float:
+        """Bytes of one sequence's activation between layers."""
+        return max((p.stream_bytes for p in self.parts if p.is_layer), default=0.0)
 
     @property
     def cut_sizes(self) -> tuple[tuple[str, dict[Cut, int]], ...]:

@@ -6,7 +6,7 @@ import pytest
 
 from dse.ir.lowering import Phase
 from dse.plugins import load_system
-from dse.serving import serving_grid
+from dse.serving_grid import serving_grid
 from dse.workload import WorkloadOptions
 
 pytestmark = pytest.mark.benchmark

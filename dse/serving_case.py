@@ -1,0 +1,124 @@
+"""One model on one system with one plan: what a serving system is asked for, before any batch is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from dse.errors import UsageError
+from dse.ir.expert_load import UNIFORM
+from dse.ir.lowering import Phase
+from dse.plugins import load_model
+from dse.system.capacity import memory_of
+from dse.system.chip_time import system_rates
+from dse.system.layer_time import DIRECT, RooflineChip
+from dse.system.parallel import checked, parse_parallel
+from dse.system.placement import Placing
+from dse.system.step import run_of, step_times
+from dse.system.work import model_work
+from dse.workload import Switch, lowering_request
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dse.ir.expert_load import Routing
+    from dse.ir.lowering import LoweringRequest, Model
+    from dse.system.capacity import Memory
+    from dse.system.layer_time import ChipModel, ExchangeChoice
+    from dse.system.parallel import Parallel
+    from dse.system.step import Run, StepTimes
+    from dse.system.system import System
+    from dse.system.work import ModelWork
+    from dse.workload import WorkloadOptions
+
+
+@dataclass(frozen=True, slots=True)
+class ServingChoices:
+    """How a system is evaluated, beside its degrees."""
+
+    placing: Placing = Placing.RANDOM
+    exchange: ExchangeChoice = DIRECT
+
+
+DEFAULT_CHOICES: Final = ServingChoices()
+
+
+def serving_request(options: WorkloadOptions) -> tuple[Model, LoweringRequest, Routing]:
+    """The model, the request for one sequence at even load, and the routing; all layers unless one is named.
+
+    Raises:
+        UsageError: not exactly one of model and config, or an ONNX file, whose layers and batch are fixed.
+    """
+    if options.onnx is not None or (options.model is None) == (options.config is None):
+        raise UsageError("dse system needs one of --model NAME and --config config.json; an ONNX file has one batch and no layers")
+    name = options.model if options.model is not None else f"./{options.config}" if "/" not in str(options.config) else options.config
+    model = load_model(str(name))
+    if options.layer is None and not options.all_layers:
+        options = replace(options, all_layers=True)
+    given = replace(options, norms=Switch.ON if options.norms is Switch.AUTO else options.norms)
+    request = lowering_request(given, default_scheme=model.attention_schemes[0], last_layer=model.layers - 1)
+    return model, replace(request, routing=UNIFORM), request.routing
+
+
+@dataclass(frozen=True)
+class ServingCase:
+    """A model with lengths, a system and legal degrees: everything but the batch."""
+
+    model: Model
+    request: LoweringRequest
+    routing: Routing
+    system: System
+    work: ModelWork
+    plan: Parallel
+    choices: ServingChoices
+
+    def chip(self) -> ChipModel:
+        """The model of a chip."""
+        return RooflineChip(system_rates(self.system))
+
+    def times(self, batches: Sequence[int]) -> StepTimes:
+        """Times of a step for each number of sequences of the whole system."""
+        c = self.choices
+        return step_times(
+            self.work, self.system, self.plan, batches, routing=self.routing, placing=c.placing, chip=self.chip(), exchange=c.exchange
+        )
+
+    def run(self, batch: int) -> Run:
+        """The operators of every part for one number of sequences: `run.operators(part)` for each of `work.parts`."""
+        c, sequences = self.choices, np.array([batch])
+        return run_of(
+            self.work, self.system, self.plan, sequences, routing=self.routing, placing=c.placing, chip=self.chip(), exchange=c.exchange
+        )
+
+    def memory(self) -> Memory:
+        """Memory terms of the fullest chip."""
+        return memory_of(self.work, self.plan, self.system)
+
+
+def serving_case(options: WorkloadOptions, system: System, parallel: str = "", *, choices: ServingChoices = DEFAULT_CHOICES) -> ServingCase:
+    """Lower the model and read the degrees.
+
+    Raises:
+        UsageError: as `evaluate_serving`.
+    """
+    model, request, routing = serving_request(options)
+    if request.batch < 1:
+        raise UsageError(f"--batch is {request.batch}; allowed: at least 1")
+    work = model_work(model, request)
+    plan = checked(parse_parallel(parallel, chips=system.chips, experts=work.experts), work, system.chips)
+    return ServingCase(model, request, routing, system, model_work(model, local_request(request, plan)), plan, choices)
+
+
+def local_request(request: LoweringRequest, plan: Parallel) -> LoweringRequest:
+    """What one chip of a context group sees: its part of the positions, rounded up, and at least the new ones.
+
+    Raises:
+        UsageError: context parallelism in prefill, which is not modelled.
+    """
+    if plan.cp == 1:
+        return request
+    if request.phase is Phase.PREFILL:
+        raise UsageError(f"cp={plan.cp}: context parallelism is modelled for decode only; use cp=1 in prefill")
+    return replace(request, cache_len=max(request.query_len, -(-request.cache_len // plan.cp)))

@@ -1,0 +1,82 @@
+"""Grids of serving points: batches, cache lengths and degrees; their front, and the best one under a latency limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from dse.serving_case import DEFAULT_CHOICES, ServingCase, local_request, serving_request
+from dse.system.parallel import checked, legal_plans, parse_parallel
+from dse.system.work import model_work
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dse.serving_case import ServingChoices
+    from dse.system.parallel import Parallel
+    from dse.system.system import System
+    from dse.workload import WorkloadOptions
+
+
+@dataclass(frozen=True, slots=True)
+class GridPoint:
+    """One point of a grid."""
+
+    plan: Parallel
+    cache_len: int
+    batch: int
+    tpot_s: float
+    tokens_per_s_per_chip: float
+    tokens_per_joule: float
+    shares: dict[str, float]
+    feasible: bool
+
+
+def serving_grid(
+    options: WorkloadOptions,
+    system: System,
+    *,
+    batches: Sequence[int],
+    cache_lens: Sequence[int],
+    parallels: Sequence[str] | None = None,
+    choices: ServingChoices = DEFAULT_CHOICES,
+) -> list[GridPoint]:
+    """All combinations of batch, cache length and degrees (all legal ones where None), in this order from the inside out.
+
+    Raises:
+        UsageError: as `evaluate_serving`.
+    """
+    model, request, routing = serving_request(options)
+    first = model_work(model, request)
+    if parallels is None:
+        plans = list(legal_plans(first, system.chips))
+    else:
+        given = (parse_parallel(text, chips=system.chips, experts=first.experts) for text in parallels)
+        plans = [checked(plan, first, system.chips) for plan in given]
+    points: list[GridPoint] = []
+    for plan in plans:
+        for cache_len in cache_lens:
+            asked = replace(request, cache_len=cache_len)
+            case = ServingCase(model, asked, routing, system, model_work(model, local_request(asked, plan)), plan, choices)
+            times = case.times(list(batches))
+            fit = times.feasible
+            for n, batch in enumerate(batches):
+                seconds = float(times.seconds[n])
+                tokens = batch * request.query_len
+                rate, per_joule = tokens / seconds / system.chips, tokens / float(times.joules[n])
+                points.append(GridPoint(plan, cache_len, batch, seconds, rate, per_joule, times.shares(n), bool(fit[n])))
+    return points
+
+
+def pareto(points: Sequence[GridPoint]) -> list[GridPoint]:
+    """Feasible points that no other beats in both throughput per chip and TPOT, by rising TPOT."""
+    best: list[GridPoint] = []
+    for p in sorted((p for p in points if p.feasible), key=lambda p: (p.tpot_s, -p.tokens_per_s_per_chip)):
+        if not best or p.tokens_per_s_per_chip > best[-1].tokens_per_s_per_chip:
+            best.append(p)
+    return best
+
+
+def best_under(points: Sequence[GridPoint], tpot_limit_s: float) -> GridPoint | None:
+    """The feasible point of the most throughput per chip with a TPOT of at most the limit; None where there is none."""
+    return max((p for p in points if p.feasible and p.tpot_s <= tpot_limit_s), key=lambda p: p.tokens_per_s_per_chip, default=None)
