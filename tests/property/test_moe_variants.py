@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import assume, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 
@@ -57,7 +57,7 @@ def configs(draw: st.DrawFn) -> MoeConfig:
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
+    return 0.5 * (1 + np.tanh(x / 2))
 
 
 def acted(gate: np.ndarray, up: np.ndarray, activation: Activation) -> np.ndarray:
@@ -86,7 +86,7 @@ def selected(scores: np.ndarray, c: MoeConfig) -> np.ndarray:
     return best[: c.experts_per_token]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(configs(), st.integers(1, 5), st.integers(0, 2**32 - 1))
 @example(BASE, 4, 1)  # DeepSeek-V3
 @example(replace(BASE, scoring=Scoring.SOFTMAX, selection_bias=False, normalise_weights=False), 4, 2)  # DeepSeek-V2
@@ -142,7 +142,8 @@ def test_every_form_equals_a_plain_one(c: MoeConfig, tokens: int, seed: int):
 
     feeds = {v.name: indices[v.name] if v.name in indices else arrays[v.name].astype(np.float32) for v in model.graph.input}
     names = [v.name for v in model.graph.output]
-    got = dict(zip(names, ReferenceEvaluator(model).run(names, feeds), strict=True))
+    with np.errstate(over="ignore"):  # ONNX' reference of Swish forms exp of large numbers on its way to 0
+        got = dict(zip(names, ReferenceEvaluator(model).run(names, feeds), strict=True))
     np.testing.assert_array_equal(got["routed_experts"].reshape(table.shape), table)
     result = next(v for n, v in got.items() if n != "routed_experts").reshape(expected.shape)
     scale = max(1.0, float(np.abs(expected).max()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import assume, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 
@@ -70,7 +70,7 @@ def plain(a: dict[str, np.ndarray], query_len: int, cache_len: int) -> np.ndarra
     return out
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 3), st.integers(1, 6), st.sampled_from(sorted(mla.SCHEMES)), st.integers(0, 2**32 - 1))
 @example(1, 6, "left_to_right", 1)  # decode of one token
 @example(1, 3, "naive", 2)
