@@ -24,7 +24,7 @@ explore: install ## reuse or recompute? DeepSeek-V3 decode over a family of acce
 	$(BIN)/dse search experiments/mla_reuse_recompute/campaign.yaml --workers 2 --new-if-changed
 
 test: lint ## lint, types, import contracts, tests
-	$(BIN)/pytest -n 2 -m 'not benchmark'
+	$(BIN)/pytest -n 2 -m 'not benchmark and not long'
 
 test-transformers: $(PEERS)/.installed ## logits and counts against torch and the transformers package, in a venv of their own
 	$(PEERS)/bin/pytest -m transformers tests/transformers
@@ -42,8 +42,17 @@ lint: install ## the first three of these only
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+experiments: install ## every figure and table of both papers and beyond, full size; writes pictures and results into experiments/
+	$(BIN)/python -m experiments
+
+experiments-smoke: install ## the same at small sizes, only compared with expected values
+	$(BIN)/python -m experiments --smoke
+
 bench: install ## how many designs a second
 	$(BIN)/pytest -m benchmark -s tests/benchmark
+
+durability: install ## 30 x kill -9 of coordinators and of workers at random moments
+	$(BIN)/pytest -m long -s tests/durability
 
 clean: ## remove both venvs and everything generated, but not runs/
 	rm -rf $(VENV) $(PEERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,52 @@
+"""All experiments at smoke size against their expected values, and their folders are complete."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments import kit
+
+NAMES = kit.experiments()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_smoke_size_is_as_expected(name: str) -> None:
+    checks = kit.compare(name, kit.outcome(name, smoke=True), smoke=True)
+    assert checks
+    assert [f"{c.claim}: expected {c.expected}, ours {c.ours}" for c in checks if not c.ok] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_folder_is_complete(name: str) -> None:
+    folder = kit.ROOT / name
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    for heading in ("**Question.**", "**Setting.**", kit.BEGIN, "s of CPU time"):
+        assert heading in page, f"{name}: README.md lacks {heading}"
+    for entry in json.loads((folder / "expected.json").read_text(encoding="utf-8"))["checks"]:
+        assert entry["claim"] in page, f"{name}: README.md is older than expected.json; run python -m experiments {name}"
+    assert "**no**" not in page, f"{name}: the README shows a value outside its band"
+    picture = folder / "picture.svg"
+    assert not picture.exists() or picture.stat().st_size < 200_000
+
+
+def test_unknown_experiments_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        kit.main(["nonsense"])
+    assert stopped.value.code == 2
+    assert "there are: " in capsys.readouterr().err
+
+
+def test_a_value_outside_its_band_ends_with_6(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "mla_hardware_analysis/table_1"
+    wrong = kit.Outcome({**kit.outcome(name, smoke=True).values, "mla_parameters": 1})
+    monkeypatch.setattr(kit, "outcome", lambda *_, **__: wrong)
+    assert kit.main([name, "--smoke"]) == 6
+    assert "NOT as expected" in capsys.readouterr().out
+
+
+def test_the_makefile_runs_them() -> None:
+    text = (Path(kit.ROOT).parent / "Makefile").read_text(encoding="utf-8")
+    assert "-m experiments" in text
