@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from dse.cost.columns import FIRST_INNER
+from dse.cost.given_mapping import cost_mapping
 from dse.cost.one_operator import COUNT_KEYS, MapObjective, MappedProduct, TooLarge, map_product, too_large
 from dse.errors import UsageError
-from dse.files import parse_setting
+from dse.files import load_yaml, parse_setting, validate
 from dse.ir.tensor import DATA_TYPES
+from dse.mapping.file_form import MappingFile
+from dse.mapping.given import mapping_text, read_mapping
 from dse.mapping.loop_nest import NestLoop, loop_nest
 from dse.mapping.problem import MatmulProblem
 from dse.plugins import load_accelerator
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from dse.files import Document
     from dse.hw.accelerator import ArrayGeometry
     from dse.hw.read import AcceleratorDescription
+    from dse.hw.table import DesignTable
 
+DEFAULT_BITS: Final = 8
 FASTER: Final = 1e-6
 """A lever that shortens the latency by a smaller share is left out."""
 
@@ -52,6 +58,16 @@ class ExplainedMap:
     mapped: MappedProduct | None = None
     nest: tuple[NestLoop, ...] = ()
     levers: tuple[Lever, ...] = ()
+    file: str = ""
+    """The mapping as a file that `dse map --mapping` takes."""
+    best: tuple[tuple[MapObjective, MappedProduct], ...] = ()
+    """Beside a mapping given from outside: the best of our space for each objective."""
+
+    @property
+    def optimum_ratio(self) -> dict[str, float]:
+        """A given mapping's result over the best that `dse map` finds for that objective; empty for a mapping found here."""
+        assert self.mapped is not None
+        return {o.value: measure(self.mapped, o) / measure(best, o) for o, best in self.best}
 
     def to_json_dict(self) -> dict[str, object]:
         """The JSON of `dse map`; values that do not exist for an infeasible product are null."""
@@ -97,6 +113,8 @@ class ExplainedMap:
             "levers": [asdict(lever) for lever in self.levers],
             "frontier_rows": m.frontier_rows,
             "mapping_excess": m.excess,
+            "given": bool(self.best),
+            "optimum_ratio": self.optimum_ratio or None,
         }
 
     @property
@@ -124,10 +142,91 @@ def explain_map(
         UsageError: unknown names or settings, a width that the array computes in no type.
         InputError: a file is missing or wrong, or describes what cannot be mapped.
     """
+    description = _described(accelerator, settings)
+    found, problem = _asked(description, sizes, groups, bits, partial_bits, objective)
+    if found.infeasible is not None:
+        return found
+    geometry = description.geometry
+    mapped = map_product(problem, geometry, description.table({}), found.objective)
+    levers = _levers(description, mapped, lambda table: map_product(problem, geometry, table, MapObjective.LATENCY).latency_s)
+    return _explained(found, description, mapped, levers)
+
+
+def explain_given(
+    path: str,
+    accelerator: str,
+    settings: Sequence[str] = (),
+    *,
+    sizes: tuple[int, int, int] | None = None,
+    groups: int | None = None,
+    bits: int | None = None,
+    partial_bits: int | None = None,
+    objective: str = "latency",
+) -> ExplainedMap:
+    """The mapping of a file (docs/mapping_space.md) as it is, beside the best ones; the product is the file's or the one given here.
+
+    Raises:
+        UsageError: unknown names or settings, a product that is given nowhere or differs from the file's.
+        InputError: a file is missing or wrong, or its mapping is none of this product on this accelerator.
+    """
+    description = _described(accelerator, settings)
+    document = load_yaml(path)
+    file = validate(document, MappingFile)
+    product = _product(document, file, {"groups": groups, "bits": bits, "partial_bits": partial_bits}, sizes)
+    found, problem = _asked(description, *product, objective)
+    mapping = read_mapping(document, file, problem, description.geometry)
+    if found.infeasible is not None:
+        return found
+    geometry, table, buffer = description.geometry, description.table({}), description.file.buffer[0]
+    best = tuple((o, map_product(problem, geometry, table, o)) for o in MapObjective)
+    mapped = cost_mapping(problem, geometry, table, mapping, buffer=buffer)
+    if isinstance(mapped, TooLarge):
+        return replace(found, infeasible=mapped)
+
+    def again(changed: DesignTable) -> float:
+        priced = cost_mapping(problem, geometry, changed, mapping, buffer=buffer)
+        assert not isinstance(priced, TooLarge), "levers only enlarge"
+        return priced.latency_s
+
+    return replace(_explained(found, description, mapped, _levers(description, mapped, again)), best=best)
+
+
+def measure(found: MappedProduct, objective: MapObjective) -> float:
+    """What `objective` minimises."""
+    return {
+        MapObjective.LATENCY: found.latency_s,
+        MapObjective.ENERGY: found.energy_pj,
+        MapObjective.EDP: found.latency_s * found.energy_pj,
+        MapObjective.DRAM_BYTES: found.dram_bytes,
+    }[objective]
+
+
+def _described(accelerator: str, settings: Sequence[str]) -> AcceleratorDescription:
     description = load_accelerator(accelerator)
     overrides = dict(parse_setting(text) for text in settings)
-    if overrides:
-        description = description.with_overrides(overrides, origin="--set")
+    return description.with_overrides(overrides, origin="--set") if overrides else description
+
+
+def _product(
+    document: Document, file: MappingFile, options: dict[str, int | None], sizes: tuple[int, int, int] | None
+) -> tuple[tuple[int, int, int], int, int, int | None]:
+    """Sizes, groups and widths of the file or of the command; both where they agree."""
+    if file.gemm is None:
+        if sizes is None:
+            raise UsageError(f"--gemm is missing, and {document.path} has no 'gemm' either; give M,K,N")
+        return sizes, options["groups"] or 1, options["bits"] or DEFAULT_BITS, options["partial_bits"]
+    given = {"m,k,n": (file.gemm.m, file.gemm.k, file.gemm.n), "groups": file.gemm.groups, "bits": file.gemm.bits}
+    given["partial_bits"] = file.gemm.partial_bits or file.gemm.bits
+    for name, value in {"m,k,n": sizes, **options}.items():
+        if value is not None and value != given[name]:
+            raise UsageError(f"the command says {name} = {value}, {document.where(('gemm',))} says {given[name]}; leave one of them out")
+    return (file.gemm.m, file.gemm.k, file.gemm.n), file.gemm.groups, file.gemm.bits, file.gemm.partial_bits
+
+
+def _asked(
+    description: AcceleratorDescription, sizes: tuple[int, int, int], groups: int, bits: int, partial_bits: int | None, objective: str
+) -> tuple[ExplainedMap, MatmulProblem]:
+    """What is known before a mapping is."""
     geometry, table = description.geometry, description.table({})
     m, k, n = sizes
     dtype = type_of_width(geometry.array, bits, description.name)
@@ -144,18 +243,13 @@ def explain_map(
         inner=tuple(name for name, _ in description.file.inner),
         infeasible=too_large(problem, table),
     )
-    if found.infeasible is not None:
-        return found
-    mapped = map_product(problem, geometry, table, found.objective)
-    return ExplainedMap(
-        **{
-            name: getattr(found, name)
-            for name in ("accelerator", "problem", "objective", "clock_hz", "peak_macs_per_cycle", "memories", "inner")
-        },
-        mapped=mapped,
-        nest=loop_nest(problem, geometry, mapped.mapping),
-        levers=_levers(description, problem, mapped),
-    )
+    return found, problem
+
+
+def _explained(found: ExplainedMap, description: AcceleratorDescription, mapped: MappedProduct, levers: tuple[Lever, ...]) -> ExplainedMap:
+    geometry = description.geometry
+    nest = loop_nest(found.problem, geometry, mapped.mapping)
+    return replace(found, mapped=mapped, nest=nest, levers=levers, file=mapping_text(found.problem, geometry, mapped.mapping))
 
 
 def type_of_width(array: ArrayGeometry, bits: int, name: str) -> str:
@@ -172,7 +266,7 @@ def type_of_width(array: ArrayGeometry, bits: int, name: str) -> str:
     return min(fitting, key=lambda pair: (-pair[1], not pair[0].startswith("int"), pair[0]))[0]
 
 
-def _levers(description: AcceleratorDescription, problem: MatmulProblem, mapped: MappedProduct) -> tuple[Lever, ...]:
+def _levers(description: AcceleratorDescription, mapped: MappedProduct, latency_s: Callable[[DesignTable], float]) -> tuple[Lever, ...]:
     """What to enlarge to go faster: the busiest resource as far as the next binds, and the buffer to twice its size."""
     times = list(mapped.busy_s.values())
     next_busy = times[1] if len(times) > 1 and times[1] > 0 else times[0] / 2
@@ -191,9 +285,9 @@ def _levers(description: AcceleratorDescription, problem: MatmulProblem, mapped:
     found = []
     for path, by in changes.items():
         table = description.table({path: values[path] * by})
-        again = map_product(problem, description.geometry, table, MapObjective.LATENCY)
-        if again.latency_s < mapped.latency_s * (1 - FASTER):
-            found.append(Lever(path, values[path], values[path] * by, again.latency_s * clock))
+        again = latency_s(table)
+        if again < mapped.latency_s * (1 - FASTER):
+            found.append(Lever(path, values[path], values[path] * by, again * clock))
     return tuple(found)
 
 

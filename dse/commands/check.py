@@ -25,6 +25,7 @@ class Kind(StrEnum):
     MODEL = "model"
     CAMPAIGN = "campaign"
     SYSTEM = "system"
+    MAPPING = "mapping"
 
 
 _SHARED_KEYS: Final = frozenset({"schema_version", "name", "summary"})
@@ -76,6 +77,7 @@ def check_file(path: str) -> tuple[Kind, tuple[str, ...]]:
     """
     from dse.files import load_yaml, validate
     from dse.hw.technology import Technology
+    from dse.mapping.file_form import MappingFile
     from dse.plugins import accelerator_catalogues, chip_catalogues, model_catalogues, system_catalogues
 
     accelerators, models = next(iter(accelerator_catalogues().values())), next(iter(model_catalogues().values()))
@@ -88,8 +90,8 @@ def check_file(path: str) -> tuple[Kind, tuple[str, ...]]:
         return kind, accelerators.from_file(path).warnings()
     if kind is Kind.CHIP:
         return kind, next(iter(chip_catalogues().values())).from_file(path).warnings()
-    if kind is Kind.TECHNOLOGY:
-        validate(document, Technology)
+    if kind in (Kind.TECHNOLOGY, Kind.MAPPING):
+        validate(document, Technology if kind is Kind.TECHNOLOGY else MappingFile)
     elif kind is Kind.MODEL:
         models.from_file(path)
     elif kind is Kind.SYSTEM:

@@ -9,6 +9,7 @@ import typer
 from dse.commands.common import FormatOption, examples
 from dse.commands.enums import FactorsName
 from dse.errors import UsageError, did_you_mean
+from dse.mapping.limits import LARGEST_FACE, LARGEST_PRODUCT, LARGEST_SIZE
 from dse.report.output import Format, write_records
 
 if TYPE_CHECKING:
@@ -16,11 +17,6 @@ if TYPE_CHECKING:
 
 _SIZES = ("heads", "queries", "keys", "qk", "v")
 _FLAGS = ("shared_kv", "alias_v")
-LARGEST_SIZE = 2**31 - 1
-LARGEST_FACE = 2**41
-"""Largest product of two sizes: about 6 million pairs of tile sides are tried."""
-LARGEST_PRODUCT = 2**60
-"""Largest number of MACs: at most five times as many elements are moved, which stays within 64 bits."""
 
 
 def register(app: typer.Typer) -> None:

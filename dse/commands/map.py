@@ -9,8 +9,9 @@ import typer
 from dse.commands.common import FormatOption, SetOption, examples
 from dse.commands.enums import MapObjectiveName
 from dse.commands.evaluate import AcceleratorOption
-from dse.commands.frontier import LARGEST_PRODUCT, LARGEST_SIZE, three_sizes
+from dse.commands.frontier import three_sizes
 from dse.errors import InfeasibleError, UsageError
+from dse.mapping.limits import LARGEST_BITS, LARGEST_PRODUCT, LARGEST_SIZE
 from dse.report.output import Format, write_json, write_records
 
 if TYPE_CHECKING:
@@ -18,44 +19,61 @@ if TYPE_CHECKING:
     from dse.report.output import Cell
     from dse.single_map import ExplainedMap
 
-LARGEST_BITS = 64
-
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
     epilog = examples(
         "dse map --gemm 128,576,4096 --bits 8 -a edge32 --objective energy",
         "dse map --gemm 1,7168,1536 --bits 16 -a h100_sxm --format json",
+        "dse map --mapping tests/data/mappings/edge32.yaml -a edge32",
     )
     app.command("map", epilog=epilog)(map_)
 
 
 def map_(
-    gemm: Annotated[str, typer.Option(metavar="M,K,N", help="C[M,N] = A[M,K] B[K,N].", show_default=False)],
     accelerator: AcceleratorOption,
-    bits: Annotated[int, typer.Option(help="Width of operands and result; the array's fastest type of that width, integers first.")] = 8,
-    groups: Annotated[int, typer.Option(help="Independent products of that shape.")] = 1,
+    gemm: Annotated[
+        str | None, typer.Option(metavar="M,K,N", help="C[M,N] = A[M,K] B[K,N]; with --mapping the file may say it.", show_default=False)
+    ] = None,
+    bits: Annotated[
+        int | None,
+        typer.Option(help="Width of operands and result, 8 unless given; the array's fastest type of that width, integers first."),
+    ] = None,
+    groups: Annotated[int | None, typer.Option(help="Independent products of that shape, 1 unless given.")] = None,
     partial_bits: Annotated[int | None, typer.Option(help="Width of unfinished sums; as --bits unless given.")] = None,
     settings: SetOption = [],  # noqa: B006  typer copies it
     objective: Annotated[MapObjectiveName, typer.Option(help="What the mapping minimises.")] = MapObjectiveName.LATENCY,
+    mapping: Annotated[
+        str | None, typer.Option("--mapping", metavar="FILE", help="Cost the mapping of this file as it is (dse schema mapping).")
+    ] = None,
+    save: Annotated[str | None, typer.Option("--save-mapping", metavar="FILE", help="Write the mapping as such a file.")] = None,
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Print the best mapping of one matrix product: loop nest, bytes per level against the lower bound, what binds.
 
-    Exact over the mapping space of docs/mapping_space.md. Exit code 4 where the DRAM cannot hold the operands.
+    Exact over the mapping space of docs/mapping_space.md. With --mapping the mapping of a file, beside the best. Exit code 4 where a
+    memory cannot hold what it should.
     """
-    from dse.single_map import explain_map
+    from dse.single_map import DEFAULT_BITS, explain_given, explain_map
 
-    sizes = three_sizes(gemm)
-    _check("--groups", groups, LARGEST_SIZE)
-    _check("--bits", bits, LARGEST_BITS)
-    if partial_bits is not None:
-        _check("--partial-bits", partial_bits, LARGEST_BITS)
-        if partial_bits < bits:
-            raise UsageError(f"--partial-bits {partial_bits} is below --bits {bits}; unfinished sums are at least as wide as the result")
-    if groups * sizes[0] * sizes[1] * sizes[2] > LARGEST_PRODUCT:
-        raise UsageError(f"--groups {groups}: the products have more than {LARGEST_PRODUCT} MACs in all; use fewer groups")
-    found = explain_map(sizes, accelerator, settings, groups=groups, bits=bits, partial_bits=partial_bits, objective=objective.value)
+    sizes = None if gemm is None else three_sizes(gemm)
+    _check_all(sizes, groups, bits, partial_bits)
+    if mapping is not None:
+        options = {"sizes": sizes, "groups": groups, "bits": bits, "partial_bits": partial_bits}
+        found = explain_given(mapping, accelerator, settings, objective=objective.value, **options)  # type: ignore[arg-type]
+    elif sizes is None:
+        raise UsageError("--gemm is missing; give M,K,N, or --mapping FILE")
+    else:
+        width = {"bits": bits or DEFAULT_BITS, "partial_bits": partial_bits}
+        found = explain_map(sizes, accelerator, settings, groups=groups or 1, objective=objective.value, **width)  # type: ignore[arg-type]
+    if save is not None and found.mapped is not None:
+        from dse.files import atomic_write
+
+        atomic_write(save, found.file)
+    _write(found, form)
+
+
+def _write(found: ExplainedMap, form: Format) -> None:
     if form is Format.JSON:
         write_json(found.to_json_dict())
     elif form is Format.CSV and found.mapped is not None:
@@ -67,8 +85,21 @@ def map_(
         raise InfeasibleError(found.infeasible.message)
 
 
-def _check(option: str, value: int, most: int) -> None:
-    if not 1 <= value <= most:
+def _check_all(sizes: tuple[int, int, int] | None, groups: int | None, bits: int | None, partial_bits: int | None) -> None:
+    from dse.single_map import DEFAULT_BITS
+
+    _check("--groups", groups, LARGEST_SIZE)
+    _check("--bits", bits, LARGEST_BITS)
+    _check("--partial-bits", partial_bits, LARGEST_BITS)
+    least = bits or DEFAULT_BITS
+    if partial_bits is not None and partial_bits < least:
+        raise UsageError(f"--partial-bits {partial_bits} is below --bits {least}; unfinished sums are at least as wide as the result")
+    if sizes is not None and groups is not None and groups * sizes[0] * sizes[1] * sizes[2] > LARGEST_PRODUCT:
+        raise UsageError(f"--groups {groups}: the products have more than {LARGEST_PRODUCT} MACs in all; use fewer groups")
+
+
+def _check(option: str, value: int | None, most: int) -> None:
+    if value is not None and not 1 <= value <= most:
         raise UsageError(f"{option} {value}: allowed are whole numbers from 1 to {most}")
 
 
@@ -87,12 +118,16 @@ def _write_tables(found: ExplainedMap) -> None:
         {"quantity": "busiest", "value": f"{name}, {share:.1%} of the time"},
         {"quantity": "mapping", "value": f"{mapping.dataflow}; {mapping.stationary} tile stays in the buffer; tiles of: {kept}"},
         {"quantity": "buffer", "value": f"{mapped.counts[0]:,.0f} bytes occupied"},
-        {
-            "quantity": "frontier",
-            "value": f"{mapped.frontier_rows} mappings; counts at most {mapped.excess:.1%} above the best of the space",
-        },
     ]
-    title = f"{p.groups} x [{p.m} x {p.k} x {p.n}] in {p.dtype} on {found.accelerator}, least {found.objective}"
+    title = f"{p.groups} x [{p.m} x {p.k} x {p.n}] in {p.dtype} on {found.accelerator}, "
+    if found.best:
+        title += "mapping as given"
+        over = ", ".join(f"{name} {ratio:.4f}" for name, ratio in found.optimum_ratio.items())
+        facts.append({"quantity": "over the best", "value": f"{over}; of the mappings found here, each for its objective"})
+    else:
+        title += f"least {found.objective}"
+        excess = f"counts at most {mapped.excess:.1%} above the best of the space"
+        facts.append({"quantity": "frontier", "value": f"{mapped.frontier_rows} mappings; {excess}"})
     write_records(facts, ("quantity", "value"), Format.TABLE, title=title)
     rows = [_nest_row(loop) for loop in found.nest if loop.count > 1] or [_nest_row(found.nest[-1])]
     write_records(rows, tuple(rows[0]), Format.TABLE, title="Loop nest, outermost first; loops of one step left out")

@@ -19,6 +19,7 @@ class SchemaKind(StrEnum):
     MODEL = "model"
     CAMPAIGN = "campaign"
     SYSTEM = "system"
+    MAPPING = "mapping"
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +29,8 @@ def register(app: typer.Typer) -> None:
 
 def schema(
     kind: Annotated[
-        SchemaKind, typer.Argument(metavar="KIND", help="Kind of file: accelerator, chip, model, campaign or system.", show_default=False)
+        SchemaKind,
+        typer.Argument(metavar="KIND", help="Kind of file: accelerator, chip, model, campaign, system or mapping.", show_default=False),
     ],
 ) -> None:
     """Print the JSON Schema of a kind of file; the descriptions in it are the documentation of its keys."""
@@ -45,6 +47,10 @@ def schema_of(kind: SchemaKind) -> dict[str, object]:
         from dse.campaign.form import CampaignForm
 
         return CampaignForm.model_json_schema()
+    if kind is SchemaKind.MAPPING:
+        from dse.mapping.file_form import MappingFile
+
+        return MappingFile.model_json_schema()
     if kind is SchemaKind.CHIP:
         return next(iter(chip_catalogues().values())).json_schema()
     if kind is SchemaKind.ACCELERATOR:

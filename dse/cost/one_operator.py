@@ -24,7 +24,7 @@ from dse.mapping.cache import cached_frontier
 from dse.mapping.counts import COUNT_NAMES, INNER_COLUMNS
 from dse.mapping.frontier import MatmulMapping, every_mapping
 from dse.mapping.two_level import gemm_lower_bound_elements
-from dse.units import BITS_PER_BYTE, BYTES_PER_GIB, JOULES_PER_PJ
+from dse.units import BITS_PER_BYTE, BYTES_PER_GIB, BYTES_PER_KIB, JOULES_PER_PJ
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,9 +76,10 @@ class TooLarge:
     @property
     def message(self) -> str:
         """In words."""
-        parts = ", ".join(f"{name} {size / BYTES_PER_GIB:.4g} GiB" for name, size in self.contributors)
-        need, have = self.demand_bytes / BYTES_PER_GIB, self.bound_bytes / BYTES_PER_GIB
-        return f"{self.resource}: needs {need:.4g} GiB ({parts}), holds {have:.4g} GiB; {'; or '.join(self.levers)}"
+        unit, size_of = ("GiB", BYTES_PER_GIB) if self.bound_bytes >= BYTES_PER_GIB else ("KiB", BYTES_PER_KIB)
+        parts = ", ".join(f"{name} {size / size_of:.4g} {unit}" for name, size in self.contributors)
+        need, have = self.demand_bytes / size_of, self.bound_bytes / size_of
+        return f"{self.resource}: needs {need:.4g} {unit} ({parts}), holds {have:.4g} {unit}; {'; or '.join(self.levers)}"
 
 
 @dataclass(frozen=True)
@@ -126,11 +127,11 @@ def map_product(problem: MatmulProblem, geometry: Geometry, table: DesignTable, 
         found = _best_of_all(problem, geometry, table, objective)
         if found is not None:
             return replace(found, frontier_rows=len(frontier))
-    counts = _columns(frontier.counts.matrix()[rows])
+    counts = count_columns(frontier.counts.matrix()[rows])
     latency, energy = prices(problem, geometry, table, counts[:, 1:])
     pick = _choose(latency, energy, _dram_bytes(counts), objective)
     chosen = (frontier.mappings[rows[pick]], counts[pick], float(latency[pick]), float(energy[pick]))
-    return _mapped(problem, geometry, table, chosen, len(frontier), frontier.excess)
+    return mapped_product(problem, geometry, table, chosen, len(frontier), frontier.excess)
 
 
 def _best_of_all(problem: MatmulProblem, geometry: Geometry, table: DesignTable, objective: MapObjective) -> MappedProduct | None:
@@ -144,7 +145,7 @@ def _best_of_all(problem: MatmulProblem, geometry: Geometry, table: DesignTable,
         rows = np.flatnonzero(fits)
         if not len(rows):
             continue
-        columns = _columns(counts.take(rows).matrix())
+        columns = count_columns(counts.take(rows).matrix())
         latency, energy = prices(problem, geometry, table, columns[:, 1:])
         dram = _dram_bytes(columns)
         first, second = _criteria(latency, energy, dram, objective)
@@ -153,10 +154,10 @@ def _best_of_all(problem: MatmulProblem, geometry: Geometry, table: DesignTable,
     if not near:
         return None
     pick = _choose(np.array([x[2] for x in near]), np.array([x[3] for x in near]), _dram_bytes(np.array([x[1] for x in near])), objective)
-    return _mapped(problem, geometry, table, near[pick], 0, 0.0)
+    return mapped_product(problem, geometry, table, near[pick], 0, 0.0)
 
 
-def _mapped(
+def mapped_product(
     problem: MatmulProblem,
     geometry: Geometry,
     table: DesignTable,
@@ -164,6 +165,7 @@ def _mapped(
     rows: int,
     excess: float,
 ) -> MappedProduct:
+    """`chosen` (mapping, counts [1 + C], seconds, picojoules) with what stands beside it."""
     mapping, counts, latency_s, energy_pj = chosen
     busy = busy_s(geometry, table, counts[1:])
     return MappedProduct(
@@ -178,7 +180,7 @@ def _mapped(
     )
 
 
-def _columns(everything: FloatArray) -> FloatArray:
+def count_columns(everything: FloatArray) -> FloatArray:
     """A matrix of `Counts` [R, 6 + 3 L] without the footprints of inner memories, [R, 6 + 2 L]."""
     rows = len(everything)
     inner = everything[:, len(COUNT_NAMES) :].reshape(rows, -1, INNER_COLUMNS)[:, :, 1:].reshape(rows, -1)

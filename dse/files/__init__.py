@@ -1,7 +1,7 @@
 """The file boundary: YAML in with line numbers, settings on top of it, errors in the user's words, files out in one piece."""
 
 from dse.files.cache_folder import CACHE_FOLDER, CACHE_MIB, cache_folder
-from dse.files.document import MAX_YAML_BYTES, Document, Value, dump_yaml, load_yaml, parse_setting, parse_yaml
+from dse.files.document import MAX_YAML_BYTES, Document, Value, dump_yaml, load_yaml, parse_setting, parse_yaml, render
 from dse.files.form import FileForm, validate
 from dse.files.write import atomic_write
 
@@ -18,5 +18,6 @@ __all__ = [
     "load_yaml",
     "parse_setting",
     "parse_yaml",
+    "render",
     "validate",
 ]
