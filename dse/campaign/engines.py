@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import forkserver, get_context, parent_process
+from multiprocessing import active_children, forkserver, get_context, parent_process
 from typing import TYPE_CHECKING, Final, Protocol
 
 from dse.errors import DseError, UsageError
@@ -94,6 +94,7 @@ class ProcessPool:
         self.slots = workers
         self._problem = problem
         self._running: dict[int, Future[Sweep]] = {}
+        self._strangers = set(active_children())
         self._pool = self._start(workers)
 
     def submit(self, outers: Sequence[int]) -> None:
@@ -122,6 +123,7 @@ class ProcessPool:
         """Whoever broke the pool, it can only be this trial if it breaks a pool of its own, `TRIES` times."""
         for future in self._running.values():
             future.cancel()
+        self._kill()
         self._pool.shutdown(wait=True, cancel_futures=True)
         finished = {o: f for o, f in self._running.items() if f.done() and not f.cancelled() and f.exception() is None}
         self._running = finished
@@ -138,9 +140,16 @@ class ProcessPool:
         self._pool = self._start(self.slots)
         return result
 
-    def close(self, *, finished: bool) -> None:
-        """End the processes; unless `finished`, without waiting for what runs."""
-        self._pool.shutdown(wait=finished, cancel_futures=True)
+    def close(self) -> None:
+        """End the processes without waiting for what runs."""
+        if any(not future.done() for future in self._running.values()):
+            self._kill()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _kill(self) -> None:
+        """End all workers at once: they ignore every milder signal, and one that is left of a broken pool waits for ever."""
+        for process in set(active_children()) - self._strangers:
+            process.kill()
 
     def _start(self, workers: int) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
@@ -190,12 +199,10 @@ def open_engine(problem: Problem, workers: int, address: str | None = None) -> I
         yield InProcess(problem)
         return
     pool = ProcessPool(problem, workers)
-    finished = False
     try:
         yield pool
-        finished = True
     finally:
-        pool.close(finished=finished)
+        pool.close()
 
 
 _WORKER: tuple[Problem, Evaluator] | None = None

@@ -95,6 +95,8 @@ def run_session(
     folder = chosen.folder
     _make(folder)
     with RunLock(folder / LOCK):
+        for torn in folder.glob(".*.tmp"):  # of a process that was killed while it wrote a table
+            torn.unlink(missing_ok=True)
         if chosen.restart:
             _set_aside(folder)
         manifest: dict[str, object] = {}

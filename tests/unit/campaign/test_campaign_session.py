@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,59 +91,32 @@ def test_resumed_equals_uninterrupted(tmp_path: Path, sampler: str) -> None:
 
 
 @pytest.mark.slow
-def test_two_workers_give_the_same_bytes(tmp_path: Path, whole: Path) -> None:
-    session(tmp_path, workers=2)
+@pytest.mark.parametrize("workers", [2, 4])
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "exhaustive"])
+def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path, sampler: str, workers: int) -> None:
+    """Whole, and killed within a batch and gone on with by another number of workers."""
+    plan = fake_plan(("sampler: tpe", f"sampler: {sampler}"))
+    session(tmp_path / "one", plan)
+    session(tmp_path / "many", plan, workers=workers)
+    assert contents(tmp_path / "many") == contents(tmp_path / "one")
+    with pytest.raises(KilledError):
+        session(tmp_path / "killed", plan, workers=workers, stop_after=2)
+    log = tmp_path / "killed" / "results.jsonl"
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:-3]))
+    session(tmp_path / "killed", plan, workers=1 if workers == 2 else 3)
+    assert contents(tmp_path / "killed") == contents(tmp_path / "one")
+
+
+def test_a_budget_that_grows_in_steps_gives_what_one_step_gives(tmp_path: Path, whole: Path) -> None:
+    for trials in (3, 17, 40):
+        session(tmp_path, fake_plan(("trials: 40", f"trials: {trials}")))
     assert contents(tmp_path) == contents(whole)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_kill_minus_nine(tmp_path: Path, whole: Path, workers: int, repository: Path) -> None:
-    """Three kills at random moments, then to the end: nothing lost, nothing twice, the same bytes."""
-    chance = random.Random(workers)
-    command = [sys.executable, "-m", "tests.campaign_process", str(tmp_path), str(workers), "0.05"]
-    acknowledged = 0
-    for _ in range(3):
-        process = subprocess.Popen(command, cwd=repository, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
-        log = tmp_path / "results.jsonl"
-        while process.poll() is None and time.monotonic() < deadline and lines(log) <= acknowledged + 1:
-            time.sleep(0.02)
-        time.sleep(chance.uniform(0, 0.3))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert lines(log) >= acknowledged
-        acknowledged = lines(log)
-    last = subprocess.run(command, cwd=repository, check=False, capture_output=True, text=True, timeout=60)
-    assert last.returncode == 0, last.stderr
-    assert contents(tmp_path) == contents(whole)
-    study = optuna.load_study(study_name="fake", storage=str_storage(tmp_path))
-    assert len(study.trials) == 40
-    assert not [t for t in study.trials if t.state is optuna.trial.TrialState.RUNNING]
-
-
-def lines(path: Path) -> int:
-    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 def str_storage(folder: Path) -> optuna.storages.BaseStorage:
     backend = optuna.storages.journal.JournalFileBackend(str(folder / "study.journal"))  # type: ignore[attr-defined]
     return optuna.storages.JournalStorage(backend)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_finish_the_batch_and_write_everything(tmp_path: Path, whole: Path, number: signal.Signals, repository: Path) -> None:
-    command = [sys.executable, "-m", "tests.campaign_process", str(tmp_path), "1", "0.1"]
-    process = subprocess.Popen(command, cwd=repository, stderr=subprocess.DEVNULL)
-    while lines(tmp_path / "results.jsonl") < 2:
-        time.sleep(0.02)
-    process.send_signal(number)
-    assert process.wait(timeout=30) == ExitCode.INTERRUPTED
-    assert (tmp_path / "pareto.json").exists()
-    assert json.loads((tmp_path / "manifest.json").read_text())["sessions"][0]["stop"] == "interrupted"
-    session(tmp_path)
-    assert contents(tmp_path) == contents(whole)
 
 
 def test_the_journal_is_brought_level_and_rebuilt(tmp_path: Path) -> None:
@@ -291,22 +259,3 @@ def test_an_exhausted_space_is_exact(tmp_path: Path) -> None:
     result = session(tmp_path, fake_plan(("sampler: tpe", "sampler: auto"), ("trials: 40", "trials: 120")))
     assert result.run.exact
     assert result.run.designs == 120 * 35
-
-
-def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: Path) -> None:
-    real = os.fsync
-    calls = 0
-
-    def fsync(descriptor: int) -> None:
-        nonlocal calls
-        calls += "results.jsonl" in str(Path(f"/proc/self/fd/{descriptor}").readlink())
-        if calls == 3:
-            raise OSError(28, "No space left on device")
-        real(descriptor)
-
-    monkeypatch.setattr("os.fsync", fsync)
-    with pytest.raises(RunError, match="No space left"):
-        session(tmp_path)
-    monkeypatch.setattr("os.fsync", real)
-    session(tmp_path)
-    assert contents(tmp_path) == contents(whole)
