@@ -167,6 +167,8 @@ class MoeFile(FileForm):
     """Groups a token may use."""
     every: PositiveInt = 1
     """Behind the first dense layers, every n-th layer of the model is a mixture of experts, the others are dense."""
+    last_dense: int = Field(default=0, ge=0, le=MAX_LAYERS)
+    """Layers at the end of the model that are dense."""
     shared_width: PositiveInt | None = None
     """Inner width of one shared expert, where it is not that of a routed one."""
     shared_gate: bool = False
@@ -260,6 +262,11 @@ class ModelFile(FileForm):
             raise ValueError(f"moe is missing, and dense.layers is {dense} of {self.layers} layers; describe the other layers")
         if self.moe is not None and self.moe.every > 1 and self.dense is None:
             raise ValueError(f"moe.every is {self.moe.every}, and dense is missing; describe the layers between")
+        if self.moe is not None and self.moe.last_dense:
+            if self.dense is None:
+                raise ValueError(f"moe.last_dense is {self.moe.last_dense}, and dense is missing; describe these layers")
+            if dense + self.moe.last_dense >= self.layers:
+                raise ValueError(f"moe.last_dense {self.moe.last_dense} and dense.layers {dense} leave no mixture of {self.layers} layers")
         return self
 
 
@@ -269,6 +276,7 @@ def to_config(file: ModelFile) -> ModelConfig:
     dense, moe, small = file.dense, file.moe, file.mha_small
     first = 0 if dense is None else dense.layers
     every = 1 if moe is None else moe.every
+    last = file.layers - (0 if moe is None else moe.last_dense)
     full_every = 1 if not isinstance(file.attention, GqaFile) or file.attention.local is None else file.attention.local.full_every
     return ModelConfig(
         name=file.name,
@@ -276,7 +284,7 @@ def to_config(file: ModelFile) -> ModelConfig:
         pattern=tuple(
             LayerKind(
                 local=full_every != 1 and (full_every == 0 or (i + 1) % full_every != 0),
-                moe=moe is not None and i >= first and (i + 1) % every == 0,
+                moe=moe is not None and first <= i < last and (i + 1) % every == 0,
             )
             for i in range(file.layers)
         ),
@@ -348,5 +356,5 @@ def with_local(full: GqaConfig, local: LocalFile | None, *, temperature: bool = 
 
 
 def _moe(d_model: int, moe: MoeFile) -> MoeConfig:
-    given = moe.model_dump(exclude={"every", "scoring", "activation"})
+    given = moe.model_dump(exclude={"every", "last_dense", "scoring", "activation"})
     return MoeConfig(d_model=d_model, scoring=Scoring(moe.scoring), activation=Activation(moe.activation), **given)
