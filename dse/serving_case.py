@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -34,12 +35,22 @@ if TYPE_CHECKING:
     from dse.workload import WorkloadOptions
 
 
+class ChipModelName(StrEnum):
+    """How one chip is timed."""
+
+    ROOFLINE = "roofline"
+    """Each kernel by the larger of compute, vector work and bytes."""
+    MAPPED = "mapped"
+    """Each chip's share of the graph by mapping frontiers and fused schedules, as `dse eval` does."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServingChoices:
     """How a system is evaluated, beside its degrees."""
 
     placing: Placing = Placing.RANDOM
     exchange: ExchangeChoice = DIRECT
+    chip_model: ChipModelName = ChipModelName.ROOFLINE
 
 
 DEFAULT_CHOICES: Final = ServingChoices()
@@ -75,7 +86,11 @@ class ServingCase:
     choices: ServingChoices
 
     def chip(self) -> ChipModel:
-        """The model of a chip."""
+        """The model of a chip that the choices name."""
+        if self.choices.chip_model is ChipModelName.MAPPED:
+            from dse.serving_mapped import MappedChip
+
+            return MappedChip(self.system, self.model, local_request(self.request, self.plan))
         return RooflineChip(system_rates(self.system))
 
     def times(self, batches: Sequence[int]) -> StepTimes:

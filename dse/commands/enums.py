@@ -87,3 +87,10 @@ class ExchangeName(StrEnum):
     DIRECT = "direct"
     LOW_LATENCY = "low_latency"
     NORMAL = "normal"
+
+
+class ChipModelOption(StrEnum):
+    """As `dse.serving_case.ChipModelName`."""
+
+    ROOFLINE = "roofline"
+    MAPPED = "mapped"

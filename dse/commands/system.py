@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dse.commands.common import FormatOption, SetOption, examples
-from dse.commands.enums import ExchangeName, PlacingName
+from dse.commands.enums import ChipModelOption, ExchangeName, PlacingName
 from dse.commands.workload_options import with_workload
 from dse.errors import InfeasibleError, UsageError
 from dse.report.output import Format, write_json, write_records
@@ -41,6 +41,9 @@ def system_(
     exchange: Annotated[
         ExchangeName, typer.Option(help="Expert rows: direct at link rates, or by measured low_latency or normal kernels.")
     ] = ExchangeName.DIRECT,
+    chip_model: Annotated[
+        ChipModelOption, typer.Option(help="Time of a chip: roofline per kernel, or mapped by frontiers and schedules as dse eval.")
+    ] = ChipModelOption.ROOFLINE,
     batches: Annotated[str | None, typer.Option(metavar="B1,B2,...", help="A grid: these batches instead of --batch.")] = None,
     cache_lens: Annotated[str | None, typer.Option(metavar="L1,L2,...", help="A grid: these cache lengths.")] = None,
     tpot_limit_ms: Annotated[float | None, typer.Option(help="With a grid: only the point of most throughput under this limit.")] = None,
@@ -57,14 +60,14 @@ def system_(
     from dse.files import parse_setting
     from dse.plugins import load_system
     from dse.serving import evaluate_serving
-    from dse.serving_case import ServingChoices
+    from dse.serving_case import ChipModelName, ServingChoices
     from dse.system.layer_time import ExchangeChoice
     from dse.system.placement import Placing
 
     description = load_system(system)
     if settings:
         description = description.with_overrides(dict(parse_setting(s) for s in settings))
-    choices = ServingChoices(Placing(placing.value), ExchangeChoice(exchange.value))
+    choices = ServingChoices(Placing(placing.value), ExchangeChoice(exchange.value), ChipModelName(chip_model.value))
     if batches is not None or cache_lens is not None:
         _grid(workload, description.system, parallel, choices, batches, cache_lens, tpot_limit_ms, form, front=front)
         return

@@ -123,8 +123,10 @@ def _gather(part: PartWork, work: ModelWork, plan: Parallel) -> Iterator[Collect
 def _end(part: PartWork, plan: Parallel) -> Iterator[CollectiveWork]:
     wide, groups = plan.dense_chips, plan.dense_groups
     if _is_head(part):
-        if wide > 1:
-            yield CollectiveWork("logits_gather", Operation.ALL_GATHER, wide, groups * part.stream_bytes)
+        if groups > 1:  # every group gets the logits of its own sequences
+            yield CollectiveWork("logits_exchange", Operation.ALL_TO_ALL, wide, groups * part.stream_bytes / wide)
+        elif wide > 1:
+            yield CollectiveWork("logits_gather", Operation.ALL_GATHER, wide, part.stream_bytes)
         return
     dense = Cut.FFN in part.sizes or Cut.VOCABULARY in part.sizes
     if dense and groups > 1:

@@ -79,7 +79,9 @@ def layer_kernels(graph: OperatorGraph) -> LayerKernels:
     return LayerKernels(axes, kernels, weights, caches, _expert_sizes(graph, axes), _stream_bytes(graph))
 
 
-def _region(axes: LayerAxes, operator: Operator, *, layer: bool) -> Region:
+def region_of(axes: LayerAxes, operator: Operator) -> Region:
+    """Where the time of an operator is accounted."""
+    layer = bool(axes.core or any(cut in (Cut.FFN, Cut.EXPERT_FFN) for cut in axes.cuts.values()))
     if operator.name in axes.attention:
         return Region.ATTENTION
     if operator.name in axes.experts:
@@ -88,7 +90,6 @@ def _region(axes: LayerAxes, operator: Operator, *, layer: bool) -> Region:
 
 
 def _group(graph: OperatorGraph, axes: LayerAxes) -> tuple[list[list[Operator]], list[str], list[Region]]:
-    layer = bool(axes.core or any(cut in (Cut.FFN, Cut.EXPERT_FFN) for cut in axes.cuts.values()))
     members: list[list[Operator]] = []
     names: list[str] = []
     regions: list[Region] = []
@@ -96,7 +97,7 @@ def _group(graph: OperatorGraph, axes: LayerAxes) -> tuple[list[list[Operator]],
     stored_by: dict[str, int] = {}
     core: int | None = None
     for o in graph.operators:
-        region = _region(axes, o, layer=layer)
+        region = region_of(axes, o)
         at: int | None = None
         if o.name in axes.core:
             at = core
