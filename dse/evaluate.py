@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dse.cost.combinations import make_combinations
 from dse.cost.metrics import Objective, Priced
 from dse.cost.workload_pricing import CompiledPart, CompiledPlan, CompiledWorkload, PricerPool, price_workload
 from dse.ir.onnx_read import read_onnx
@@ -84,7 +85,8 @@ def compile_step(step: Step, geometry: Geometry, *, schedule: Schedule = Schedul
         for plan in book.plans:
             placed = place(book, plan, geometry)
             plans.append(CompiledPlan(plan, placed, tuple(pool.pricer(o.work) for o in placed)))
-        parts.append(CompiledPart(graph.name, count, book, tuple(plans)))
+        overlapping = make_combinations(book, plans, geometry) if schedule is Schedule.FUSED and book.order else None
+        parts.append(CompiledPart(graph.name, count, book, tuple(plans), overlapping))
     return CompiledWorkload(step.name, step.tokens, tuple(parts), geometry, step.stored_bytes)
 
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dse.cost.frontier_pricing import ARRAY, DRAM_READ
+from dse.cost.chosen import chosen_operators
+from dse.cost.columns import FIRST_INNER
 from dse.cost.metrics import RESOURCES, Objective, Resource
 from dse.cost.roofline import Roofline, roofline
-from dse.cost.traffic import matmul_ports, vector_ports
+from dse.cost.traffic import Moved, matmul_ports, vector_ports
 from dse.cost.workload_pricing import busy_seconds, edp_weight_w, price_part, price_workload
 from dse.mapping.frontier import MatmulMapping
 from dse.schedule.place import frontier_of
@@ -19,16 +20,10 @@ from dse.units import BYTES_PER_GIB, JOULES_PER_PJ
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
-
-    from dse.cost.frontier_pricing import OperatorPricer
-    from dse.cost.traffic import Moved
+    from dse.cost.chosen import Chosen
     from dse.cost.workload_pricing import CompiledPart, CompiledWorkload, PartPrices
     from dse.hw.accelerator import AreaBreakdown, Geometry
     from dse.hw.table import DesignTable
-    from dse.schedule.place import PlacedOperator
-
-    FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +180,9 @@ def evaluate(compiled: CompiledWorkload, table: DesignTable, objective: Objectiv
     busy = dict.fromkeys(RESOURCES, 0.0)
     for part in compiled.parts:
         prices = price_part(part, table, objective, weight)
-        plan = part.plans[int(prices.plan[0])]
         prefix = f"{part.name}/" if len(compiled.parts) > 1 else ""
-        for operator, pricer in zip(plan.operators, plan.pricers, strict=True):
-            result = _explain(operator, pricer, table, part, objective, weight, prefix)
+        for chosen in chosen_operators(part, prices, table, objective, weight):
+            result = _explain(chosen, table, part.count, prefix)
             operators.append(result[0])
             rows.extend(result[1])
         for resource, seconds in _busy(part, prices, table, compiled.geometry).items():
@@ -224,53 +218,33 @@ def _dram_too_small(compiled: CompiledWorkload, table: DesignTable) -> Infeasibi
     )
 
 
-def _explain(
-    operator: PlacedOperator,
-    pricer: OperatorPricer,
-    table: DesignTable,
-    part: CompiledPart,
-    objective: Objective,
-    weight: FloatArray | None,
-    prefix: str,
-) -> tuple[OperatorResult, list[BreakdownRow]]:
-    priced = pricer.price(table, objective, weight)
-    row = int(priced.row[0])
-    everything = slice(0, 1)
-    index = np.array([row])
-    overhead_s = float(pricer.overhead_s(table, everything)[0])
-    moved = pricer.counts[index, DRAM_READ:]
-    seconds = busy_seconds(moved, operator.work.vector_ops, np.array([overhead_s]), table, pricer.geometry)
+def _explain(chosen: Chosen, table: DesignTable, count: int, prefix: str) -> tuple[OperatorResult, list[BreakdownRow]]:
+    operator, geometry = chosen.operator, chosen.pricer.geometry
+    moved = chosen.counts[None, :]
+    seconds = busy_seconds(moved, operator.work.vector_ops, np.array([chosen.overhead_s]), table, geometry)
     busy = {r: float(np.broadcast_to(s, 1)[0]) for r, s in seconds.items()}
-    mapping = frontier_of(operator.work, pricer.geometry).mappings
+    mapping = frontier_of(operator.work, geometry).mappings
     name = prefix + operator.name
     result = OperatorResult(
         operator=name,
         op_type=operator.op_type,
-        latency_s=part.count * float(priced.latency_s[0]),
-        energy_j=part.count * float(priced.energy_j[0]),
+        latency_s=count * chosen.latency_s,
+        energy_j=count * chosen.energy_j,
         bound=max(RESOURCES, key=lambda r: (busy[r], -RESOURCES.index(r))),
-        runs=part.count * operator.work.slices,
-        mapping=mapping[row] if mapping else None,
+        runs=count * operator.work.slices,
+        mapping=mapping[chosen.row] if mapping else None,
     )
-    traffic = matmul_ports(operator, mapping[row], pricer.geometry) if mapping else vector_ports(operator, moved)
-    rows = list(_rows(name, operator, pricer, table, part.count, result.latency_s, overhead_s, busy, traffic, row))
-    return result, rows
+    traffic = matmul_ports(operator, mapping[chosen.row], geometry) if mapping else vector_ports(operator, moved)
+    for port, staged in zip(operator.inputs, chosen.staged_bytes, strict=False):
+        traffic.append(Moved(port.tensor, port.role, 0.0, 0.0, staged, staged))
+    return result, list(_rows(name, chosen, table, count, result.latency_s, busy, traffic))
 
 
 def _rows(
-    name: str,
-    operator: PlacedOperator,
-    pricer: OperatorPricer,
-    table: DesignTable,
-    count: int,
-    latency_s: float,
-    overhead_s: float,
-    busy: dict[Resource, float],
-    moved: list[Moved],
-    row: int,
+    name: str, chosen: Chosen, table: DesignTable, count: int, latency_s: float, busy: dict[Resource, float], moved: list[Moved]
 ) -> Iterator[BreakdownRow]:
     clock = float(table.clock_hz[0])
-    work = operator.work
+    work, overhead_s = chosen.operator.work, chosen.overhead_s
     if work.dtype is not None:
         energy = work.macs * float(table.mac_pj[work.dtype][0]) * JOULES_PER_PJ
         yield BreakdownRow(name, "array", "compute", count * busy[Resource.ARRAY] * clock, count * energy, 0.0)
@@ -291,8 +265,8 @@ def _rows(
             seconds = max(read / float(table.buffer_read_bytes_per_s[0]), write / float(table.buffer_write_bytes_per_s[0]))
             yield BreakdownRow(name, "buffer", str(role), count * seconds * clock, count * pj * JOULES_PER_PJ, count * (read + write))
     for i, memory in enumerate(table.inner):
-        at = ARRAY + 1 + 2 * i
-        read, write = (float(pricer.counts[row, at + way]) for way in (0, 1))
+        at = FIRST_INNER + 2 * i
+        read, write = (float(chosen.counts[at + way]) for way in (0, 1))
         if read + write:
             pj = read * float(memory.read_pj_per_byte[0]) + write * float(memory.write_pj_per_byte[0])
             yield BreakdownRow(name, memory.name, "compute", 0.0, count * pj * JOULES_PER_PJ, count * (read + write))

@@ -1,4 +1,4 @@
-"""Prices a whole step: operators add up, each design point takes the best plan, and the busiest resource is named."""
+"""Prices a whole step: each design point takes the best plan or combination, and the busiest resource is named."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from dse.cost.columns import counts_per_second, stages
+from dse.cost.combination_pricing import price_combinations
 from dse.cost.frontier_pricing import ARRAY, DRAM_READ, DRAM_WRITE, OperatorPricer, PricedOperator, choose
 from dse.cost.metrics import RESOURCES, Objective, Priced, Resource
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dse.cost.combinations import Combinations
     from dse.hw.accelerator import Geometry
     from dse.hw.table import DesignTable
     from dse.schedule.place import PlacedOperator, Work
@@ -42,6 +44,8 @@ class CompiledPart:
     count: int
     book: PlanBook
     plans: tuple[CompiledPlan, ...]
+    combinations: Combinations | None = None
+    """Plans with fixed mappings in which independent work overlaps; None where the schedule or the chip has no overlap."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,9 @@ class PartPrices:
     moved: FloatArray
     vector_ops: FloatArray
     plan: NDArray[np.int64]
+    """Number of the plan taken."""
+    combination: NDArray[np.int64]
+    """Number of the combination taken; -1 where operators run one after another with the best mapping of each."""
 
 
 class PricerPool:
@@ -90,7 +97,7 @@ class PricerPool:
 def price_workload(compiled: CompiledWorkload, table: DesignTable, objective: Objective) -> Priced:
     """Latency, energy and the busiest resource of a step at each design point.
 
-    Operators run one after another, so latencies and energies add. The energy-delay product E T does not: its mappings and
+    Parts run one after another, so latencies and energies add. The energy-delay product E T does not: its mappings and
     plans minimise E + w T with w = E / T of the round before, starting from the latency optimum. By the inequality of
     means a round never makes the product larger: E' w T' <= ((E' + w T') / 2)^2 <= ((E + w T) / 2)^2 = E^2. The result is at
     most the product of the latency optimum, not always the least there is.
@@ -119,18 +126,50 @@ def price_part(part: CompiledPart, table: DesignTable, objective: Objective, edp
                 priced[pricer] = pricer.price(table, objective, edp_weight)
     latency = np.stack([_added(part.plans[n], "latency_s", priced) for n in numbers])
     energy = np.stack([_added(part.plans[n], "energy_j", priced) for n in numbers])
+    if part.combinations is not None:
+        more = price_combinations(part.combinations, table, part.plans[0].pricers[0].geometry)
+        latency, energy = np.concatenate((latency, more[0])), np.concatenate((energy, more[1]))
     pick = choose(latency, energy, objective, edp_weight)
     points = np.arange(table.size)
-    overhead, vector_ops = np.zeros(table.size), np.zeros(table.size)
-    moved = np.zeros((table.size, ARRAY + 2 * len(table.inner)))
+    columns = ARRAY + 2 * len(table.inner)
+    taken = _Taken(np.zeros(table.size), np.zeros(table.size), np.zeros((table.size, columns)), np.zeros(table.size, dtype=np.int64))
     for position in np.unique(pick):
-        plan = part.plans[numbers[position]]
         at = np.flatnonzero(pick == position)
-        vector_ops[at] = sum(p.work.vector_ops for p in plan.pricers)
-        for pricer in plan.pricers:
-            overhead[at] += pricer.overhead_s(table, at)
-            moved[at] += pricer.counts[priced[pricer].row[at], DRAM_READ:]
-    return PartPrices(latency[pick, points], energy[pick, points], overhead, moved, vector_ops, np.array(numbers)[pick])
+        if position < len(numbers):
+            taken.plan[at] = numbers[position]
+            _take_plan(taken, part.plans[numbers[position]], priced, table, at)
+        else:
+            assert part.combinations is not None
+            _take_combination(taken, part.combinations, int(position) - len(numbers), table, at)
+    combination = np.where(pick < len(numbers), -1, pick - len(numbers))
+    return PartPrices(latency[pick, points], energy[pick, points], taken.overhead_s, taken.moved, taken.vector_ops, taken.plan, combination)
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What the choices made at each point add up to; arrays are filled in place."""
+
+    overhead_s: FloatArray
+    vector_ops: FloatArray
+    moved: FloatArray
+    plan: NDArray[np.int64]
+
+
+def _take_plan(
+    taken: _Taken, plan: CompiledPlan, priced: dict[OperatorPricer, PricedOperator], table: DesignTable, at: NDArray[np.int64]
+) -> None:
+    taken.vector_ops[at] = sum(p.work.vector_ops for p in plan.pricers)
+    for pricer in plan.pricers:
+        taken.overhead_s[at] += pricer.overhead_s(table, at)
+        taken.moved[at] += pricer.counts[priced[pricer].row[at], DRAM_READ:]
+
+
+def _take_combination(taken: _Taken, found: Combinations, number: int, table: DesignTable, at: NDArray[np.int64]) -> None:
+    member, windows = found.members[number], found.table
+    taken.plan[at] = member.plan
+    taken.vector_ops[at] = member.vector_ops
+    taken.overhead_s[at] = windows.launches[number] * table.launch_latency_s[at] + windows.touches[number] * table.dram_latency_s[at]
+    taken.moved[at] = windows.totals[number]
 
 
 def _added(plan: CompiledPlan, name: str, priced: dict[OperatorPricer, PricedOperator]) -> FloatArray:

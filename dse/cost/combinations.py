@@ -1,0 +1,225 @@
+"""Combinations: a plan with one mapping for each operator, run in windows that overlap what is independent; some tens per part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from dse.cost.columns import ARRAY, BUFFER_READ, BUFFER_WRITE, DRAM_READ, DRAM_WRITE
+from dse.cost.placed_rows import RowMaker
+from dse.cost.window_table import Piece, Rates, WindowTable, costed_window
+from dse.schedule.rounds import placed_segments, windows
+from dse.units import BYTES_PER_KIB
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from dse.cost.frontier_pricing import OperatorPricer
+    from dse.cost.window_table import CostedWindow, PlacedRow
+    from dse.cost.workload_pricing import CompiledPlan
+    from dse.hw.accelerator import Geometry
+    from dse.schedule.plan import PlanBook
+    from dse.schedule.rounds import Window
+
+    FloatArray = NDArray[np.float64]
+
+CAPACITIES_BYTES: Final = tuple(16 * BYTES_PER_KIB * 4**i for i in range(9))
+"""Buffers, 16 KiB to 1 GiB, for which combinations are made."""
+BALANCES_MACS_PER_BYTE: Final = (16.0, 64.0, 256.0, 1024.0)
+"""Array peak over DRAM rate for which they are made: from memory-rich edge chips to twice the ends of today's."""
+MACS_PER_VECTOR_OP: Final = (16.0, 64.0, 256.0)
+"""Array peak over vector rate: h100_sxm 32, tpu7x 64 (accelerators/catalogue), and slower vector units."""
+MACS_PER_BUFFER_BYTE: Final = (4.0, 32.0)
+"""Array peak over buffer rates: tpu7x 21 to 32, edge32 8."""
+WORSE: Final = 0.005
+"""Combinations that at every reference point are within this share of another one are not priced."""
+HALVINGS: Final = 16
+"""Times that the room for tiles of operators that run together is halved before a combination is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """One plan with its mappings and windows."""
+
+    plan: int
+    """Its number among the plans of the part."""
+    rows: tuple[int, ...]
+    """Row of each operator's frontier."""
+    placed: tuple[PlacedRow, ...]
+    """Each operator with its row."""
+    windows: tuple[Window, ...]
+    pieces: tuple[tuple[Piece, ...], ...]
+    """By window."""
+    costed: tuple[CostedWindow, ...]
+    vector_ops: float
+
+
+@dataclass(frozen=True)
+class Combinations:
+    """The combinations of a part, priced together."""
+
+    members: tuple[Combination, ...]
+    table: WindowTable
+    macs: tuple[tuple[str, float], ...]
+    """Multiply-accumulates by data type, the same for all."""
+
+
+class _Chooser:
+    """Rows of one operator by size and weights: the best of each prefix of its frontier."""
+
+    def __init__(self, pricer: OperatorPricer, weights: FloatArray) -> None:
+        cost = pricer.counts[:, 1:] @ weights.T  # [R, K]
+        least = np.minimum.accumulate(cost, axis=0)
+        new = np.vstack((np.ones((1, cost.shape[1]), dtype=bool), cost[1:] < least[:-1]))
+        self._best = np.maximum.accumulate(np.where(new, np.arange(len(cost))[:, None], 0), axis=0)
+        self.footprints = pricer.counts[:, 0]
+
+    def row(self, room_bytes: float, weight: int) -> int:
+        """The best row that fits; -1 where none does."""
+        fits = int(np.searchsorted(self.footprints, room_bytes, side="right"))
+        return int(self._best[fits - 1, weight]) if fits else -1
+
+
+def make_combinations(book: PlanBook, plans: Sequence[CompiledPlan], geometry: Geometry) -> Combinations | None:
+    """Combinations for every plan, way to run it and reference balance; those kept that some reference point needs.
+
+    None where transfers do not overlap with compute.
+    """
+    if not geometry.overlapped:
+        return None
+    weights = _weights(geometry)
+    made: dict[tuple[object, ...], Combination] = {}
+    maker = RowMaker(book, geometry)
+    choosers: dict[OperatorPricer, _Chooser] = {}
+    costed: dict[tuple[object, ...], CostedWindow] = {}
+    for number, plan in enumerate(plans):
+        chosen = [choosers.setdefault(p, _Chooser(p, weights)) for p in plan.pricers]
+        forms = {windows(book, plan.plan, plan.operators, pipelined=p, side_by_side=s) for p, s in product((True, False), repeat=2)}
+        for form in sorted(forms, key=repr):
+            for rows in _row_choices(form, chosen, len(weights)):
+                for staged in (False, True):
+                    key = (number, form, rows, staged)
+                    made[key] = _combination(number, plan, form, rows, staged, maker, geometry, costed)
+    members = tuple(made.values())
+    if not members:
+        return None
+    kept = _needed(WindowTable([m.costed for m in members], geometry), members, geometry)
+    members = tuple(members[i] for i in kept)
+    return Combinations(members, WindowTable([m.costed for m in members], geometry), _macs(plans[0]))
+
+
+def _macs(plan: CompiledPlan) -> tuple[tuple[str, float], ...]:
+    found: dict[str, float] = {}
+    for p in plan.pricers:
+        if p.work.dtype is not None:
+            found[p.work.dtype] = found.get(p.work.dtype, 0.0) + p.work.macs
+    return tuple(sorted(found.items()))
+
+
+def _row_choices(form: Sequence[Window], choosers: Sequence[_Chooser], weights: int) -> list[tuple[int, ...]]:
+    """Rows for every operator: for each capacity and weight the best that fit, together where they run together."""
+    found: dict[tuple[int, ...], None] = {}
+    least = max(w.held_bytes for w in form)
+    for capacity in CAPACITIES_BYTES:
+        if capacity >= least:
+            for weight in range(weights):
+                rows = _fitting_rows(form, choosers, float(capacity), weight)
+                if rows is not None:
+                    found[rows] = None
+    return list(found)
+
+
+def _fitting_rows(form: Sequence[Window], choosers: Sequence[_Chooser], capacity_bytes: float, weight: int) -> tuple[int, ...] | None:
+    room = [float("inf")] * len(choosers)
+    for w in form:
+        for s in w.shares:
+            room[s.operator] = min(room[s.operator], capacity_bytes - w.held_bytes)
+    for _ in range(HALVINGS):
+        rows = [c.row(r, weight) for c, r in zip(choosers, room, strict=True)]
+        if -1 in rows:
+            return None
+        tight = set()
+        for w in form:
+            taken = sum(choosers[s.operator].footprints[rows[s.operator]] for s in w.shares)
+            if w.together and taken > capacity_bytes - w.held_bytes:
+                tight |= {s.operator for s in w.shares}
+        if not tight:
+            return tuple(rows)
+        for operator in tight:
+            room[operator] = room[operator] / 2
+    return None
+
+
+def _combination(
+    number: int,
+    plan: CompiledPlan,
+    form: tuple[Window, ...],
+    rows: tuple[int, ...],
+    staged: bool,
+    maker: RowMaker,
+    geometry: Geometry,
+    costed: dict[tuple[object, ...], CostedWindow],
+) -> Combination:
+    segments = [s.segment for s in placed_segments(plan.plan) for _ in s.operators]
+    placed = [maker.row(o, p, s, r, staged=staged) for o, p, s, r in zip(plan.operators, plan.pricers, segments, rows, strict=True)]
+    sequence, every = [], []
+    for w in form:
+        key = (w.together, w.runs, w.held_bytes, *((id(placed[s.operator]), s.slices, s.first) for s in w.shares))
+        pieces = tuple(Piece(placed[s.operator], s.slices, s.first) for s in w.shares)
+        if key not in costed:
+            costed[key] = costed_window(pieces, w.held_bytes, w.runs, geometry, together=w.together)
+        sequence.append(costed[key])
+        every.append(pieces)
+    vector_ops = sum(p.work.vector_ops for p in plan.pricers)
+    return Combination(number, rows, tuple(placed), form, tuple(every), tuple(sequence), vector_ops)
+
+
+def _weights(geometry: Geometry) -> FloatArray:
+    """Cycles that a count of each column is taken to be worth when rows are chosen, [K, C]."""
+    elements = geometry.array.elements
+    columns = ARRAY + 1 + 2 * len(geometry.inner)
+    found = []
+    for array, balance, buffer in (
+        (1.0, 1024.0 / 64, 0.5),
+        (0.01, 128.0, 0.05),
+        *((1.0, b, 1.0) for b in BALANCES_MACS_PER_BYTE),
+        (1.0, 128.0, 32.0),
+    ):
+        row = np.zeros(columns)
+        row[[DRAM_READ, DRAM_WRITE]] = balance / elements
+        row[[BUFFER_READ, BUFFER_WRITE]] = buffer / elements
+        row[ARRAY] = array
+        found.append(row)
+    return np.stack(found)
+
+
+def _needed(table: WindowTable, members: Sequence[Combination], geometry: Geometry) -> list[int]:
+    """A few combinations such that at every reference point one of them is within `WORSE` of the best."""
+    latency = table.latency_s(_reference(geometry))  # [N, D]
+    good = latency <= latency.min(axis=0) * (1 + WORSE)
+    good &= np.isfinite(latency)
+    kept: list[int] = []
+    open_points = good.any(axis=0)
+    while open_points.any():
+        kept.append(int(np.argmax(good[:, open_points].sum(axis=1))))
+        open_points &= ~good[kept[-1]]
+    return sorted(kept)
+
+
+def _reference(geometry: Geometry) -> Rates:
+    """Made-up design points with one cycle per second: every capacity with every balance."""
+    elements = float(geometry.array.elements)
+    grid = np.array(list(product(CAPACITIES_BYTES, BALANCES_MACS_PER_BYTE, MACS_PER_VECTOR_OP, MACS_PER_BUFFER_BYTE))).T  # [4, D]
+    columns = ARRAY + 1 + 2 * len(geometry.inner)
+    seconds = np.zeros((columns, grid.shape[1]))
+    seconds[[DRAM_READ, DRAM_WRITE]] = grid[1] / elements
+    seconds[[BUFFER_READ, BUFFER_WRITE]] = grid[3] / elements
+    seconds[ARRAY] = 1.0
+    zero = np.zeros(grid.shape[1])
+    wide = np.full((len(geometry.inner), grid.shape[1]), np.inf)
+    return Rates(seconds, grid[2] / elements, grid[0], wide, zero, zero)

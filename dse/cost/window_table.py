@@ -1,0 +1,223 @@
+"""Windows of many combinations of mappings as arrays, and what they take at a table of design points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dse.cost.columns import ARRAY, BUFFER_READ, BUFFER_WRITE, DRAM_READ, DRAM_WRITE, busy_latency_s
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from dse.hw.accelerator import Geometry
+
+    FloatArray = NDArray[np.float64]
+    IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedRow:
+    """One placed operator with one of its mappings: counts with the columns of `dse.cost.columns`."""
+
+    name: str
+    slices: int
+    per_slice: FloatArray
+    """[C] counts of one slice, its part of transfers included."""
+    once: FloatArray
+    """[C] counts that come with the first slice only: tensors that all slices need."""
+    stream_per_slice: float
+    """DRAM bytes read of one slice that may be loaded ahead: they are there from the start and pass through the buffer."""
+    stream_once: float
+    footprint_bytes: float
+    inner_bytes: tuple[float, ...]
+    """[L] of one instance of each inner memory."""
+    vector_ops_per_slice: float
+    ramp_cycles: float
+    """Fill and drain of the array, part of the cycles of every slice; 0 on the vector unit and where passes are serial."""
+    launches: int
+    touches_dram: bool
+    staged_bytes: tuple[float, ...] = ()
+    """Of each input, all slices: what passes through the buffer, so that it may be loaded ahead, where the mapping passes it by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Slices of an operator in a window."""
+
+    row: PlacedRow
+    slices: int
+    first: bool
+
+    @property
+    def counts(self) -> FloatArray:
+        """[C]."""
+        return self.slices * self.row.per_slice + self.row.once if self.first else self.slices * self.row.per_slice
+
+    @property
+    def stream_bytes(self) -> float:
+        """DRAM bytes that may be loaded before the window begins."""
+        return self.slices * self.row.stream_per_slice + (self.row.stream_once if self.first else 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class CostedWindow:
+    """What one window does, all its rounds together."""
+
+    phases: tuple[FloatArray, ...]
+    """[C] each: work that follows each other; DRAM traffic, and what it writes into the buffer, is in `fixed_bytes` where
+    there is one phase."""
+    vector_ops: tuple[float, ...]
+    """By phase."""
+    counts: FloatArray
+    """[C] of all phases, nothing left out."""
+    stream_bytes: float
+    """DRAM bytes that may be loaded ahead; each also crosses the buffer's write port."""
+    fixed_bytes: float
+    """DRAM bytes that may not."""
+    port_bytes: float
+    """Other bytes through the port by which loads enter the buffer."""
+    needed_bytes: float
+    """In the outermost buffer: tiles and what is held."""
+    inner_bytes: tuple[float, ...]
+    launches: int
+    touches: int
+    """Operators that wait for the first byte from DRAM."""
+
+
+def costed_window(pieces: Sequence[Piece], held_bytes: float, runs: int, geometry: Geometry, *, together: bool) -> CostedWindow:
+    """One window from the slices that run in it; `runs` is its number of rounds.
+
+    Operators that run together are independent, so the array goes from one to the next without running empty: of their fills and
+    drains one per round remains.
+    """
+    counts = np.sum([p.counts for p in pieces], axis=0)
+    vector = tuple(p.slices * p.row.vector_ops_per_slice for p in pieces)
+    first = [p.row for p in pieces if p.first]
+    footprints = [p.row.footprint_bytes for p in pieces]
+    inner = tuple(max(sizes) for sizes in zip(*(p.row.inner_bytes for p in pieces), strict=True))
+    stream = sum(p.stream_bytes for p in pieces) if together else 0.0
+    fixed = counts[DRAM_READ] + counts[DRAM_WRITE] - stream
+    port = counts[BUFFER_WRITE] - stream + (counts[BUFFER_READ] if geometry.outer.shared_port else 0.0)
+    phases = tuple(p.counts for p in pieces)
+    if together:
+        ramps = [p.row.ramp_cycles for p in pieces]
+        counts[ARRAY] -= runs * (sum(ramps) - max(ramps))
+        alone = counts.copy()
+        alone[[DRAM_READ, DRAM_WRITE]] = 0.0
+        alone[BUFFER_WRITE] -= stream
+        phases, vector = (alone,), (sum(vector),)
+    return CostedWindow(
+        phases=phases,
+        vector_ops=vector,
+        counts=counts,
+        stream_bytes=stream,
+        fixed_bytes=float(fixed),
+        port_bytes=float(port),
+        needed_bytes=held_bytes + (sum(footprints) if together else max(footprints)),
+        inner_bytes=inner,
+        launches=sum(r.launches for r in first),
+        touches=sum(r.touches_dram for r in first),
+    )
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What D design points charge, from a table or made up for reference."""
+
+    seconds: FloatArray
+    """[C, D] per count."""
+    vector_s_per_op: FloatArray
+    capacity_bytes: FloatArray
+    inner_capacity_bytes: FloatArray
+    """[L, D]."""
+    launch_s: FloatArray
+    dram_latency_s: FloatArray
+
+    def at(self, where: slice) -> Rates:
+        """Some of the points."""
+        inner = self.inner_capacity_bytes[:, where]
+        one = (self.vector_s_per_op[where], self.capacity_bytes[where], inner, self.launch_s[where], self.dram_latency_s[where])
+        return Rates(self.seconds[:, where], *one)
+
+
+class WindowTable:
+    """N sequences of windows, priced at once; windows that sequences share are priced once."""
+
+    def __init__(self, sequences: Sequence[Sequence[CostedWindow]], geometry: Geometry) -> None:
+        distinct = {id(w): w for sequence in sequences for w in sequence}
+        number = {key: i for i, key in enumerate(distinct)}
+        every = list(distinct.values())
+        end = len(every)  # stands for "no more windows": takes no time, needs no bytes
+        longest = max(len(s) for s in sequences)
+        self.geometry = geometry
+        self.index = np.full((len(sequences), longest + 1), end)
+        for row, sequence in enumerate(sequences):
+            self.index[row, : len(sequence)] = [number[id(w)] for w in sequence]
+        self.totals = np.stack([np.sum([w.counts for w in s], axis=0) for s in sequences])
+        """[N, C]."""
+        self._phases = np.stack([p for w in every for p in w.phases])
+        self._vector_ops = np.array([v for w in every for v in w.vector_ops])
+        self._starts = np.cumsum([0, *(len(w.phases) for w in every)])[:-1]
+        self._stream, self._fixed, self._port, self._needed, self._launches, self._touches = (
+            np.array([*(getattr(w, name) for w in every), 0.0])
+            for name in ("stream_bytes", "fixed_bytes", "port_bytes", "needed_bytes", "launches", "touches")
+        )
+        self.needed_bytes = self._needed[self.index].max(axis=1)
+        """[N] bytes of buffer that each sequence needs."""
+        self._inner = np.array([[max(w.inner_bytes[i] for w in s) for i in range(len(geometry.inner))] for s in sequences])
+        ahead = np.cumsum(self._stream[self.index[:, ::-1]], axis=1)[:, ::-1]
+        self._later = np.concatenate((ahead[:, 1:], np.zeros((len(sequences), 1))), axis=1)
+        """[N, W] bytes that windows after each one may load ahead."""
+        self.launches, self.touches = self._launches[self.index].sum(axis=1), self._touches[self.index].sum(axis=1)
+
+    def window_times_s(self, rates: Rates) -> tuple[FloatArray, FloatArray]:
+        """Seconds of every window [N, W, D], and bytes that lie ready for later windows at its end [N, W, D].
+
+        The stream of loads keeps the order of the windows and runs ahead as far as DRAM has time and the buffer room, the room of
+        a window and of the one after it. A window lasts as long as its own work, as its DRAM traffic less what is there
+        already, and as the writes of both into the buffer.
+        """
+        times, ready = [], []
+        for time, ahead in self._run(rates):
+            times.append(time)
+            ready.append(ahead)
+        return np.stack(times, axis=1), np.stack(ready, axis=1)
+
+    def latency_s(self, rates: Rates) -> FloatArray:
+        """Seconds of every sequence, [N, D]; infinite where it does not fit."""
+        total: FloatArray = np.zeros((len(self.index), len(rates.capacity_bytes)))
+        for time, _ in self._run(rates):
+            total += time
+        fits = self.needed_bytes[:, None] <= rates.capacity_bytes
+        for sizes, capacity in zip(self._inner.T, rates.inner_capacity_bytes, strict=True):
+            fits &= sizes[:, None] <= capacity
+        return np.where(fits, total, np.inf)
+
+    def _run(self, rates: Rates) -> Iterator[tuple[FloatArray, FloatArray]]:
+        own = self._own_s(rates)
+        room = np.maximum(rates.capacity_bytes - self._needed[:, None], 0.0)  # [U, D]
+        dram, write = rates.seconds[DRAM_READ], rates.seconds[BUFFER_WRITE]
+        slower = np.maximum(dram, write)
+        overhead = self._launches[:, None] * rates.launch_s + self._touches[:, None] * rates.dram_latency_s
+        ready: FloatArray = np.zeros((len(self.index), len(dram)))
+        for w in range(self.index.shape[1] - 1):
+            i, after = self.index[:, w], self.index[:, w + 1]
+            stream, fixed, port = (column[i][:, None] for column in (self._stream, self._fixed, self._port))
+            missing = np.maximum(stream - ready, 0.0)
+            time = np.maximum(own[i], np.maximum((fixed + missing) * dram, (port + missing) * write))
+            loaded = np.minimum(time / dram - fixed, (time - port * write) / slower)
+            most = np.minimum(np.minimum(room[i], room[after]), self._later[:, w][:, None])
+            ready = np.maximum(np.minimum(ready - stream + loaded, most), 0.0)
+            yield time + overhead[i], ready
+
+    def _own_s(self, rates: Rates) -> FloatArray:
+        """Seconds of each distinct window by everything but loads, [U, D], and a last one of 0."""
+        on_array = np.outer(self._vector_ops, rates.vector_s_per_op)
+        phases = busy_latency_s(self.geometry, self._phases, rates.seconds, on_array)
+        windows = np.add.reduceat(phases, self._starts, axis=0)
+        return np.concatenate((windows, np.zeros((1, phases.shape[1]))))

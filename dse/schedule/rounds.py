@@ -1,0 +1,208 @@
+"""Windows: what of a plan runs at the same time, and what lies on chip meanwhile; no mapping and no price in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, prod
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dse.ir.tensor import Role
+    from dse.schedule.place import PlacedOperator
+    from dse.schedule.plan import Plan, PlanBook
+    from dse.schedule.segments import Segment, SegmentBuilder
+    from dse.schedule.storage import Storage
+
+MAX_STAGES: Final = 12
+"""Most operators of a pipelined segment: each adds a round before the pipeline is full and one while it runs empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A part of one operator's slices."""
+
+    operator: int
+    """Its number among the placed operators of the plan."""
+    slices: int
+    first: bool
+    """Its first slice is among them: held tensors that all slices need come in here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Bytes of one storage that lie on chip during a window."""
+
+    storage: str
+    role: Role
+    size_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Work between two points at which everything waits for everything.
+
+    Shares that run together work on different slices, or on nothing that another one makes: none waits for another within
+    the window, so it lasts as long as its busiest resource. Otherwise they run one after the other.
+    """
+
+    shares: tuple[Share, ...]
+    together: bool
+    held: tuple[Held, ...]
+    runs: int = 1
+    """Rounds that are alike and follow each other."""
+
+    @property
+    def held_bytes(self) -> float:
+        """Bytes on chip beside the tiles of its operators."""
+        return sum(h.size_bytes for h in self.held)
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedSegment:
+    """A segment with the numbers of its placed operators."""
+
+    segment: Segment
+    operators: range
+    positions: tuple[int, ...]
+    """Position in the schedule order of each; the adder of cut sums has that of its product."""
+
+
+def placed_segments(plan: Plan) -> tuple[PlacedSegment, ...]:
+    """Segments with the operators that `place` makes of them."""
+    found, start = [], 0
+    for s in plan.segments:
+        positions = list(range(s.first, s.last + 1)) + ([s.reducer] if s.reducer is not None else [])
+        found.append(PlacedSegment(s, range(start, start + len(positions)), tuple(positions)))
+        start += len(positions)
+    return tuple(found)
+
+
+def windows(book: PlanBook, plan: Plan, placed: tuple[PlacedOperator, ...], *, pipelined: bool, side_by_side: bool) -> tuple[Window, ...]:
+    """The windows of a plan in order.
+
+    An operator that runs once is a window of its own. With `side_by_side` operators that follow each other in the order and
+    need nothing of one another share one. A segment of slices is one window in which operators take turns, or, `pipelined`,
+    a sequence of rounds: in round k operator j works on slice k - j, so all operators of a round are independent.
+    """
+    found: list[Window] = []
+    alone: list[tuple[int, int]] = []
+    for s in placed_segments(plan):
+        if s.segment.slices == 1:
+            alone += zip(s.operators, s.positions, strict=True)
+            continue
+        found += _single(book, plan, alone, side_by_side=side_by_side)
+        alone = []
+        if pipelined and can_pipeline(s.segment):
+            held = _pipelined_held(book.builder, plan, s.segment)
+            found += [Window(shares, True, held, runs) for shares, runs in _rounds(s.operators, s.segment.slices)]
+        else:
+            shares = tuple(Share(o, s.segment.slices, True) for o in s.operators)
+            most = max(s.positions, key=lambda p: plan.reserved_bytes[p])
+            found.append(Window(shares, False, held_at(book, plan, most)))
+    found += _single(book, plan, alone, side_by_side=side_by_side)
+    assert {s.operator for w in found for s in w.shares} == set(range(len(placed)))
+    return tuple(found)
+
+
+def can_pipeline(segment: Segment) -> bool:
+    """Whether operators of `segment` may work on different slices at the same time."""
+    stages = segment.last - segment.first + 1 + (segment.reducer is not None)
+    return segment.slices > 1 and 1 < stages <= MAX_STAGES
+
+
+def _rounds(operators: range, slices: int) -> Iterator[tuple[tuple[Share, ...], int]]:
+    """(shares, how many rounds are alike): round k has slice k - j of the j-th operator, where there is one."""
+    stages = len(operators)
+    if slices <= stages:
+        first, last = range(slices + stages - 1), range(0)
+    else:
+        first, last = range(stages), range(slices, slices + stages - 1)
+    for k in first:
+        yield tuple(Share(operators[j], 1, first=k == j) for j in range(stages) if 0 <= k - j < slices), 1
+    if slices > stages:
+        yield tuple(Share(o, slices - stages, first=False) for o in operators), slices - stages
+    for k in last:
+        yield tuple(Share(operators[j], 1, first=False) for j in range(stages) if k - j < slices), 1
+
+
+def pipelined_bytes(builder: SegmentBuilder, segment: Segment) -> float:
+    """Bytes that a segment holds while its operators work on different slices, residents of the plan left out."""
+    held = sum(_copies_bytes(builder, builder.storages[name], segment) for name in segment.held)
+    return held + (builder.accumulator_bytes(segment.reducer, segment.cuts) if segment.reducer is not None else 0.0)
+
+
+def _copies_bytes(builder: SegmentBuilder, storage: Storage, segment: Segment) -> float:
+    """Bytes of a held storage: a copy for every slice that is between its first operator and its last."""
+    inside = [p for p in (*storage.writers, *storage.readers) if segment.first <= p <= segment.last]
+    mine = [c.stream in storage.streams for c in segment.cuts]
+    apart = max(inside) - min(inside)
+    if not any(mine):
+        copies = 1
+    elif mine[-1]:
+        copies = apart + 1
+    else:
+        copies = 1 + ceil(apart / prod(c.slices for c, own in zip(segment.cuts, mine, strict=True) if not own))
+    return copies * builder.slice_bytes(storage, segment.cuts)
+
+
+def _pipelined_held(builder: SegmentBuilder, plan: Plan, segment: Segment) -> tuple[Held, ...]:
+    found = []
+    for name in sorted(segment.held - plan.resident):
+        storage = builder.storages[name]
+        found.append(Held(name, storage.role, _copies_bytes(builder, storage, segment)))
+    found += _sums(builder, segment)
+    found += [r for r, start, stop in _residents(builder, plan) if start <= segment.last and stop >= segment.first]
+    return tuple(found)
+
+
+def held_at(book: PlanBook, plan: Plan, *positions: int) -> tuple[Held, ...]:
+    """What lies on chip while the operators at `positions` run, tiles left out; each storage once."""
+    builder = book.builder
+    found: dict[str, Held] = {}
+    for s in plan.segments:
+        mine = [p for p in positions if s.first <= p <= s.last]
+        for name in sorted(s.held - plan.resident) if mine else ():
+            storage = builder.storages[name]
+            e = builder.effect(storage, s.first, s.last, s.cuts, held=True)
+            if any(e.start <= p <= e.stop for p in mine):
+                found[name] = Held(name, storage.role, e.held_bytes)
+        if mine:
+            found |= {h.storage: h for h in _sums(builder, s)}
+    for held, start, stop in _residents(builder, plan):
+        if any(start <= p <= stop for p in positions):
+            found[held.storage] = held
+    return tuple(found.values())
+
+
+def _sums(builder: SegmentBuilder, segment: Segment) -> tuple[Held, ...]:
+    if segment.reducer is None:
+        return ()
+    output = builder.graph.tensors[builder.order[segment.reducer].outputs[0].tensor]
+    return (Held(f"{output.storage} (sums)", output.role, builder.accumulator_bytes(segment.reducer, segment.cuts)),)
+
+
+def _residents(builder: SegmentBuilder, plan: Plan) -> Iterator[tuple[Held, int, int]]:
+    """Storages that stay across segments, with the positions between which they do."""
+    for name in sorted(plan.resident):
+        storage = builder.storages[name]
+        yield Held(name, storage.role, storage.size_bytes), min(storage.writers), max(storage.readers)
+
+
+def _single(book: PlanBook, plan: Plan, operators: list[tuple[int, int]], *, side_by_side: bool) -> Iterator[Window]:
+    """Operators (number, position) that run once: one after the other, or neighbours that are independent together."""
+    groups: list[list[tuple[int, int]]] = []
+    for number, position in operators:
+        if side_by_side and groups and not any(_needs(book.builder, p, position) for _, p in groups[-1]):
+            groups[-1].append((number, position))
+        else:
+            groups.append([(number, position)])
+    for group in groups:
+        yield Window(tuple(Share(n, 1, first=True) for n, _ in group), True, held_at(book, plan, *(p for _, p in group)))
+
+
+def _needs(builder: SegmentBuilder, before: int, after: int) -> bool:
+    """Whether two operators touch a storage that one of them writes."""
+    touched, written = ({a.storage for a in builder.accesses[before] if reads or not a.reads} for reads in (True, False))
+    return any(a.storage in (written if a.reads else touched) for a in builder.accesses[after])
