@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Final
@@ -76,13 +77,14 @@ class _Chooser:
         cost = pricer.counts[:, 1:] @ weights.T  # [R, K]
         least = np.minimum.accumulate(cost, axis=0)
         new = np.vstack((np.ones((1, cost.shape[1]), dtype=bool), cost[1:] < least[:-1]))
-        self._best = np.maximum.accumulate(np.where(new, np.arange(len(cost))[:, None], 0), axis=0)
-        self.footprints = pricer.counts[:, 0]
+        best = np.maximum.accumulate(np.where(new, np.arange(len(cost))[:, None], 0), axis=0)
+        self._best: list[list[int]] = best.tolist()
+        self.footprints: list[float] = pricer.counts[:, 0].tolist()
 
     def row(self, room_bytes: float, weight: int) -> int:
         """The best row that fits; -1 where none does."""
-        fits = int(np.searchsorted(self.footprints, room_bytes, side="right"))
-        return int(self._best[fits - 1, weight]) if fits else -1
+        fits = bisect_right(self.footprints, room_bytes)
+        return self._best[fits - 1][weight] if fits else -1
 
 
 def make_combinations(book: PlanBook, plans: Sequence[CompiledPlan], geometry: Geometry) -> Combinations | None:
@@ -98,13 +100,20 @@ def make_combinations(book: PlanBook, plans: Sequence[CompiledPlan], geometry: G
     choosers: dict[OperatorPricer, _Chooser] = {}
     costed: dict[tuple[object, ...], CostedWindow] = {}
     for number, plan in enumerate(plans):
-        chosen = [choosers.setdefault(p, _Chooser(p, weights)) for p in plan.pricers]
-        forms = {windows(book, plan.plan, plan.operators, pipelined=p, side_by_side=s) for p, s in product((True, False), repeat=2)}
-        for form in sorted(forms, key=repr):
-            for rows in _row_choices(form, chosen, len(weights)):
-                for staged in (False, True):
-                    key = (number, form, rows, staged)
-                    made[key] = _combination(number, plan, form, rows, staged, maker, geometry, costed)
+        chosen = [_chooser(p, weights, choosers) for p in plan.pricers]
+        segments = [s.segment for s in placed_segments(plan.plan) for _ in s.operators]
+        operators = list(zip(plan.operators, plan.pricers, segments, strict=True))
+        flags = product((True, False), repeat=2)
+        forms = (windows(book, plan.plan, plan.operators, pipelined=p, side_by_side=s) for p, s in flags)
+        for at, form in enumerate(dict.fromkeys(forms)):
+            room = _Room(form, chosen)
+            for rows, staged in product(room.choices(len(weights)), (False, True)):
+                placed = tuple(maker.row(*o, r, staged=staged) for o, r in zip(operators, rows, strict=True))
+                key = (number, at, *map(id, placed))
+                if key not in made:
+                    sequence = _sequence(form, room.held_bytes, placed, geometry, costed)
+                    vector_ops = sum(p.work.vector_ops for p in plan.pricers)
+                    made[key] = Combination(number, rows, placed, form, *sequence, vector_ops)
     members = tuple(made.values())
     if not members:
         return None
@@ -121,62 +130,70 @@ def _macs(plan: CompiledPlan) -> tuple[tuple[str, float], ...]:
     return tuple(sorted(found.items()))
 
 
-def _row_choices(form: Sequence[Window], choosers: Sequence[_Chooser], weights: int) -> list[tuple[int, ...]]:
-    """Rows for every operator: for each capacity and weight the best that fit, together where they run together."""
-    found: dict[tuple[int, ...], None] = {}
-    least = max(w.held_bytes for w in form)
-    for capacity in CAPACITIES_BYTES:
-        if capacity >= least:
+def _chooser(pricer: OperatorPricer, weights: FloatArray, made: dict[OperatorPricer, _Chooser]) -> _Chooser:
+    if pricer not in made:
+        made[pricer] = _Chooser(pricer, weights)
+    return made[pricer]
+
+
+class _Room:
+    """Rows for every operator of a form: for each capacity and weight the best that fit, together where they run together."""
+
+    def __init__(self, form: Sequence[Window], choosers: Sequence[_Chooser]) -> None:
+        self.held_bytes = [w.held_bytes for w in form]
+        self._choosers = choosers
+        self._together = [([s.operator for s in w.shares], held) for w, held in zip(form, self.held_bytes, strict=True) if w.together]
+        self._most_held = [0.0] * len(choosers)
+        for w, held in zip(form, self.held_bytes, strict=True):
+            for s in w.shares:
+                self._most_held[s.operator] = max(self._most_held[s.operator], held)
+
+    def choices(self, weights: int) -> list[tuple[int, ...]]:
+        """All different ones."""
+        found: dict[tuple[int, ...], None] = {}
+        for capacity in CAPACITIES_BYTES:
+            if capacity < max(self.held_bytes):
+                continue
             for weight in range(weights):
-                rows = _fitting_rows(form, choosers, float(capacity), weight)
+                rows = self._rows(capacity, weight)
                 if rows is not None:
                     found[rows] = None
-    return list(found)
+        return list(found)
+
+    def _rows(self, capacity_bytes: float, weight: int) -> tuple[int, ...] | None:
+        room = [capacity_bytes - held for held in self._most_held]
+        for _ in range(HALVINGS):
+            rows = [c.row(r, weight) for c, r in zip(self._choosers, room, strict=True)]
+            if -1 in rows:
+                return None
+            size = [c.footprints[r] for c, r in zip(self._choosers, rows, strict=True)]
+            tight = {
+                o for operators, held in self._together if sum([size[o] for o in operators]) > capacity_bytes - held for o in operators
+            }
+            if not tight:
+                return tuple(rows)
+            for operator in tight:
+                room[operator] /= 2
+        return None
 
 
-def _fitting_rows(form: Sequence[Window], choosers: Sequence[_Chooser], capacity_bytes: float, weight: int) -> tuple[int, ...] | None:
-    room = [float("inf")] * len(choosers)
-    for w in form:
-        for s in w.shares:
-            room[s.operator] = min(room[s.operator], capacity_bytes - w.held_bytes)
-    for _ in range(HALVINGS):
-        rows = [c.row(r, weight) for c, r in zip(choosers, room, strict=True)]
-        if -1 in rows:
-            return None
-        tight = set()
-        for w in form:
-            taken = sum(choosers[s.operator].footprints[rows[s.operator]] for s in w.shares)
-            if w.together and taken > capacity_bytes - w.held_bytes:
-                tight |= {s.operator for s in w.shares}
-        if not tight:
-            return tuple(rows)
-        for operator in tight:
-            room[operator] = room[operator] / 2
-    return None
-
-
-def _combination(
-    number: int,
-    plan: CompiledPlan,
-    form: tuple[Window, ...],
-    rows: tuple[int, ...],
-    staged: bool,
-    maker: RowMaker,
+def _sequence(
+    form: Sequence[Window],
+    held_bytes: Sequence[float],
+    placed: Sequence[PlacedRow],
     geometry: Geometry,
     costed: dict[tuple[object, ...], CostedWindow],
-) -> Combination:
-    segments = [s.segment for s in placed_segments(plan.plan) for _ in s.operators]
-    placed = [maker.row(o, p, s, r, staged=staged) for o, p, s, r in zip(plan.operators, plan.pricers, segments, rows, strict=True)]
+) -> tuple[tuple[tuple[Piece, ...], ...], tuple[CostedWindow, ...]]:
+    """What runs in each window, and what it does; windows that were met before are not counted again."""
     sequence, every = [], []
-    for w in form:
-        key = (w.together, w.runs, w.held_bytes, *((id(placed[s.operator]), s.slices, s.first) for s in w.shares))
+    for w, held in zip(form, held_bytes, strict=True):
+        key = (w.together, w.runs, held, *((id(placed[s.operator]), s.slices, s.first) for s in w.shares))
         pieces = tuple(Piece(placed[s.operator], s.slices, s.first) for s in w.shares)
         if key not in costed:
-            costed[key] = costed_window(pieces, w.held_bytes, w.runs, geometry, together=w.together)
+            costed[key] = costed_window(pieces, held, w.runs, geometry, together=w.together)
         sequence.append(costed[key])
         every.append(pieces)
-    vector_ops = sum(p.work.vector_ops for p in plan.pricers)
-    return Combination(number, rows, tuple(placed), form, tuple(every), tuple(sequence), vector_ops)
+    return tuple(every), tuple(sequence)
 
 
 def _weights(geometry: Geometry) -> FloatArray:

@@ -61,6 +61,8 @@ class RowMaker:
         once = np.zeros_like(counts)
         once[[DRAM_READ, BUFFER_WRITE]] = sum(t.size_bytes for t in whole)
         kept, passed = self._streams(operator, row)
+        if staged and not sum(passed):
+            return self.row(operator, pricer, segment, row, staged=False)
         if staged:
             counts[[BUFFER_READ, BUFFER_WRITE]] += sum(passed) * slices
             kept += sum(passed)
