@@ -13,10 +13,11 @@ from dse.errors import UsageError
 from dse.report.output import Format, write_json, write_records
 
 if TYPE_CHECKING:
+    from dse.ir.summary import Summary
     from dse.report.output import Cell
     from dse.workload import Workload, WorkloadOptions
 
-COUNTS = ("macs", "vector_ops", "weight_bytes", "cache_bytes", "activation_bytes")
+COUNTS = ("macs", "vector_ops", "weight_bytes", "cache_bytes", "activation_bytes", "intensity_op_per_byte")
 
 
 def register(app: typer.Typer) -> None:
@@ -38,6 +39,7 @@ def lower(
 
     Counts: MACs, elementary vector operations, bytes by role. Weights and caches count once per step, with the first
     operator that touches them; activations as often as operators read and write them. A row is one run of its operator.
+    Intensity is operations per byte, two for a MAC.
     """
     from dse.workload import load_workload
 
@@ -69,7 +71,20 @@ def _write_summary(found: Workload, form: Format) -> None:
     ]
     if form is Format.TABLE:
         rows.append({"name": "total", "op_type": "", **counted.totals.to_json_dict(), "count": 1})
-        title = f"{found.title}: {found.parameters_total:,} parameters, {found.parameters_active:,} active per token"
+        title = f"{found.title}: {found.parameters_total:,} parameters, {_active(found)} active per token"
         write_records(rows, ("name", "op_type", *COUNTS, "count"), form, title=title)
+        _write_roles(counted)
     else:
         write_records(rows, ("name", "op_type", *COUNTS, "score_bytes", "count"), form)
+
+
+def _active(found: Workload) -> str:
+    """Active parameters, in both readings where the embedding makes a difference."""
+    plain = f"{found.parameters_active:,}"
+    return f"{plain} ({found.parameters_active + found.embedding_parameters:,} with embedding)" if found.embedding_parameters else plain
+
+
+def _write_roles(counted: Summary) -> None:
+    """Operations and bytes by role, repetitions included."""
+    columns = ("role", "macs", "vector_ops", "bytes", "intensity_op_per_byte")
+    write_records([role.to_json_dict() for role in counted.roles], columns, Format.TABLE, title="By role of tensors, all repetitions")

@@ -75,7 +75,7 @@ def test_lower_keys(dse: Any) -> None:
     """More keys may come; these stay, in this order."""
     found = json.loads(dse("lower", "--model", "deepseek_v3", "--summary", "--format", "json"))
     assert list(found)[:4] == ["parameters_total", "parameters_active", "totals", "operators"]
-    assert list(found)[4:] == ["parameters_active_with_embedding", "precision"]
+    assert list(found)[4:] == ["roles", "parameters_active_with_embedding", "precision"]
     counts = ["macs", "weight_bytes", "cache_bytes", "activation_bytes"]
     assert [k for k in found["totals"] if k in counts] == counts
     assert all({"name", "op_type", "count", *counts} <= set(o) for o in found["operators"])

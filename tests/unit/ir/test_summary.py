@@ -9,6 +9,7 @@ from onnx import TensorProto
 
 from dse.ir.onnx_read import read_onnx
 from dse.ir.summary import Counts, summarise, summarise_workload, weight_elements
+from dse.ir.tensor import Role
 
 from .onnx_models import model, node
 
@@ -38,6 +39,21 @@ def test_by_hand():
     assert weight_elements(read_onnx(example(), name="g")) == 30
 
 
+def test_intensity_by_hand():
+    """first: 200 operations over 130 bytes. Products use weights, the rest are of activations: y is no score without a second product."""
+    summary = summarise(read_onnx(example(), name="g"), count=3)
+    rows = {o.name: o.counts for o in summary.operators}
+    assert rows["first"].intensity_op_per_byte == 200 / 130
+    assert rows["view"].intensity_op_per_byte is None
+    roles = {r.role: r for r in summary.roles}
+    assert (roles[Role.WEIGHT].macs, roles[Role.WEIGHT].size_bytes) == (600, 180)
+    assert roles[Role.WEIGHT].intensity_op_per_byte == 1200 / 180
+    assert (roles[Role.ACTIVATION].vector_ops, roles[Role.ACTIVATION].size_bytes) == (480, 960)
+    assert roles[Role.CACHE].intensity_op_per_byte is None
+    assert sum(r.macs for r in summary.roles) == summary.totals.macs
+    assert sum(r.size_bytes for r in summary.roles) == summary.totals.total_bytes
+
+
 def test_repetitions_multiply_and_names_say_their_graph():
     graph = read_onnx(example(), name="g")
     other = read_onnx(example(), name="h")
@@ -51,7 +67,7 @@ def test_repetitions_multiply_and_names_say_their_graph():
 
 def test_json_form():
     form = summarise(read_onnx(example(), name="g"), count=2).to_json_dict()
-    assert set(form) == {"totals", "operators"}
+    assert set(form) == {"totals", "roles", "operators"}
     first = form["operators"][0]  # type: ignore[index]
     assert {"name", "op_type", "macs", "weight_bytes", "cache_bytes", "activation_bytes", "count"} <= set(first)
     assert form["totals"]["macs"] == 400  # type: ignore[index]

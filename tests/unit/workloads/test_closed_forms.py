@@ -18,6 +18,7 @@ from dse.ir.onnx_read import read_onnx
 from dse.ir.operator import Kind, matmul_shape
 from dse.ir.precision import precision
 from dse.ir.summary import summarise, weight_elements
+from dse.ir.tensor import Role
 from workloads.catalogue import CATALOGUE
 
 BYTES = {"bf16": 2, "fp8": 1}
@@ -131,3 +132,24 @@ def test_append_score_and_context_share_the_cache_bytes():
     cache = {o.name: o.counts.cache_bytes for o in summarise(graph).operators if o.counts.cache_bytes}
     assert cache == {"latent_cache_after": 2 * 576 * 2, "score": 2 * 9 * 576 * 2}
     assert graph.tensors["latent_cached"].storage == graph.tensors["latent_cache_after"].storage == "latent_cache"
+
+
+@pytest.mark.parametrize(("name", "rope", "published"), [("deepseek_v3", False, 512), ("step3", True, 128), ("qwen3_235b_a22b", True, 32)])
+def test_intensity_of_decode_attention(name: str, rope: bool, published: int):
+    """Operations per byte of an 8-bit cache at 32k positions: arXiv 2507.19427 (MLA without its rotary part)."""
+    model = CATALOGUE.load(name)
+    request = LoweringRequest(
+        phase=Phase.DECODE,
+        batch=4,
+        query_len=1,
+        cache_len=32_768,
+        attention=model.attention_schemes[0],
+        precision=precision("fp8"),
+        rope=rope,
+        norms=True,
+        part=Part.ATTENTION,
+        layer=30,
+    )
+    (part,) = model.lower(request).parts
+    roles = {r.role: r for r in summarise(read_onnx(part.onnx, name="a")).roles}
+    assert roles[Role.CACHE].intensity_op_per_byte == published
