@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dse.serving_case import DEFAULT_CHOICES, ServingCase, local_request, serving_request
-from dse.system.parallel import checked, legal_plans, parse_parallel
+from dse.system.parallel import checked, parse_parallel
+from dse.system.patterns import EVERYTHING, is_pattern, plans_of
 from dse.system.work import model_work
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from dse.serving_case import ServingChoices
     from dse.system.parallel import Parallel
     from dse.system.system import System
+    from dse.system.work import ModelWork
     from dse.workload import WorkloadOptions
 
 
@@ -41,18 +43,17 @@ def serving_grid(
     parallels: Sequence[str] | None = None,
     choices: ServingChoices = DEFAULT_CHOICES,
 ) -> list[GridPoint]:
-    """All combinations of batch, cache length and degrees (all legal ones where None), in this order from the inside out.
+    """All combinations of batch, cache length and degrees, in this order from the inside out.
+
+    Degrees may be patterns (`dse.system.patterns`): their legal combinations count; None for all of tp, ep and moe_tp.
 
     Raises:
         UsageError: as `evaluate_serving`.
     """
     model, request, routing = serving_request(options)
     first = model_work(model, request)
-    if parallels is None:
-        plans = list(legal_plans(first, system.chips))
-    else:
-        given = (parse_parallel(text, chips=system.chips, experts=first.experts) for text in parallels)
-        plans = [checked(plan, first, system.chips) for plan in given]
+    texts = (EVERYTHING,) if parallels is None else tuple(parallels)
+    plans = [plan for text in texts for plan in _plans(text, first, system.chips)]
     points: list[GridPoint] = []
     for plan in plans:
         for cache_len in cache_lens:
@@ -66,6 +67,12 @@ def serving_grid(
                 rate, per_joule = tokens / seconds / system.chips, tokens / float(times.joules[n])
                 points.append(GridPoint(plan, cache_len, batch, seconds, rate, per_joule, times.shares(n), bool(fit[n])))
     return points
+
+
+def _plans(text: str, work: ModelWork, chips: int) -> tuple[Parallel, ...]:
+    if is_pattern(text):
+        return plans_of(text, work, chips).legal
+    return (checked(parse_parallel(text, chips=chips, experts=work.experts), work, chips),)
 
 
 def pareto(points: Sequence[GridPoint]) -> list[GridPoint]:

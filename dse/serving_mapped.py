@@ -87,7 +87,7 @@ class MappedChip:
         self, kind: Piece, index: int, plan: Parallel, part: PartWork, sequences: int, load: GroupLoad | None, n: int
     ) -> tuple[Priced, Priced | None, OperatorGraph] | None:
         batch = sequences * (plan.dense_groups if kind is Piece.DENSE else 1)
-        pieces, axes = _pieces(self._model, self._request, index, 1 if kind is Piece.EXPERTS else batch)
+        pieces, axes = _pieces(cast("Hashable", self._model), self._request, index, 1 if kind is Piece.EXPERTS else batch)
         if kind not in pieces:
             return None
         sizes = chip_sizes(axes, divisors_of(plan, part.sizes))

@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
         "dse system --model deepseek_r1 --system b200_x32 --batch 4096 --cache-len 4096",
         "dse system --model deepseek_r1 --system b200_x32 --parallel tp=2,ep=32 --batch 512 --format json",
         "dse system --model deepseek_r1 --system b200_x32 --batches 512,2048,8192 --tpot-limit-ms 30",
+        "dse system --model deepseek_r1 --system gb200_nvl72 --batch 1024 --prefill-chips 24 --output-len 512",
     )
     app.command("system", epilog=epilog)(with_workload(system_))
 
@@ -35,7 +36,8 @@ def system_(
     workload: WorkloadOptions,
     system: Annotated[str, typer.Option("--system", "-s", help="System of the catalogue, or a system YAML.")],
     parallel: Annotated[
-        str | None, typer.Option(help="Degrees: tp, cp, dp, pp, ep, moe_tp, dense_tp, redundant, slots, microbatches.")
+        str | None,
+        typer.Option(help="Degrees: tp, cp, dp, pp, ep, moe_tp, dense_tp, redundant, slots, microbatches; a grid of them: tp=*,pp=1|2."),
     ] = None,
     placing: Annotated[PlacingName, typer.Option(help="How experts lie on chips.")] = PlacingName.RANDOM,
     exchange: Annotated[
@@ -46,15 +48,26 @@ def system_(
     ] = ChipModelOption.ROOFLINE,
     batches: Annotated[str | None, typer.Option(metavar="B1,B2,...", help="A grid: these batches instead of --batch.")] = None,
     cache_lens: Annotated[str | None, typer.Option(metavar="L1,L2,...", help="A grid: these cache lengths.")] = None,
-    tpot_limit_ms: Annotated[float | None, typer.Option(help="With a grid: only the point of most throughput under this limit.")] = None,
+    tpot_limit_ms: Annotated[
+        float | None, typer.Option(help="With a grid or --prefill-chips auto: only the point of most throughput under this limit.")
+    ] = None,
     front: Annotated[bool, typer.Option("--front", help="With a grid: only the front of throughput per chip against TPOT.")] = False,
+    prefill_chips: Annotated[
+        str | None, typer.Option(metavar="N|auto", help="Two pools: N chips read prompts, the others decode; auto: the best split.")
+    ] = None,
+    output_len: Annotated[int | None, typer.Option(help="With pools: tokens made per request.")] = None,
+    prompt_len: Annotated[int | None, typer.Option(help="With pools: tokens read per request; left out: --cache-len.")] = None,
+    prefill_batch: Annotated[int | None, typer.Option(help="With pools: prompts per step; left out: one per data-parallel group.")] = None,
+    prefill_parallel: Annotated[str, typer.Option(help="With pools: degrees of the prefill pool, as --parallel.")] = "",
     settings: SetOption = [],  # noqa: B006  typer copies it
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Serve a model on many chips: TPOT, TTFT, throughput, largest batch, and where the time goes.
 
     --batch counts the sequences of the whole system. Without --parallel attention is data-parallel over all chips and
-    experts are spread over all chips. A grid without --parallel tries all legal combinations of tp, dp, ep and moe_tp.
+    experts are spread over all chips. A grid without --parallel tries all legal combinations of tp, dp, ep and moe_tp;
+    tp=*,pp=1|2 those of a pattern.
+    With --prefill-chips the system is two pools, and --batch and --parallel are of the one that decodes.
     Exit code 4 where nothing fits in memory or meets the limit.
     """
     from dse.files import parse_setting
@@ -62,17 +75,26 @@ def system_(
     from dse.serving import evaluate_serving
     from dse.serving_case import ChipModelName, ServingChoices
     from dse.system.layer_time import ExchangeChoice
+    from dse.system.patterns import is_pattern
     from dse.system.placement import Placing
 
     description = load_system(system)
     if settings:
         description = description.with_overrides(dict(parse_setting(s) for s in settings))
     choices = ServingChoices(Placing(placing.value), ExchangeChoice(exchange.value), ChipModelName(chip_model.value))
-    if batches is not None or cache_lens is not None:
+    if prefill_chips is not None:
+        from dse.commands.system_pools import PoolTexts, serve_pools
+
+        texts = PoolTexts(prefill_chips, output_len, prompt_len, prefill_batch, prefill_parallel, parallel or "", tpot_limit_ms)
+        serve_pools(workload, description.system, texts, choices, form)
+        return
+    if output_len is not None or prompt_len is not None or prefill_batch is not None or prefill_parallel:
+        raise UsageError("--output-len, --prompt-len, --prefill-batch and --prefill-parallel belong to pools: give --prefill-chips")
+    if batches is not None or cache_lens is not None or is_pattern(parallel or ""):
         _grid(workload, description.system, parallel, choices, batches, cache_lens, tpot_limit_ms, form, front=front)
         return
     if tpot_limit_ms is not None or front:
-        raise UsageError("--tpot-limit-ms and --front need a grid: give --batches or --cache-lens")
+        raise UsageError("--tpot-limit-ms and --front need a grid: give --batches, --cache-lens or a pattern as --parallel")
     found = evaluate_serving(workload, description.system, parallel or "", choices=choices)
     _write_point(found, form)
     if found.infeasibility is not None:

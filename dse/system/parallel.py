@@ -10,8 +10,6 @@ from dse.errors import UsageError, did_you_mean
 from dse.system.axes import Cut
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from dse.system.work import ModelWork
 
 LARGEST_DEGREE: Final = 10**6
@@ -183,25 +181,8 @@ def checked(plan: Parallel, work: ModelWork, chips: int) -> Parallel:
     return plan
 
 
-def legal_plans(work: ModelWork, chips: int, *, pipeline: bool = False, context: bool = False) -> Iterator[Parallel]:
-    """All legal combinations of degrees that divide the chips, without redundancy and overlap."""
-    for tp in _divisors(chips):
-        for cp in _divisors(chips // tp) if context else (1,):
-            for pp in _divisors(chips // tp // cp) if pipeline else (1,):
-                stage = chips // pp
-                for ep, moe_tp in _expert_degrees(stage) if work.experts else ((1, 1),):
-                    plan = Parallel(tp=tp, cp=cp, pp=pp, dp=stage // tp // cp, ep=ep, moe_tp=moe_tp)
-                    if refusal(plan, work, chips) is None:
-                        yield plan
-
-
-def _expert_degrees(stage: int) -> Iterator[tuple[int, int]]:
-    for ep in _divisors(stage):
-        for moe_tp in _divisors(stage // ep):
-            yield ep, moe_tp
-
-
-def _divisors(number: int) -> tuple[int, ...]:
+def divisors(number: int) -> tuple[int, ...]:
+    """All whole numbers that divide `number`, rising."""
     return tuple(d for d in range(1, number + 1) if number % d == 0)
 
 

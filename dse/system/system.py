@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import prod
 from typing import TYPE_CHECKING
@@ -163,3 +163,37 @@ class System:
             if ranks <= link.chips:
                 break
         return tuple(found)
+
+    def part(self, chips: int) -> System:
+        """`chips` neighbouring chips of this system, with the links that join them: a pool of its own.
+
+        Raises:
+            UsageError: no chips, more than there are, or no whole number of inner domains.
+        """
+        if not 1 <= chips <= self.chips:
+            raise UsageError(f"a pool of {chips} chips of {self.name}: allowed are 1 to {self.chips}")
+        found: list[LinkLevel] = []
+        inner = 1
+        for link in self.links:
+            here = min(chips, link.chips)
+            if here % inner:
+                whole = f"a pool of {chips} chips of {self.name} fills no whole number of domains of {inner} chips"
+                raise UsageError(f"{whole}; take a multiple")
+            shape = link.shape if here == link.chips else _first_members(link.shape, here // inner)
+            if prod(shape) != here // inner:
+                raise UsageError(f"a pool of {chips} chips of {self.name} is no part of the grid {list(link.shape)} of {link.name}")
+            found.append(replace(link, chips=here, shape=shape, leaf_members=min(link.leaf_members, here // inner)))
+            inner = here
+            if chips <= link.chips:
+                break
+        return replace(self, name=f"{self.name}[{chips}]", chips=chips, links=tuple(found))
+
+
+def _first_members(shape: tuple[int, ...], members: int) -> tuple[int, ...]:
+    """Sides of the part of a grid that its first `members` fill, as far as they fill whole rows."""
+    sides: list[int] = []
+    left = members
+    for side in shape:
+        sides.append(min(side, left))
+        left //= sides[-1]
+    return tuple(sides)

@@ -13,7 +13,7 @@ from dse.ir.onnx_read import read_onnx
 from dse.ir.precision import precision
 from dse.plugins import load_model, load_system
 from dse.system.kernels import Region, layer_kernels
-from dse.system.parallel import legal_plans
+from dse.system.patterns import plans_of
 from dse.system.placement import Placing, group_load, place_experts
 from dse.system.step import step_times
 from dse.system.work import ModelWork, model_work
@@ -43,7 +43,7 @@ def test_counts_are_affine_in_the_batch(batch: int) -> None:
                 assert moved == pytest.approx(sum(there.read_bytes.values()) + sum(there.written_bytes.values()))
 
 
-PLANS = list(legal_plans(work(), 8, pipeline=True, context=True))
+PLANS = plans_of("tp=*,cp=*,pp=*,ep=*,moe_tp=*,dense_tp=*", work(), 8).legal
 
 
 @given(plan=st.sampled_from(PLANS), batch=st.integers(1, 5000), skew=st.sampled_from([0.0, 0.5, 1.2]), halves=st.booleans())
