@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from dse.evaluate import Objective, compile_step, price
-from dse.ir.lowering import Part, Phase
+from dse.ir.lowering import Masked, Part, Phase
 from dse.plugins import load_accelerator
 from dse.report.style import MARKERS, PALETTE
 from dse.workload import Switch, WorkloadOptions, load_workload
@@ -127,6 +127,7 @@ def workload(layer: Layer) -> Workload:
         rope=Switch.ON if layer.rope else Switch.OFF,
         norms=Switch.OFF,
         part=Part.ATTENTION,
+        masked=Masked.COMPUTED,  # closed forms count the whole rectangle of scores
     )
     return load_workload(options)
 

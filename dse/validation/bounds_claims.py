@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from dse.cost.one_operator import COUNT_KEYS, MapObjective, map_product
+from dse.mapping.problem import MatmulProblem
 from dse.mapping.two_level import Factors, gemm_frontier, gemm_lower_bound_elements
 from dse.mapping.two_level_attention import AttentionShape, Form, attention_frontier
+from dse.plugins import load_accelerator
 from dse.validation.claims import EXACT, Claim, compared, holds
 
 SOURCE: Final = "exhaustive two-level mapper (Orojenesis, ISCA 2024; AccelForge)"
@@ -33,7 +36,7 @@ FUSED: Final = {136: 34_816, 272: 18_432, 544: 10_240, 1088: 6_144, 2082: 4_096}
 
 def bounds_claims() -> tuple[Claim, ...]:
     """All exact cases."""
-    return (*(_table(*case) for case in TABLE), _least_buffers(), _fused(), _lower_bounds())
+    return (*(_table(*case) for case in TABLE), _least_buffers(), _fused(), *_three_levels(), _lower_bounds())
 
 
 def _least(shape: tuple[int, int, int], buffer: int, factors: Factors) -> int:
@@ -57,6 +60,22 @@ def _fused() -> Claim:
     ours = [min(p.dram_elements for p in front if p.footprint_elements <= s) for s in FUSED]
     fact = all(o <= t for o, t in zip(ours, FUSED.values(), strict=True)) and (ours[0], ours[-1]) == (34_816, 4_096)
     return holds("fused_attention_64x64x16x16", "AccelForge 1.0.467", ", ".join(map(str, FUSED.values())), ", ".join(map(str, ours)), fact)
+
+
+def _three_levels() -> tuple[Claim, ...]:
+    """128 x 576 x 4096 in 8 bit on edge32, array, buffer and DRAM, for least energy; counts in bytes."""
+    chip = load_accelerator("edge32")
+    problem = MatmulProblem(groups=1, m=128, k=576, n=4096, left_bits=8, right_bits=8, out_bits=8, partial_bits=8, dtype="int8")
+    best = map_product(problem, chip.geometry, chip.table(), MapObjective.ENERGY)
+    ours = [best.dram_bytes, *(float(best.counts[1 + COUNT_KEYS[f"buffer_{way}_bytes"]]) for way in ("read", "write"))]
+    name, source = "three_levels_128x576x4096_edge32", "AccelForge 1.0.467; arithmetic"
+    return (
+        compared(
+            f"{name}_bytes", source, [2_957_312, 18_874_368, 9_510_912], ours, band=EXACT, digits=9, note=" DRAM, buffer read, written"
+        ),
+        compared(f"{name}_energy", source, [0.393524], [best.energy_pj * 1e-9], band=1e-6, note=" mJ"),
+        compared(f"{name}_latency", source, [294.912], [best.latency_s * 1e6], band=1e-6, note=" us"),
+    )
 
 
 def _lower_bounds() -> Claim:

@@ -53,6 +53,22 @@ def unchecked(name: str, source: str, published: str, reason: str, *, ours: str 
     return Claim(name, source, published, ours, None, None, f"not checkable: {reason}")
 
 
+BEGIN, END = "<!-- claims -->", "<!-- end of claims -->"
+"""What stands between these lines of a page is generated."""
+
+
+def page_with_table(page: str, claims: Sequence[Claim]) -> str:
+    """The page with its table of claims renewed."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    rows = [
+        f"| {c.id} | {c.published} | {c.ours} | {'' if c.deviation is None else f'{100 * c.deviation:.2g} %'} | {c.verdict} |"
+        for c in claims
+    ]
+    table = "\n".join(("| claim | published | ours | deviation | verdict |", "| --- | --- | --- | --- | --- |", *rows))
+    return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
+
+
 def check_claims(which: str) -> tuple[Claim, ...]:
     """Claims of paper `A`, paper `B`, the exact cases `bounds`, or `all`."""
     from dse.validation.bounds_claims import bounds_claims

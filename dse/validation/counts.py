@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from dse.ir.lowering import Part, Phase
+from dse.ir.lowering import Masked, Part, Phase
 from dse.units import FLOPS_PER_MAC
-from dse.workload import Switch, WorkloadOptions, load_workload
+from dse.workload import Switch, Workload, WorkloadOptions, load_workload
 
 
 @dataclass(frozen=True)
@@ -33,19 +33,29 @@ class AttentionCounts:
 
 
 @lru_cache(maxsize=256)
-def attention_counts(model: str, scheme: str, cache_len: int, *, prefill: bool = False, rope: bool = False) -> AttentionCounts:
-    """Counts of batch 1 in bf16, without norms; one new token, or the whole length in prefill."""
+def attention_layer(
+    model: str, scheme: str, cache_len: int, *, prefill: bool = False, rope: bool = False, precision: str = "bf16"
+) -> Workload:
+    """One attention layer of batch 1 without norms; one new token, or the whole length in prefill. Masked scores count."""
     options = WorkloadOptions(
         model=model,
         phase=Phase.PREFILL if prefill else Phase.DECODE,
         query_len=cache_len if prefill else 1,
         cache_len=cache_len,
         attention=scheme,
+        precision=precision,
         rope=Switch.ON if rope else Switch.OFF,
         norms=Switch.OFF,
         part=Part.ATTENTION,
+        masked=Masked.COMPUTED,
     )
-    workload = load_workload(options)
+    return load_workload(options)
+
+
+@lru_cache(maxsize=256)
+def attention_counts(model: str, scheme: str, cache_len: int, *, prefill: bool = False, rope: bool = False) -> AttentionCounts:
+    """Counts of `attention_layer` in bf16."""
+    workload = attention_layer(model, scheme, cache_len, prefill=prefill, rope=rope)
     summary = workload.summary_json()
     totals, operators = summary["totals"], summary["operators"]
     assert isinstance(totals, dict) and isinstance(operators, list)
@@ -59,12 +69,20 @@ def attention_counts(model: str, scheme: str, cache_len: int, *, prefill: bool =
     )
 
 
+def peak_macs_per_s(accelerator: str, dtype: str = "bf16") -> float:
+    """Peak MACs per second of a catalogue entry."""
+    from dse.plugins import load_accelerator
+
+    description = load_accelerator(accelerator)
+    array = description.geometry.array
+    rate = array.rate(dtype)
+    assert rate is not None, accelerator
+    return array.elements * rate * description.table().prices().clock_hz
+
+
 def ridge_ops_per_byte(accelerator: str, dtype: str = "bf16") -> float:
     """Peak operations per second over DRAM bytes per second of a catalogue entry."""
     from dse.plugins import load_accelerator
 
-    description = load_accelerator(accelerator)
-    array, prices = description.geometry.array, description.table().prices()
-    rate = array.rate(dtype)
-    assert rate is not None, accelerator
-    return FLOPS_PER_MAC * array.elements * rate * prices.clock_hz / prices.dram_bytes_per_s
+    prices = load_accelerator(accelerator).table().prices()
+    return FLOPS_PER_MAC * peak_macs_per_s(accelerator, dtype) / prices.dram_bytes_per_s

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from dse.plugins import load_accelerator
 from dse.units import BYTES_PER_GB
-from dse.validation.claims import EXACT, Claim, compared, holds, unchecked
+from dse.validation.claims import EXACT, NOT_MET, Claim, compared, holds, unchecked
 from dse.validation.counts import AttentionCounts, attention_counts, ridge_ops_per_byte
+from dse.validation.paper_a_priced import FOUR, MLA, faster_on, fastest, most_frugal, swing
 
 MODEL: Final = "deepseek_v3"
 PAPER: Final = "arXiv 2506.02523"
@@ -16,6 +18,8 @@ FIRST, LAST = 1, 4096
 """Cache lengths that stand for an empty cache and for the end of the figures' range."""
 DRAM_PJ_PER_BYTE: Final = 64.0
 """8 pJ per bit."""
+ON_CHIP: Final = (10.0, 0.1)
+"""Factors on the template's on-chip energies: a chip of ten times less and ten times more TOPS/W."""
 
 
 def _at(scheme: str, cache_len: int) -> AttentionCounts:
@@ -77,38 +81,67 @@ def _crossovers() -> tuple[Claim, ...]:
     figure = f"{PAPER}, Fig. 5; arithmetic"
     rc, ru, both_rc, both_ru = (_at(s, FIRST) for s in (RC, RU, "recompute_both", "reuse_both"))
     ridges = [2 * c.macs / (u.elements * 2) for c, u in ((rc, ru), (both_rc, both_ru))]
+    order = fastest((10, 1000), MLA, LAST)
     chips = {name: ridge_ops_per_byte(name) for name in ("a100_sxm", "h100_sxm")}
+    at_knees = fastest(tuple(chips.values()), MLA, LAST)
     mla, mha = _at(RC, LAST), _at(SMALL, LAST)
     equal = (mla.weights - mha.weights) / ((mha.cache - mla.cache) / LAST)
+    near = [fastest((1000,), (SMALL, RC), n)[0] for n in (FIRST, LAST)]
     return (
-        compared("A13", figure, [54, 126], ridges, band=0.02, note=" Op/B, query side and both sides, 2 bytes"),
+        _both(
+            compared("A13", figure, [54, 126], ridges, band=0.02, note=" Op/B, query side and both sides, 2 bytes"),
+            f"priced at 10 and 1000 Op/B the faster is {', '.join(order)}",
+            order == [RU, RC],
+        ),
         holds(
             "A14",
             figure,
             "A100, H800 on the recompute side (Edge TPU, A17 Pro: no primary figures)",
-            ", ".join(f"{n} {r:.4g} Op/B" for n, r in chips.items()),
-            min(chips.values()) > max(ridges),
+            ", ".join(f"{n} {r:.4g} Op/B" for n, r in chips.items())
+            + f"; priced on the template at these ratios: {', '.join(at_knees)}; a100_sxm itself: {faster_on('a100_sxm', MLA, LAST)}",
+            min(chips.values()) > max(ridges) and set(at_knees) == {RC},
         ),
-        compared("A15", figure, [107], [equal], band=0.01, note=" cached tokens"),
+        _both(
+            compared("A15", figure, [107], [equal], band=0.01, note=" cached tokens"),
+            f"priced at {FIRST} and {LAST} cached the faster is {', '.join(near)}",
+            near == [SMALL, RC],
+        ),
     )
+
+
+def _both(claim: Claim, words: str, fact: bool) -> Claim:
+    """A claim of numbers that an order from priced runs must bear out as well."""
+    return replace(claim, ours=f"{claim.ours}; {words}", verdict=claim.verdict if fact else NOT_MET)
 
 
 def _energy() -> tuple[Claim, ...]:
     figure = f"{PAPER}, Fig. 6; arithmetic"
     rc, ru = _at(RC, FIRST), _at(RU, FIRST)
     turn = [2 * (rc.macs - ru.macs) / ((ru.elements - rc.elements) * b * DRAM_PJ_PER_BYTE) for b in (2, 1)]
-    small = [_at(SMALL, n).elements < _at(RC, n).elements for n in (FIRST, LAST)]
+    order = most_frugal(ON_CHIP, MLA, LAST)
+    small = [most_frugal((1.0,), FOUR, n)[0] for n in (FIRST, 16_384)]
+    swings = {s: swing(s, LAST, ON_CHIP) for s in FOUR}
+    least = "MLA" if min(swings, key=lambda s: swings[s]) in MLA else "MHA"
     return (
-        compared("A16", figure, [3.0, 6.0], turn, band=0.02, note=" TOPS/W at 2 and 1 bytes"),
+        _both(
+            compared("A16", figure, [3.0, 6.0], turn, band=0.02, note=" TOPS/W at 2 and 1 bytes"),
+            f"priced with on-chip energies times 10 and 1/10 the less is {', '.join(order)}",
+            order == [RU, RC],
+        ),
         unchecked(
             "A17",
             figure,
             "reuse least sensitive",
             "depends on how the figure normalises energy",
-            ours=f"operations {ru.macs * 2 / 1e6:.4g}M reuse, {rc.macs * 2 / 1e6:.6g}M recompute",
+            ours="priced, on-chip energies times 10 over 1/10: "
+            f"reuse {'less' if swings[RU] < swings[RC] else 'more'} than recompute; least of four: {least}",
         ),
         holds(
-            "A18", figure, "MHA_s least only for small caches", f"fewer DRAM elements at {FIRST}, {LAST}: {small}", small == [True, False]
+            "A18",
+            figure,
+            "MHA_s least only for small caches",
+            f"priced at {FIRST} and 16384 cached the least of four: {', '.join(small)}",
+            small[0] == SMALL and small[1] in MLA,
         ),
         compared(
             "A19",

@@ -1,7 +1,8 @@
-"""Print the table of claims of docs/validation.md."""
+"""Write the table of claims into docs/validation.md."""
 
-from dse.validation.claims import check_claims
+from pathlib import Path
 
-print("| claim | published | ours | verdict |\n| --- | --- | --- | --- |")
-for c in check_claims("all"):
-    print(f"| {c.id} | {c.published} | {c.ours} | {c.verdict} |")
+from dse.validation.claims import check_claims, page_with_table
+
+page = Path("docs/validation.md")
+page.write_text(page_with_table(page.read_text(encoding="utf-8"), check_claims("all")), encoding="utf-8")

@@ -84,7 +84,7 @@ class Compared:
 def read_folder(folder: str | Path) -> dict[tuple[str, str], list[Row]]:
     """Rows of all tables of a folder by operator and system, in the order of file names and rows.
 
-    Tables without a `latency_us` column (end-to-end serving) are left out.
+    Tables without a `latency_us` column (end-to-end serving) are left out; `unread_tables` names them.
 
     Raises:
         InputError: no such folder, no table in it, an unreadable file, an unknown operator, or a missing column.
@@ -102,7 +102,17 @@ def read_folder(folder: str | Path) -> dict[tuple[str, str], list[Row]]:
     return found
 
 
-def _read(file: Path) -> list[Row]:
+def unread_tables(folder: str | Path) -> tuple[str, ...]:
+    """What `read_folder` leaves out, with the number of rows and the reason."""
+    found = []
+    for file in sorted(Path(folder).glob("*.csv")):
+        columns, rows = _cells(file)
+        if "latency_us" not in columns:
+            found.append(f"{file.name}: {len(rows)} rows not predicted: no column latency_us, so no kernel times (end-to-end serving?)")
+    return tuple(found)
+
+
+def _cells(file: Path) -> tuple[tuple[str, ...], list[Row]]:
     try:
         with file.open(encoding="utf-8", newline="") as stream:
             reader = csv.DictReader(stream)
@@ -110,6 +120,11 @@ def _read(file: Path) -> list[Row]:
             rows = [Row(f"{file}:{reader.line_num}", {k: v or "" for k, v in cells.items() if k}) for cells in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError.single(str(file), f"cannot be read as CSV: {error}") from error
+    return tuple(columns), rows
+
+
+def _read(file: Path) -> list[Row]:
+    columns, rows = _cells(file)
     if "latency_us" not in columns:
         return []
     missing = [c for c in _COMMON if c not in columns]
@@ -128,7 +143,7 @@ def compare_folder(folder: str | Path) -> Compared:
     Raises:
         InputError: as `read_folder`, or a cell that is no number.
     """
-    found, skipped = [], []
+    found, skipped = [], list(unread_tables(folder))
     for (op, system), rows in read_folder(folder).items():
         try:
             predicted = predict(op, system, rows)

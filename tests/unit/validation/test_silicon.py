@@ -98,3 +98,12 @@ def test_unknown_system_is_said_not_dropped(tmp_path: Path, capsys: pytest.Captu
     result = json.loads(said.out)
     assert result["claims"] == [] and [r["system"] for r in result["silicon"]] == ["h100_sxm"]
     assert set(result["silicon"][0]) == {"op", "system", "points", "mape", "mape_large", "median", "roofline_mape", "spearman"}
+
+
+def test_tables_without_kernel_times_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "serving.csv").write_text("op,system,ttft_ms\ne2e_serving,h100_sxm,1.5\n", encoding="utf-8")
+    (tmp_path / "gemm.csv").write_text((SAMPLE / "gemm.csv").read_text(encoding="utf-8"), encoding="utf-8")
+    assert main(["validate", "--silicon", str(tmp_path), "--format", "json"]) == 0
+    said = capsys.readouterr()
+    assert "serving.csv: 1 rows not predicted: no column latency_us" in said.err
+    assert {c["op"] for c in json.loads(said.out)["silicon"]} == {"gemm"}
