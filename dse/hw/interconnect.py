@@ -92,8 +92,18 @@ class Interconnect:
         return tuple(dict.fromkeys(self._routes_from(source)[target]))
 
     def tree(self, source: str, targets: Iterable[str]) -> tuple[Channel, ...]:
-        """Channels that one multicast from `source` crosses, each once: the union of its routes."""
-        return tuple(dict.fromkeys(c for t in targets for c in self.route(source, t)))
+        """Channels that one multicast from `source` crosses, each once: the union of its routes, or one bus of all where that is faster."""
+        to = tuple(targets)
+        tree = tuple(dict.fromkeys(c for t in to for c in self.route(source, t)))
+        if len(to) < 2 or len(tree) < 2:
+            return tree
+        slowest = min(c.bytes_per_s for c in tree)
+        buses = [c for c in self._buses if source in c.sources and all(t in c.targets for t in to) and c.bytes_per_s > slowest]
+        return (max(buses, key=lambda c: c.bytes_per_s),) if buses else tree
+
+    @cached_property
+    def _buses(self) -> tuple[Channel, ...]:
+        return tuple(c for c in self.channels if len(c.targets) > 2)
 
 
 def transfer_s(channels: Iterable[Channel], size_bytes: float) -> float:

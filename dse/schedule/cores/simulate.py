@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from heapq import heappop, heappush, merge
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -58,43 +58,57 @@ class _Run:
                 self.then[before].append(number)
         self.free_at_s = [0.0] * resources
         self.queues: list[list[int]] = [[] for _ in range(resources)]
-        self.start_s, self.end_s = np.full(len(tasks), np.nan), np.full(len(tasks), np.nan)
+        self.start_s, self.end_s = [float("nan")] * len(tasks), [float("nan")] * len(tasks)
         self.order: list[int] = []
-        self.events: list[tuple[float, int, int]] = []
-        """(time, kind of event, number of the task or resource)."""
+        self.events: list[tuple[float, int, int, tuple[int, ...]]] = []
+        """(time, kind of event, number of the task, resources that it frees)."""
         self.now_s = 0.0
 
-    def try_start(self, number: int) -> None:
+    def start_ready(self, ready: list[int], freed: list[int]) -> None:
+        """Start tasks in the order of their numbers: those that became ready, and those first in the queues of freed resources."""
+        candidates = [(number, -1) for number in ready]
+        candidates.extend((heappop(self.queues[r]), r) for r in freed if self.queues[r])
+        heapify(candidates)
+        while candidates:
+            number, queue = heappop(candidates)
+            self._try_start(number)
+            if queue >= 0 and self.queues[queue] and self.free_at_s[queue] <= self.now_s:
+                heappush(candidates, (heappop(self.queues[queue]), queue))
+
+    def _try_start(self, number: int) -> None:
         """Start a task, or let it queue for the first of its resources that is not free."""
-        task = self.tasks[number]
+        task, now = self.tasks[number], self.now_s
         for resource, _ in task.holds:
-            if self.free_at_s[resource] > self.now_s:
+            if self.free_at_s[resource] > now:
                 heappush(self.queues[resource], number)
                 return
-        self.start_s[number] = self.now_s
-        self.end_s[number] = self.now_s + task.lasts_s
+        self.start_s[number] = now
+        self.end_s[number] = now + task.lasts_s
         self.order.append(number)
+        until: dict[float, list[int]] = {}
         for resource, seconds in task.holds:
             if seconds > 0.0:
-                self.free_at_s[resource] = self.now_s + seconds
-                heappush(self.events, (self.free_at_s[resource], RESOURCE_FREE, resource))
-        heappush(self.events, (float(self.end_s[number]), TASK_DONE, number))
+                self.free_at_s[resource] = now + seconds
+                until.setdefault(seconds, []).append(resource)
+        for seconds, resources in until.items():
+            heappush(self.events, (now + seconds, RESOURCE_FREE, number, tuple(resources)))
+        heappush(self.events, (self.end_s[number], TASK_DONE, number, ()))
 
-    def next_ready(self) -> list[int]:
-        """Advance to the next event; tasks that may start now, a heap."""
-        self.now_s = self.events[0][0]
+    def step(self) -> None:
+        """Advance to the next event, take all of that time, and start what may."""
+        self.now_s = now = self.events[0][0]
         ready: list[int] = []
-        while self.events and self.events[0][0] == self.now_s:
-            _, kind, number = heappop(self.events)
+        freed: list[int] = []
+        while self.events and self.events[0][0] == now:
+            _, kind, number, resources = heappop(self.events)
             if kind == TASK_DONE:
                 for following in self.then[number]:
                     self.missing[following] -= 1
                     if self.missing[following] == 0:
-                        heappush(ready, following)
-            elif self.free_at_s[number] <= self.now_s:
-                ready = list(merge(ready, sorted(self.queues[number])))
-                self.queues[number] = []
-        return sorted(ready)
+                        ready.append(following)
+            else:
+                freed.extend(resources)
+        self.start_ready(ready, freed)
 
 
 def simulate(tasks: Sequence[Task], resources: int) -> Simulation:
@@ -107,15 +121,12 @@ def simulate(tasks: Sequence[Task], resources: int) -> Simulation:
         ValueError: tasks wait for each other in a circle.
     """
     run = _Run(tasks, resources)
-    for number, count in enumerate(run.missing):
-        if count == 0:
-            run.try_start(number)
+    run.start_ready([number for number, count in enumerate(run.missing) if count == 0], [])
     while run.events:
-        for number in run.next_ready():
-            run.try_start(number)
+        run.step()
     if len(run.order) < len(tasks):
         raise ValueError("tasks wait for each other in a circle")
-    return Simulation(run.start_s, run.end_s, tuple(run.order))
+    return Simulation(np.array(run.start_s), np.array(run.end_s), tuple(run.order))
 
 
 def replay(tasks: Sequence[Task], order: Sequence[int], holds_s: Sequence[FloatArray], lasts_s: Sequence[FloatArray]) -> FloatArray:

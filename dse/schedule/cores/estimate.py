@@ -1,0 +1,136 @@
+"""Least time and energy of shapes before anything is priced, and the choice of shapes by them: exact over the sum."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from dse.cost.metrics import Objective
+from dse.ir.operator import Kind
+from dse.mapping.frontier import least_cycles
+from dse.schedule.cores.elimination import Minimum, least_sum
+from dse.schedule.cores.part_price import partial_bytes
+from dse.schedule.cores.part_work import part_indices
+from dse.schedule.cores.parts import Division, part_of
+from dse.schedule.cores.shapes import windows
+from dse.schedule.problems import contraction_problem
+from dse.units import JOULES_PER_PJ
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from dse.hw.many_core import Chip
+    from dse.ir.operator import Operator
+    from dse.mapping.problem import MatmulProblem
+    from dse.schedule.cores.groups import Flow, Group, Work
+    from dse.schedule.cores.part_price import KindPricer
+    from dse.schedule.cores.shapes import Shape
+    from dse.schedule.cores.transfers import Transfers
+
+    FloatArray = NDArray[np.float64]
+
+HIDDEN_SHARE: Final = 0.1
+"""Weight of what hides behind the busiest resource of a group: other groups need that resource as well."""
+
+
+class Estimator:
+    """Least seconds and joules of groups in their shapes, and of tensors between them."""
+
+    def __init__(self, chip: Chip, work: Work, kinds: Mapping[str, KindPricer], transfers: Transfers, objective: Objective) -> None:
+        self.chip, self.work, self.kinds, self.transfers, self.objective = chip, work, kinds, transfers, objective
+        self._cycles: dict[tuple[MatmulProblem, str], float] = {}
+
+    def own(self, group: Group, shape: Shape) -> float:
+        """Seconds (joules) of a group with its graph inputs and outputs, at least; small shares of what hides behind them."""
+        compute = sum(self.compute_s(o, shape) for o in group.operators)
+        first = Division(shape.stream, windows(shape, self.chip)[0], shape.reduces)
+        moved = joules = 0.0
+        storages = self.work.storages
+        for f in group.reads:
+            if storages[f.storage].from_outside:
+                pattern = self.transfers.to_reader(shape.stream in f.streams and shape.ways > 1, self.chip.dram, first)
+                moved += f.size_bytes * pattern.seconds if pattern else 0.0
+                joules += f.size_bytes * pattern.pj if pattern else 0.0
+        for f in group.writes:
+            if storages[f.storage].to_outside:
+                pattern = self.transfers.to_memory(Division(None, first.cores[:1]) if shape.reduces else first, self.chip.dram)
+                moved += f.size_bytes * pattern.seconds if pattern else 0.0
+                joules += f.size_bytes * pattern.pj if pattern else 0.0
+        adding = self._adding_s(group, shape, first)
+        seconds = max(compute, moved) + HIDDEN_SHARE * min(compute, moved) + adding
+        if self.objective is Objective.LATENCY:
+            return seconds
+        energy = (joules + self._compute_pj(group, shape)) * JOULES_PER_PJ
+        return energy if self.objective is Objective.ENERGY else energy + seconds
+
+    def between(self, flow: Flow, holder: Shape, reader: Shape) -> float:
+        """Seconds (joules) of a tensor from the shape that writes it to the shape that reads it, on the first cores of their kinds."""
+        held = windows(holder, self.chip)[0]
+        lies = Division(None, held[:1]) if holder.reduces else Division(holder.stream, held)
+        reads = Division(reader.stream, windows(reader, self.chip)[0], reader.reduces)
+        if lies == reads and (reader.stream is None or reader.stream in flow.streams):
+            return 0.0
+        pattern = self.transfers.to_reader(reader.stream in flow.streams and reader.ways > 1, lies, reads)
+        if pattern is None:  # over the memory off chip
+            out, back = self.transfers.to_memory(lies, self.chip.dram), self.transfers.to_reader(False, self.chip.dram, reads)
+            assert out is not None, flow.storage
+            assert back is not None, flow.storage
+            seconds, pj = out.seconds + back.seconds, out.pj + back.pj
+        else:
+            seconds, pj = pattern.seconds, pattern.pj
+        match self.objective:
+            case Objective.LATENCY:
+                return flow.size_bytes * seconds
+            case Objective.ENERGY:
+                return flow.size_bytes * pj * JOULES_PER_PJ
+            case Objective.EDP:
+                return flow.size_bytes * (seconds + pj * JOULES_PER_PJ)
+
+    def compute_s(self, operator: Operator, shape: Shape) -> float:
+        """Seconds that the largest part of an operator keeps its core busy, at least."""
+        kind = self.kinds[shape.kind]
+        dim = self.work.streams.loops[operator.name].get(shape.stream) if shape.stream is not None else None
+        part = part_of(operator, dim, part_indices(self.work, shape)) if dim is not None else operator
+        vector = part.vector_ops / (kind.lanes * kind.clock_hz)
+        if operator.kind is not Kind.CONTRACTION:
+            return vector
+        problem = contraction_problem(self.work.graph, part, {}, kind.geometry)
+        if (problem, shape.kind) not in self._cycles:
+            self._cycles[problem, shape.kind] = least_cycles(problem, kind.geometry)
+        array = self._cycles[problem, shape.kind] / (kind.clock_hz * float(kind.one.array_sustained_fraction[0]))
+        return max(array, vector)
+
+    def _compute_pj(self, group: Group, shape: Shape) -> float:
+        one = self.kinds[shape.kind].one
+        mac = max((float(v[0]) for v in one.mac_pj.values()), default=0.0)
+        return sum(o.macs * mac + o.vector_ops * float(one.vector_pj_per_op[0]) for o in group.operators)
+
+    def _adding_s(self, group: Group, shape: Shape, first: Division) -> float:
+        if not shape.reduces:
+            return 0.0
+        pattern = self.transfers.to_first(first)
+        if pattern is None:
+            return float("inf")
+        kind = self.kinds[shape.kind]
+        elements = group.operators[0].outputs[0].elements * (shape.ways - 1)
+        return partial_bytes(self.work, group) * pattern.seconds + elements / (kind.lanes * kind.clock_hz)
+
+
+def choose_shapes(groups: Sequence[Group], offered: Sequence[Sequence[Shape]], estimator: Estimator) -> tuple[Minimum, list[FloatArray]]:
+    """The shapes with the least sum of own costs and costs between writers and readers, and the own costs [groups][shapes]."""
+    own = [np.array([estimator.own(g, s) for s in offered[i]]) for i, g in enumerate(groups)]
+    writer: dict[str, int] = {}
+    pairs: dict[tuple[int, int], FloatArray] = {}
+    for i, g in enumerate(groups):
+        for f in g.reads:
+            w = writer.get(f.storage)
+            if w is None or estimator.work.storages[f.storage].from_outside:
+                continue
+            table = np.array([[estimator.between(f, a, b) for b in offered[i]] for a in offered[w]])
+            pairs[w, i] = pairs.get((w, i), 0.0) + table
+        for f in g.writes:
+            writer[f.storage] = i
+    return least_sum(own, pairs), own

@@ -1,0 +1,203 @@
+"""Prices the part of a group that one core does: time on the core, bytes from and to outside, memory and energy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from dse.cost.columns import busy_latency_s, pj_per_count, seconds_per_count
+from dse.cost.frontier_pricing import ARRAY, DRAM_READ, OperatorPricer
+from dse.cost.metrics import Objective
+from dse.cost.traffic import matmul_ports, vector_ports
+from dse.mapping.problem import MatmulProblem
+from dse.schedule.cores.part_work import placed_part
+from dse.schedule.place import frontier_of
+from dse.units import BITS_PER_BYTE, JOULES_PER_PJ
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from dse.cost.traffic import Moved
+    from dse.hw.read import AcceleratorDescription
+    from dse.hw.table import DesignTable
+    from dse.mapping.frontier import MatmulMapping
+    from dse.schedule.cores.groups import Group, Work
+    from dse.schedule.cores.shapes import Shape
+    from dse.schedule.place import PlacedOperator
+    from dse.schedule.place import Work as PlacedWork
+
+    FloatArray = NDArray[np.float64]
+
+SMALLER_SHARE: Final = 0.5
+"""Part of the free memory within which a mapping is tried as well: what it leaves takes the loads of the next group."""
+SMALLER_EXCESS: Final = 0.02
+"""It is taken where it costs at most this much more."""
+STEPS: Final = 64
+"""Free memory is rounded down to this many steps of a core's memory, so that equal parts are priced once."""
+
+
+@dataclass(frozen=True, slots=True)
+class PricedOperatorPart:
+    """One operator of a part."""
+
+    name: str
+    op_type: str
+    compute_s: float
+    compute_j: float
+    """MACs and vector operations."""
+    memory_j: float
+    """Every access of the core's own memories."""
+    moved: tuple[Moved, ...]
+    mapping: MatmulMapping | None
+    work: PlacedWork
+
+
+@dataclass(frozen=True, slots=True)
+class PricedPart:
+    """One part of a group on one core."""
+
+    compute_s: float
+    energy_j: float
+    """On the core: arithmetic and accesses of its memories."""
+    reads: Mapping[str, float]
+    """Bytes of each storage that come from outside, read again where the mapping does."""
+    writes: Mapping[str, float]
+    """Bytes of each storage that go outside, partial sums included."""
+    need_bytes: float
+    """Memory that the part works in, residents apart."""
+    operators: tuple[PricedOperatorPart, ...]
+
+
+class KindPricer:
+    """Prices parts on cores of one kind."""
+
+    def __init__(self, description: AcceleratorDescription) -> None:
+        self.geometry = description.geometry
+        clock = description.file.clock_mhz
+        self.table: DesignTable = description.table({"clock_mhz": [clock, clock]})  # two rows: all free memory, and a share of it
+        self.one: DesignTable = description.table()
+        self.clock_hz = float(self.one.clock_hz[0])
+        self.lanes = float(self.one.vector_ops_per_cycle[0])
+        self.capacity_bytes = float(self.one.buffer_capacity_bytes[0])
+        self.on_core_s = seconds_per_count(self.geometry, self.one)
+        self.on_core_s[:2] = 0.0  # what comes from outside is timed by the channels
+        self.on_core_pj = pj_per_count(self.geometry, self.one)
+        self.on_core_pj[:2] = 0.0
+        self._pricers: dict[PlacedWork, OperatorPricer] = {}
+
+    def pricer(self, work: PlacedWork) -> OperatorPricer:
+        """The pricer of `work`, made once."""
+        if work not in self._pricers:
+            self._pricers[work] = OperatorPricer(work, self.geometry)
+        return self._pricers[work]
+
+
+class PartPricer:
+    """Prices parts of one graph's groups on the kinds of cores of one chip; every answer is kept."""
+
+    def __init__(self, work: Work, kinds: Mapping[str, KindPricer], objective: Objective) -> None:
+        self.work = work
+        self.kinds = kinds
+        self.objective = objective
+        self._placed: dict[object, tuple[PlacedOperator, ...]] = {}
+        self._priced: dict[object, PricedPart | None] = {}
+
+    def price(
+        self, group: Group, shape: Shape, resident: frozenset[str], free_bytes: float, outside_bytes_per_s: float
+    ) -> PricedPart | None:
+        """The part in `free_bytes` of memory; None where no mapping fits.
+
+        `outside_bytes_per_s` is what the part gets of the way to memories outside; it decides between mappings, no more.
+
+        Raises:
+            GraphError: a contraction in a data type that the array cannot compute.
+        """
+        kind = self.kinds[shape.kind]
+        step = kind.capacity_bytes / STEPS
+        free = np.floor(free_bytes / step) * step if free_bytes > step else free_bytes
+        key = (group.first, group.last, group.cuts, shape, resident, free, outside_bytes_per_s)
+        if key not in self._priced:
+            self._priced[key] = self._price(group, shape, resident, float(free), outside_bytes_per_s)
+        return self._priced[key]
+
+    def placed(self, group: Group, shape: Shape, resident: frozenset[str]) -> tuple[PlacedOperator, ...]:
+        """The operators of a part."""
+        key = (group.first, group.last, group.cuts, shape, resident)
+        if key not in self._placed:
+            operators, _ = placed_part(self.work, group, shape, self.kinds[shape.kind].geometry, resident)
+            self._placed[key] = tuple(_with_partial_sums(o) for o in operators) if shape.reduces else operators
+        return self._placed[key]
+
+    def _price(self, group: Group, shape: Shape, resident: frozenset[str], free: float, rate: float) -> PricedPart | None:
+        kind = self.kinds[shape.kind]
+        if free <= 0:
+            return None
+        table = replace(kind.table, buffer_capacity_bytes=np.array([free, free * SMALLER_SHARE]), dram_bytes_per_s=np.array([rate, rate]))
+        found = []
+        need = 0.0
+        for operator in self.placed(group, shape, resident):
+            pricer = kind.pricer(operator.work)
+            weight = np.full(2, 1.0) if self.objective is Objective.EDP else None  # watts: a joule as a second
+            priced = pricer.price(table, self.objective, weight)
+            if priced.row[0] < 0:
+                return None
+            value = priced.energy_j if self.objective is Objective.ENERGY else priced.latency_s
+            smaller = priced.row[1] >= 0 and value[1] <= value[0] * (1 + SMALLER_EXCESS)
+            row = int(priced.row[1 if smaller else 0])
+            need = max(need, float(pricer.needed_bytes[row]))
+            found.append(_priced_operator(operator, pricer, kind, row))
+        reads: dict[str, float] = {}
+        writes: dict[str, float] = {}
+        for o in found:
+            for m in o.moved:
+                storage = self.work.graph.tensors[m.tensor].storage
+                if m.dram_read:
+                    reads[storage] = reads.get(storage, 0.0) + m.dram_read
+                if m.dram_write:
+                    writes[storage] = writes.get(storage, 0.0) + m.dram_write
+        energy = sum(o.compute_j + o.memory_j for o in found)
+        return PricedPart(sum(o.compute_s for o in found), energy, reads, writes, need, tuple(found))
+
+
+def _with_partial_sums(operator: PlacedOperator) -> PlacedOperator:
+    """A contraction whose result stays in the core at the width of partial sums."""
+    problem = operator.work.problem
+    assert isinstance(problem, MatmulProblem), operator.name
+    return replace(operator, work=replace(operator.work, problem=replace(problem, out_bits=problem.partial_bits, out_on_chip=True)))
+
+
+def _priced_operator(operator: PlacedOperator, pricer: OperatorPricer, kind: KindPricer, row: int) -> PricedOperatorPart:
+    work = operator.work
+    counts = pricer.counts[row : row + 1]
+    vector = np.array([work.vector_ops / (kind.lanes * kind.clock_hz)]) if work.vector_ops else None
+    compute_s = float(busy_latency_s(kind.geometry, counts[:, 1:], kind.on_core_s, vector)[0, 0])
+    pj = work.vector_ops * float(kind.one.vector_pj_per_op[0])
+    if work.dtype is not None:
+        pj += work.macs * float(kind.one.mac_pj[work.dtype][0])
+    memory = counts[:, DRAM_READ:ARRAY] @ kind.on_core_pj[: ARRAY - 1]
+    if kind.geometry.inner:
+        memory = memory + counts[:, ARRAY + 1 :] @ kind.on_core_pj[ARRAY:]
+    mappings = frontier_of(work, kind.geometry).mappings
+    mapping = mappings[row] if mappings else None
+    moved = matmul_ports(operator, mapping, kind.geometry) if mapping is not None else vector_ports(operator, counts[:, DRAM_READ:])
+    return PricedOperatorPart(
+        operator.name,
+        operator.op_type,
+        compute_s,
+        pj * JOULES_PER_PJ,
+        float(memory[0, 0]) * JOULES_PER_PJ,
+        tuple(moved),
+        mapping,
+        work,
+    )
+
+
+def partial_bytes(work: Work, group: Group) -> float:
+    """Bytes of the partial sums of a single contraction's whole result."""
+    output = group.operators[0].outputs[0]
+    bits = max(work.graph.accumulation.stored_bits, work.graph.tensors[output.tensor].dtype.stored_bits)
+    return output.elements * bits / BITS_PER_BYTE

@@ -1,0 +1,236 @@
+"""Which cores run what: shapes by their least sum, cores by the earliest end, then changes that the simulation approves."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from typing import TYPE_CHECKING, Final
+
+from dse.cost.metrics import Objective
+from dse.schedule.cores.estimate import Estimator, choose_shapes
+from dse.schedule.cores.layout import Assigned, Layouter, NoRoom
+from dse.schedule.cores.part_price import KindPricer, PartPricer
+from dse.schedule.cores.parts import Division
+from dse.schedule.cores.shapes import kinds_for, may_run, shapes, windows
+from dse.schedule.cores.tasks import Outcome, run
+from dse.schedule.cores.transfers import Transfers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from dse.hw.many_core import Chip
+    from dse.schedule.cores.groups import Group, Work
+    from dse.schedule.cores.shapes import Shape
+
+MAX_ENUMERATED: Final = 600
+"""Assignments up to which all are simulated: then the plan is the best there is."""
+SEARCH_GROUPS: Final = 4000
+"""Groups laid out and simulated in a search, all its trials together: 80 trials of 50 groups on few cores, ..."""
+CORES_PER_GROUP: Final = 16
+"""... and half of that on so many cores: each group then takes twice the time."""
+LEAST_TRIALS: Final = 12
+FEW: Final = 6
+"""Shapes of a group that the search tries, cheapest first by their own estimate."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The best plan found."""
+
+    outcome: Outcome
+    exact: bool
+    """All assignments of these groups were simulated."""
+    trials: int
+    """Assignments simulated."""
+    value: float
+    """Of the objective: seconds, joules or their product."""
+
+
+@dataclass(frozen=True)
+class NoPlan:
+    """Why nothing fits."""
+
+    group: Group
+    room: NoRoom
+
+
+class Planner:
+    """Plans graphs on one chip."""
+
+    def __init__(self, chip: Chip, work: Work, kinds: Mapping[str, KindPricer], leakage_w: float, objective: Objective) -> None:
+        self.chip, self.work, self.kinds, self.leakage_w, self.objective = chip, work, kinds, leakage_w, objective
+        self.transfers = Transfers(chip)
+        self.pricer = PartPricer(work, kinds, objective)
+        self.layouter = Layouter(chip, work, self.pricer, self.transfers)
+        self.estimator = Estimator(chip, work, kinds, self.transfers, objective)
+
+    def runnable(self, group: Group) -> bool:
+        """Whether some kind of core may run all operators of a group."""
+        return bool(kinds_for(group, self.chip, self.work))
+
+    def nowhere(self) -> str | None:
+        """The first operator that no core may run."""
+        cores = [self.chip.cores[self.chip.of_kind(kind)[0]] for kind in self.chip.kinds]
+        return next((o.name for o in self.work.order if not any(may_run(c, o, self.work) for c in cores)), None)
+
+    def first_plan(self, groups: tuple[Group, ...]) -> tuple[list[list[Shape]], list[int], list[NDArray]]:  # type: ignore[type-arg]
+        """Shapes offered for each group, the choice by estimates, and the own costs."""
+        offered = [list(shapes(g, self.chip, self.work)) for g in groups]
+        found, own = choose_shapes(groups, offered, self.estimator)
+        return offered, list(found.choices), own
+
+    def plan(self, groups: tuple[Group, ...], seed: int, share: float = 1.0) -> Planned | NoPlan:
+        """The best assignment found for `groups`: of all, where there are few; else by seeded changes of the first.
+
+        `share` of the usual trials are made.
+        """
+        offered, chosen, own = self.first_plan(groups)
+        places = [[Assigned(s, w) for s in options for w in windows(s, self.chip)] for options in offered]
+        if prod(len(p) for p in places) <= MAX_ENUMERATED:
+            return self._enumerate(groups, places)
+        return self._search(groups, offered, chosen, own, seed, share)
+
+    def _enumerate(self, groups: tuple[Group, ...], places: list[list[Assigned]]) -> Planned | NoPlan:
+        best: Planned | NoPlan | None = None
+        count = 0
+        for assigned in product(*places):
+            count += 1
+            found = self.evaluate(groups, assigned)
+            best = _better(best, found, groups, self.objective)
+        assert best is not None
+        return best if isinstance(best, NoPlan) else Planned(best.outcome, True, count, best.value)
+
+    def evaluate(self, groups: tuple[Group, ...], assigned: Sequence[Assigned]) -> Outcome | NoRoom:
+        """One assignment laid out and simulated."""
+        layout = self.layouter.lay_out(groups, tuple(assigned))
+        return layout if isinstance(layout, NoRoom) else run(layout, self.chip, self.kinds, self.leakage_w)
+
+    def _search(
+        self,
+        groups: tuple[Group, ...],
+        offered: list[list[Shape]],
+        chosen: list[int],
+        own: list[NDArray],  # type: ignore[type-arg]
+        seed: int,
+        share: float,
+    ) -> Planned | NoPlan:
+        """Shapes of single groups are changed, cores found again, and what the simulation approves is kept.
+
+        Groups are taken by the time that they and their transfers take, the longest first; of each the shapes with the least estimates.
+        """
+        random_ = random.Random(seed)
+        trials = max(LEAST_TRIALS, int(SEARCH_GROUPS * share / (len(groups) * (1 + len(self.chip.cores) / CORES_PER_GROUP))))
+        now = list(chosen)
+        best, count = self._feasible(groups, offered, now, own)
+        if isinstance(best, NoPlan):
+            return best
+        moves = self._moves(groups, offered, own, now, random_)
+        for index, option in moves[: trials - count]:
+            if option == now[index]:
+                continue
+            tried = [option if i == index else c for i, c in enumerate(now)]
+            found = self.evaluate(groups, self.place(groups, offered, tried))
+            count += 1
+            if not isinstance(found, NoRoom) and value_of(found, self.objective) < best.value:
+                best = Planned(found, False, count, value_of(found, self.objective))
+                now = tried
+        return Planned(best.outcome, False, count, best.value)
+
+    def _moves(
+        self,
+        groups: tuple[Group, ...],
+        offered: list[list[Shape]],
+        own: list[NDArray],  # type: ignore[type-arg]
+        now: list[int],
+        random_: random.Random,
+    ) -> list[tuple[int, int]]:
+        weight = {i: float(own[i][now[i]]) for i in range(len(groups))}
+        few = {i: [int(k) for k in own[i].argsort(kind="stable")[:FEW]] for i in weight}
+        moves = [(i, k) for i in sorted(weight, key=lambda i: -weight[i]) for k in few[i] if k != now[i]]
+        others = [(i, k) for i in weight for k in range(len(offered[i])) if k not in few[i]]
+        random_.shuffle(others)
+        return moves + others
+
+    def _feasible(
+        self,
+        groups: tuple[Group, ...],
+        offered: list[list[Shape]],
+        now: list[int],
+        own: list[NDArray],  # type: ignore[type-arg]
+    ) -> tuple[Planned | NoPlan, int]:
+        """The first assignment that fits; shapes that do not are left, cheapest of the others first."""
+        refused: dict[int, set[int]] = {}
+        count = 0
+        while True:
+            found = self.evaluate(groups, self.place(groups, offered, now))
+            count += 1
+            if not isinstance(found, NoRoom):
+                return Planned(found, False, count, value_of(found, self.objective)), count
+            gone = refused.setdefault(found.index, set())
+            gone.add(now[found.index])
+            left = [int(k) for k in own[found.index].argsort(kind="stable") if int(k) not in gone]
+            if not left:
+                return NoPlan(groups[found.index], found), count
+            now[found.index] = left[0]
+
+    def place(self, groups: tuple[Group, ...], offered: list[list[Shape]], chosen: list[int]) -> list[Assigned]:
+        """Cores for each group in its shape: those on which it would end first by estimates; the first of equals."""
+        free = [0.0] * len(self.chip.cores)
+        ready: dict[str, tuple[float, Assigned]] = {}
+        found: list[Assigned] = []
+        for i, g in enumerate(groups):
+            shape = offered[i][chosen[i]]
+            seconds = self._seconds(g, shape)
+            best: tuple[float, float, Assigned] | None = None
+            for cores in windows(shape, self.chip):
+                to = Assigned(shape, cores)
+                start, moving = max(free[c] for c in cores), 0.0
+                for f in g.reads:
+                    if f.storage in ready:
+                        at, holder = ready[f.storage]
+                        start = max(start, at)
+                        moving += self._moving_s(f.size_bytes, shape.stream in f.streams, holder, to)
+                end = start + moving + seconds
+                if best is None or (end, moving) < best[:2]:
+                    best = (end, moving, to)
+            assert best is not None, g.name
+            found.append(best[2])
+            for c in best[2].cores:
+                free[c] = best[0]
+            for f in g.writes:
+                ready[f.storage] = (best[0], best[2])
+        return found
+
+    def _seconds(self, group: Group, shape: Shape) -> float:
+        return sum(self.estimator.compute_s(o, shape) for o in group.operators)
+
+    def _moving_s(self, size: float, has: bool, holder: Assigned, to: Assigned) -> float:
+        lies, reads = holder.holder, to.division
+        if lies == reads and (reads.stream is None or has):
+            return 0.0
+        pattern = self.transfers.to_reader(has and to.shape.ways > 1, lies, Division(reads.stream, reads.cores, reads.reduces))
+        return size * pattern.seconds if pattern is not None else 0.0
+
+
+def value_of(outcome: Outcome, objective: Objective) -> float:
+    """What the objective minimises."""
+    match objective:
+        case Objective.LATENCY:
+            return outcome.latency_s
+        case Objective.ENERGY:
+            return outcome.energy_j
+        case Objective.EDP:
+            return outcome.energy_j * outcome.latency_s
+
+
+def _better(best: Planned | NoPlan | None, found: Outcome | NoRoom, groups: tuple[Group, ...], objective: Objective) -> Planned | NoPlan:
+    if isinstance(found, NoRoom):
+        return best if best is not None else NoPlan(groups[found.index], found)
+    value = value_of(found, objective)
+    if isinstance(best, Planned) and best.value <= value:
+        return best
+    return Planned(found, False, 0, value)

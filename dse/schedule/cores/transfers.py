@@ -1,0 +1,137 @@
+"""What transfers between cores and memories take of the channels, for one byte of a tensor: found once, scaled by its size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dse.schedule.cores.parts import Division, Move, moves
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dse.hw.many_core import Chip
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A transfer of one byte in all, from everyone who holds a piece to everyone who needs one."""
+
+    channels: tuple[tuple[int, float], ...]
+    """(number of the channel, bytes that cross it)."""
+    seconds: float
+    """Until the last byte is there, latencies apart: the busiest channel."""
+    latency_s: float
+    """Longest latency of a route."""
+    pj: float
+    """Energy of the channels."""
+    sent: float
+    """Bytes read at the sources: a multicast is read once."""
+    from_outside: bool = False
+
+
+NOTHING = Pattern((), 0.0, 0.0, 0.0, 0.0)
+
+
+class Transfers:
+    """Patterns of one chip, each found once."""
+
+    def __init__(self, chip: Chip) -> None:
+        self.chip = chip
+        self.number = {c.name: i for i, c in enumerate(chip.interconnect.channels)}
+        channels = chip.interconnect.channels
+        self._rates = np.array([c.bytes_per_s for c in channels])
+        self._pj = np.array([c.pj_per_byte for c in channels])
+        self._found: dict[object, Pattern | None] = {}
+        self._routes: dict[tuple[str, str], tuple[tuple[int, ...], float] | None] = {}
+        self._trees: dict[tuple[str, tuple[int, ...]], tuple[tuple[int, ...], float] | None] = {}
+
+    def to_reader(self, axes_have: bool, holder: Division | str, reader: Division) -> Pattern | None:
+        """From `holder` (cores, or the name of a memory's node) to the parts of `reader`; None where no route leads.
+
+        `axes_have`: the reader's stream indexes the tensor, so each part reads its own range.
+        """
+        key = ("read", axes_have, holder, reader)
+        if key not in self._found:
+            axes = frozenset([reader.stream]) if axes_have and reader.stream is not None else frozenset()
+            if isinstance(holder, str):
+                found = moves(1.0, axes, None, reader)
+                self._found[key] = self._pattern(((holder, m) for m in found), from_outside=True)
+            else:
+                cores = self.chip.cores
+                found = moves(1.0, axes, holder, reader)
+                self._found[key] = self._pattern((cores[m.source].name, m) for m in found if m.source is not None)
+        return self._found[key]
+
+    def to_memory(self, holder: Division, node: str) -> Pattern | None:
+        """From the cores that hold the pieces of a tensor to a memory's node; None where no route leads."""
+        key = ("write", holder, node)
+        if key not in self._found:
+            pieces = holder.cores if not holder.reduces else holder.cores[:1]
+            names = [self.chip.cores[c].name for c in pieces]
+            self._found[key] = self._gather([(name, node, 1.0 / len(names)) for name in names])
+        return self._found[key]
+
+    def to_first(self, holder: Division) -> Pattern | None:
+        """Partial sums of the whole result, one byte on every core, from all others to the first; None where no route leads."""
+        key = ("reduce", holder)
+        if key not in self._found:
+            names = [self.chip.cores[c].name for c in holder.cores]
+            self._found[key] = self._gather([(name, names[0], 1.0) for name in names[1:]])
+        return self._found[key]
+
+    def _pattern(self, sent: Iterable[tuple[str, Move]], *, from_outside: bool = False) -> Pattern | None:
+        crossed: list[tuple[int, ...]] = []
+        sizes: list[float] = []
+        latency = 0.0
+        for source, move in sent:
+            tree = self._tree(source, move.targets)
+            if tree is None:
+                return None
+            crossed.append(tree[0])
+            sizes.append(move.size_bytes)
+            latency = max(latency, tree[1])
+        return self._made(crossed, sizes, latency, from_outside=from_outside)
+
+    def _gather(self, sent: list[tuple[str, str, float]]) -> Pattern | None:
+        routes = [self._route(source, target) for source, target, _ in sent]
+        if None in routes:
+            return None
+        found = [r for r in routes if r is not None]
+        return self._made([r[0] for r in found], [size for _, _, size in sent], max((r[1] for r in found), default=0.0))
+
+    def _route(self, source: str, target: str) -> tuple[tuple[int, ...], float] | None:
+        """(numbers of the channels, latency) from node to node."""
+        if (source, target) not in self._routes:
+            joined = self.chip.interconnect.connected(source, target)
+            route = self.chip.interconnect.route(source, target) if joined else ()
+            ways = tuple(self.number[c.name] for c in route), sum(c.latency_s for c in route)
+            self._routes[source, target] = ways if joined else None
+        return self._routes[source, target]
+
+    def _tree(self, source: str, targets: tuple[int, ...]) -> tuple[tuple[int, ...], float] | None:
+        """(numbers of the channels, longest latency) of a multicast."""
+        cores = self.chip.cores
+        if len(targets) == 1:
+            return self._route(source, cores[targets[0]].name)
+        if (source, targets) not in self._trees:
+            names = [cores[t].name for t in targets]
+            routes = [self._route(source, name) for name in names]
+            if None in routes:
+                self._trees[source, targets] = None
+            else:
+                tree = self.chip.interconnect.tree(source, names)
+                latency = tree[0].latency_s if len(tree) == 1 else max(r[1] for r in routes if r is not None)
+                self._trees[source, targets] = tuple(self.number[c.name] for c in tree), latency
+        return self._trees[source, targets]
+
+    def _made(self, crossed: list[tuple[int, ...]], sizes: list[float], latency_s: float, *, from_outside: bool = False) -> Pattern:
+        numbers = np.array([c for channels in crossed for c in channels], dtype=np.int64)
+        each = np.repeat(np.array(sizes), [len(c) for c in crossed]) if crossed else np.zeros(0)
+        total = np.bincount(numbers, weights=each, minlength=len(self.number)) if len(numbers) else np.zeros(len(self.number))
+        used = np.flatnonzero(total)
+        channels = tuple((int(c), float(total[c])) for c in used)
+        seconds = float((total / self._rates).max()) if len(total) else 0.0
+        return Pattern(channels, seconds, latency_s, float(total @ self._pj), float(sum(sizes)), from_outside)
