@@ -93,12 +93,10 @@ class ServingCase:
             return MappedChip(self.system, self.model, local_request(self.request, self.plan))
         return RooflineChip(system_rates(self.system))
 
-    def times(self, batches: Sequence[int]) -> StepTimes:
-        """Times of a step for each number of sequences of the whole system."""
-        c = self.choices
-        return step_times(
-            self.work, self.system, self.plan, batches, routing=self.routing, placing=c.placing, chip=self.chip(), exchange=c.exchange
-        )
+    def times(self, batches: Sequence[int], *, chip: ChipModel | None = None) -> StepTimes:
+        """Times of a step for each number of sequences of the whole system, on chips as chosen or on `chip`."""
+        c, on = self.choices, chip or self.chip()
+        return step_times(self.work, self.system, self.plan, batches, routing=self.routing, placing=c.placing, chip=on, exchange=c.exchange)
 
     def run(self, batch: int) -> Run:
         """The operators of every part for one number of sequences: `run.operators(part)` for each of `work.parts`."""

@@ -64,7 +64,7 @@ class MappedChip:
         self._kept: dict[tuple[object, ...], Priced] = {}
 
     @property
-    def leakage_w(self) -> float:
+    def leakage_w(self) -> float | FloatArray:
         """Leakage of one chip."""
         return self._rates.leakage_w
 

@@ -39,6 +39,8 @@ class Resource(StrEnum):
     OVERHEAD = "overhead"
     INNER = "inner_memory"
     """The busiest port of the memories inside the outermost buffer."""
+    LINK = "link"
+    """Links between the chips of a system."""
 
 
 RESOURCES: Final = tuple(Resource)

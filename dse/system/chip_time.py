@@ -23,22 +23,23 @@ if TYPE_CHECKING:
     from dse.system.work import KernelWork
 
     FloatArray = NDArray[np.float64]
+    Rate = float | FloatArray
 
 
 @dataclass(frozen=True)
 class ChipRates:
-    """What the roofline needs of a chip."""
+    """What the roofline needs of a chip: numbers, or arrays [D] for many chips of one geometry."""
 
     name: str
-    macs_per_s: Mapping[str, float]
-    vector_ops_per_s: float
-    dram_bytes_per_s: float
-    launch_s: float
-    mac_pj: Mapping[str, float]
-    vector_pj: float
-    dram_pj_per_byte: float
-    leakage_w: float
-    area_mm2: float
+    macs_per_s: Mapping[str, Rate]
+    vector_ops_per_s: Rate
+    dram_bytes_per_s: Rate
+    launch_s: Rate
+    mac_pj: Mapping[str, Rate]
+    vector_pj: Rate
+    dram_pj_per_byte: Rate
+    leakage_w: Rate
+    area_mm2: Rate
     near_memory: NearMemory | None = None
 
     def of_region(self, region: Region) -> ChipRates:
@@ -54,33 +55,44 @@ class ChipRates:
         )
 
     @property
-    def ridge_flops_per_byte(self) -> dict[str, float]:
+    def ridge_flops_per_byte(self) -> dict[str, Rate]:
         """Peak operations over peak bytes by format; one MAC is two operations."""
         return {dtype: 2 * rate / self.dram_bytes_per_s for dtype, rate in self.macs_per_s.items()}
 
 
-def chip_rates(chip: AcceleratorDescription) -> ChipRates:
-    """Sustained rates and prices of an accelerator; DRAM energy is the mean of reading and writing."""
-    accelerator = chip.accelerator()
-    p, array = accelerator.prices, accelerator.geometry.array
-    per_cycle = {dtype: array.elements * rate for dtype, rate in array.macs_per_pe_per_cycle}
+def chip_rates(chip: AcceleratorDescription, columns: Mapping[str, FloatArray] | None = None) -> ChipRates:
+    """Sustained rates and prices of an accelerator; DRAM energy is the mean of reading and writing.
+
+    With `columns` of price paths, [D] each, every rate and price is [D]: many chips of one geometry at once.
+
+    Raises:
+        UsageError: a path that is unknown or no price, or a value that is not allowed.
+    """
+    table, array = chip.table(columns), chip.geometry.array
+
+    def rate(values: FloatArray) -> Rate:
+        return values if columns else float(values[0])
+
     return ChipRates(
         name=chip.name,
-        macs_per_s={dtype: macs * p.clock_hz * p.array_sustained_fraction for dtype, macs in per_cycle.items()},
-        vector_ops_per_s=p.vector_ops_per_cycle * p.clock_hz,
-        dram_bytes_per_s=p.dram_bytes_per_s * p.dram_sustained_fraction,
-        launch_s=p.launch_latency_s,
-        mac_pj=dict(p.mac_pj),
-        vector_pj=p.vector_pj_per_op,
-        dram_pj_per_byte=(p.dram_read_pj_per_byte + p.dram_write_pj_per_byte) / 2,
-        leakage_w=p.leakage_w,
-        area_mm2=accelerator.area.total_mm2,
+        macs_per_s={
+            dtype: rate(array.elements * macs * table.clock_hz * table.array_sustained_fraction)
+            for dtype, macs in array.macs_per_pe_per_cycle
+        },
+        vector_ops_per_s=rate(table.vector_ops_per_cycle * table.clock_hz),
+        dram_bytes_per_s=rate(table.dram_bytes_per_s * table.dram_sustained_fraction),
+        launch_s=rate(table.launch_latency_s),
+        mac_pj={dtype: rate(pj) for dtype, pj in table.mac_pj.items()},
+        vector_pj=rate(table.vector_pj_per_op),
+        dram_pj_per_byte=rate((table.dram_read_pj_per_byte + table.dram_write_pj_per_byte) / 2),
+        leakage_w=rate(table.leakage_w),
+        area_mm2=rate(table.area_mm2),
     )
 
 
-def system_rates(system: System) -> ChipRates:
+def system_rates(system: System, columns: Mapping[str, FloatArray] | None = None) -> ChipRates:
     """`chip_rates` of a system's chips, with their near-memory units."""
-    return replace(chip_rates(system.chip), near_memory=system.near_memory)
+    return replace(chip_rates(system.chip, columns), near_memory=system.near_memory)
 
 
 @dataclass(frozen=True)

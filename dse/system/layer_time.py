@@ -60,7 +60,7 @@ class ChipModel(Protocol):
         """Kernels of one run of a part for `piece` sequences of a data-parallel group, [P]; expert kernels for `load`."""
 
     @property
-    def leakage_w(self) -> float:
+    def leakage_w(self) -> float | FloatArray:
         """Leakage of one chip."""
 
 
@@ -71,7 +71,7 @@ class RooflineChip:
     rates: ChipRates
 
     @property
-    def leakage_w(self) -> float:
+    def leakage_w(self) -> float | FloatArray:
         """Leakage of one chip."""
         return self.rates.leakage_w
 

@@ -54,6 +54,11 @@ class StepTimes:
     gamma_chip: FloatArray
     """Largest over mean load of chips with experts; 1 without experts."""
     gamma_expert: FloatArray
+    compute_s: FloatArray
+    """Of a chip's matrix unit, were it never to wait."""
+    dram_s: FloatArray
+    dram_bytes: FloatArray
+    """Of all chips."""
     memory: Memory
     sequences: NDArray[np.int64]
     """Of one data-parallel group, the fullest."""
@@ -110,6 +115,9 @@ def step_times(
         joules=total.joules + run.chip.leakage_w * seconds * system.chips,
         gamma_chip=run.load.gamma_chip if run.load else np.ones(len(batch)),
         gamma_expert=run.load.gamma_expert if run.load else np.ones(len(batch)),
+        compute_s=total.compute_s,
+        dram_s=total.dram_s,
+        dram_bytes=total.dram_bytes * system.chips / plan.pp,
         memory=memory_of(work, plan, system),
         sequences=run.groups,
     )
@@ -166,6 +174,9 @@ class _Total:
         self.sums = {name: np.zeros(size) for name in SHARES}
         self.hidden = np.zeros(size)
         self.joules = np.zeros(size)
+        self.compute_s = np.zeros(size)
+        self.dram_s = np.zeros(size)
+        self.dram_bytes = np.zeros(size)
 
     def add(self, part: PartWork, operators: tuple[OperatorTime, ...]) -> None:
         """All runs of a part; micro-batches of a pipeline overlap, as each stage works on one at a time."""
@@ -189,6 +200,11 @@ class _Total:
         self.sums["other"] += over * other
         self.sums["idle"] += over * waiting + over * late * (attention + ffn)
         self.sums["communication"] += over * exposed
+        runs_of_chip = part.count * plan.microbatches
+        kernels = [o for o in operators if o.region is not None]
+        self.compute_s += runs_of_chip * sum((o.compute_s for o in kernels), start=zero)
+        self.dram_s += runs_of_chip * sum((o.dram_s for o in kernels), start=zero)
+        self.dram_bytes += runs_of_chip * plan.pp * sum((o.moved_bytes for o in kernels), start=zero)
         of_chip = sum((o.joules for o in operators if o.region is not None), start=zero)
         of_links = sum((o.joules for o in operators if o.region is None), start=zero)
         self.joules += part.count * plan.pp * plan.microbatches * (of_chip * plan.stage_chips + of_links)

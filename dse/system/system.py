@@ -164,6 +164,25 @@ class System:
                 break
         return tuple(found)
 
+    def of_size(self, chips: int) -> System:
+        """This system with `chips` chips: a part of it, or with more domains on its outermost level.
+
+        Raises:
+            UsageError: no chips, no whole number of inner domains, or a grid that would have to grow.
+        """
+        if chips <= self.chips:
+            return self.part(chips)
+        outer = self.links[-1]
+        inner = self.links[-2].chips if len(self.links) > 1 else 1
+        if outer.topology in (Topology.TORUS, Topology.MESH):
+            raise UsageError(f"{self.name} has {self.chips} chips on a {outer.topology}; for {chips} give links.{outer.name}.shape too")
+        members = chips // inner
+        if chips % inner or members % outer.leaf_members:
+            raise UsageError(f"{chips} chips of {self.name}: take a multiple of {inner * outer.leaf_members}")
+        return replace(
+            self, name=f"{self.name}[{chips}]", chips=chips, links=(*self.links[:-1], replace(outer, chips=chips, shape=(members,)))
+        )
+
     def part(self, chips: int) -> System:
         """`chips` neighbouring chips of this system, with the links that join them: a pool of its own.
 
