@@ -199,7 +199,8 @@ class PreparedSystem:
 
     def fits(self, columns: Columns, size: int) -> NDArray[np.bool_]:
         """Where every scenario has degrees with which its weights, caches and activations fit, [size]."""
-        return np.logical_and.reduce([self._fits(s, columns, size) for s in self.scenarios])
+        found: NDArray[np.bool_] = np.logical_and.reduce([self._fits(s, columns, size) for s in self.scenarios])
+        return found
 
     def _fits(self, scenario: _Scenario, columns: Columns, size: int) -> NDArray[np.bool_]:
         capacity = self._capacity_bytes(columns, size)

@@ -94,3 +94,11 @@ class ChipModelOption(StrEnum):
 
     ROOFLINE = "roofline"
     MAPPED = "mapped"
+
+
+class EqualName(StrEnum):
+    """As `dse.serving_equal.Equal`."""
+
+    AREA = "area"
+    POWER = "power"
+    PRICE = "price"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dse.commands.common import FormatOption, SetOption, examples
-from dse.commands.enums import ChipModelOption, ExchangeName, PlacingName
+from dse.commands.enums import ChipModelOption, EqualName, ExchangeName, PlacingName
 from dse.commands.workload_options import with_workload
 from dse.errors import InfeasibleError, UsageError
 from dse.report.output import Format, write_json, write_records
@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
         "dse system --model deepseek_r1 --system b200_x32 --batch 4096 --cache-len 4096",
         "dse system --model deepseek_r1 --system b200_x32 --parallel tp=2,ep=32 --batch 512 --format json",
         "dse system --model deepseek_r1 --system b200_x32 --batches 512,2048,8192 --tpot-limit-ms 30",
+        "dse system --model deepseek_r1 --system h200_cluster --versus b200_cluster --equal power --batches 1024,4096",
         "dse system --model deepseek_r1 --system gb200_nvl72 --batch 1024 --prefill-chips 24 --output-len 512",
     )
     app.command("system", epilog=epilog)(with_workload(system_))
@@ -59,6 +60,12 @@ def system_(
     prompt_len: Annotated[int | None, typer.Option(help="With pools: tokens read per request; left out: --cache-len.")] = None,
     prefill_batch: Annotated[int | None, typer.Option(help="With pools: prompts per step; left out: one per data-parallel group.")] = None,
     prefill_parallel: Annotated[str, typer.Option(help="With pools: degrees of the prefill pool, as --parallel.")] = "",
+    versus: Annotated[
+        str | None, typer.Option(metavar="S1,S2,...", help="Compare with these systems at equal cost, each at its best batch and degrees.")
+    ] = None,
+    equal: Annotated[EqualName, typer.Option(help="With --versus: what is spent alike.")] = EqualName.POWER,
+    budget: Annotated[float | None, typer.Option(help="With --versus: mm2, W or money to spend; left out: what --system costs.")] = None,
+    prices: Annotated[str | None, typer.Option(metavar="FILE", help="With --equal price: a price table, see docs/systems.md.")] = None,
     settings: SetOption = [],  # noqa: B006  typer copies it
     form: FormatOption = Format.TABLE,
 ) -> None:
@@ -90,6 +97,14 @@ def system_(
         return
     if output_len is not None or prompt_len is not None or prefill_batch is not None or prefill_parallel:
         raise UsageError("--output-len, --prompt-len, --prefill-batch and --prefill-parallel belong to pools: give --prefill-chips")
+    if versus is not None:
+        from dse.commands.system_equal import EqualTexts, compare_systems
+
+        asked = EqualTexts(versus, equal.value, budget, prices, parallel, tpot_limit_ms)
+        compare_systems(workload, description.system, asked, choices, *_axes(workload, batches, cache_lens), form)
+        return
+    if budget is not None or prices is not None:
+        raise UsageError("--budget and --prices belong to a comparison: give --versus SYSTEM")
     if batches is not None or cache_lens is not None or is_pattern(parallel or ""):
         _grid(workload, description.system, parallel, choices, batches, cache_lens, tpot_limit_ms, form, front=front)
         return
@@ -108,6 +123,17 @@ def _numbers(option: str, text: str) -> list[int]:
     return [int(v) for v in values]
 
 
+def _axes(workload: WorkloadOptions, batches: str | None, cache_lens: str | None) -> tuple[list[int], list[int]]:
+    """Batches and cache lengths of a grid; those of the workload where none are given."""
+    from dse.serving_case import serving_request
+
+    _, request, _ = serving_request(workload)
+    return (
+        _numbers("--batches", batches) if batches else [request.batch],
+        _numbers("--cache-lens", cache_lens) if cache_lens else [request.cache_len],
+    )
+
+
 def _grid(
     workload: WorkloadOptions,
     system: System,
@@ -120,15 +146,14 @@ def _grid(
     *,
     front: bool,
 ) -> None:
-    from dse.serving_case import serving_request
     from dse.serving_grid import best_under, pareto, serving_grid
 
-    _, request, _ = serving_request(workload)
+    grid_batches, lengths = _axes(workload, batches, cache_lens)
     points = serving_grid(
         workload,
         system,
-        batches=_numbers("--batches", batches) if batches else [request.batch],
-        cache_lens=_numbers("--cache-lens", cache_lens) if cache_lens else [request.cache_len],
+        batches=grid_batches,
+        cache_lens=lengths,
         parallels=None if parallel is None else [parallel],
         choices=choices,
     )
