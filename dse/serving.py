@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dse.ir.lowering import Phase
-from dse.serving_case import DEFAULT_CHOICES, serving_case
+from dse.serving_case import DEFAULT_CHOICES, case_of, serving_case
 from dse.system.chip_program import uses_dense_cut
 from dse.system.chip_time import kernel_time, system_rates
 from dse.system.kernels import Region
 from dse.system.parallel import divisors_of
-from dse.system.work import model_work
 
 if TYPE_CHECKING:
     from dse.serving_case import ServingCase, ServingChoices
@@ -108,12 +107,10 @@ def evaluate_serving(
 
 
 def _prefill_s(case: ServingCase) -> float:
-    """Seconds of one prompt as long as the cache per data-parallel group, by the same degrees without cp and overlap."""
-    plan = case.plan
+    """Seconds of one prompt as long as the cache per data-parallel group, by the same degrees without overlap."""
     prompt = replace(case.request, phase=Phase.PREFILL, query_len=case.request.cache_len)
-    alone = replace(plan, cp=1, dp=plan.dp * plan.cp, microbatches=1)
-    before = replace(case, request=prompt, work=model_work(case.model, prompt), plan=alone)
-    return float(before.times([alone.dp * alone.pp]).seconds[0])
+    before = case_of(case.model, prompt, case.routing, case.system, replace(case.plan, microbatches=1), case.choices)
+    return float(before.times([case.plan.dp * case.plan.pp]).seconds[0])
 
 
 def _point(times: StepTimes, case: ServingCase, prefill_s: float | None) -> ServingPoint:
@@ -129,12 +126,12 @@ def _point(times: StepTimes, case: ServingCase, prefill_s: float | None) -> Serv
         cache_len=request.cache_len,
         step_s=float(times.seconds[0]),
         prefill_s=prefill_s,
-        max_batch=memory.largest_batch(plan),
+        max_batch=case.largest_batch,
         shares=times.shares(0),
         joules=float(times.joules[0]),
         gamma_chip=float(times.gamma_chip[0]),
         gamma_expert=float(times.gamma_expert[0]),
-        ridge_batch=ridge_batches(work, system, plan),
+        ridge_batch=ridge_batches(work, system, case.own_plan),
         memory_gib={
             "weights": memory.weight_bytes / gib,
             "experts": memory.expert_bytes / gib,
@@ -142,7 +139,7 @@ def _point(times: StepTimes, case: ServingCase, prefill_s: float | None) -> Serv
             "activations": (memory.activation_fixed_bytes + memory.activation_bytes_per_sequence * sequences) / gib,
             "capacity": memory.capacity_bytes / gib,
         },
-        infeasibility=None if bool(times.feasible[0]) else memory.message(sequences, plan),
+        infeasibility=None if bool(times.feasible[0]) else memory.message(sequences, case.own_plan),
     )
 
 

@@ -17,12 +17,14 @@ from dse.system.chip_time import system_rates
 from dse.system.layer_time import DIRECT, RooflineChip
 from dse.system.parallel import checked, parse_parallel
 from dse.system.placement import Placing
-from dse.system.step import run_of, step_times
-from dse.system.work import model_work
+from dse.system.step import run_of, times_of
+from dse.system.work import cut_positions, model_work
 from dse.workload import Switch, lowering_request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from dse.ir.expert_load import Routing
     from dse.ir.lowering import LoweringRequest, Model
@@ -82,8 +84,19 @@ class ServingCase:
     routing: Routing
     system: System
     work: ModelWork
+    """Of one chip's share of positions where cp cuts them."""
     plan: Parallel
     choices: ServingChoices
+
+    @property
+    def shares(self) -> int:
+        """Shares of a prompt's positions that count as sequences of their own."""
+        return self.work.gathered_over
+
+    @property
+    def own_plan(self) -> Parallel:
+        """The degrees as `work` is cut: shares of a prompt are sequences of data-parallel groups."""
+        return replace(self.plan, cp=1, dp=self.plan.dp * self.plan.cp) if self.shares > 1 else self.plan
 
     def chip(self) -> ChipModel:
         """The model of a chip that the choices name."""
@@ -95,19 +108,27 @@ class ServingCase:
 
     def times(self, batches: Sequence[int], *, chip: ChipModel | None = None) -> StepTimes:
         """Times of a step for each number of sequences of the whole system, on chips as chosen or on `chip`."""
-        c, on = self.choices, chip or self.chip()
-        return step_times(self.work, self.system, self.plan, batches, routing=self.routing, placing=c.placing, chip=on, exchange=c.exchange)
+        run = self._run(np.asarray(batches, dtype=np.int64), chip)
+        found = times_of(run)
+        return replace(found, batch=found.batch / self.shares) if self.shares > 1 else found
 
     def run(self, batch: int) -> Run:
         """The operators of every part for one number of sequences: `run.operators(part)` for each of `work.parts`."""
-        c, sequences = self.choices, np.array([batch])
-        return run_of(
-            self.work, self.system, self.plan, sequences, routing=self.routing, placing=c.placing, chip=self.chip(), exchange=c.exchange
-        )
+        return self._run(np.array([batch]), None)
+
+    def _run(self, batches: NDArray[np.int64], chip: ChipModel | None) -> Run:
+        c, on = self.choices, chip or self.chip()
+        plan, sequences = self.own_plan, batches * self.shares
+        return run_of(self.work, self.system, plan, sequences, routing=self.routing, placing=c.placing, chip=on, exchange=c.exchange)
 
     def memory(self) -> Memory:
         """Memory terms of the fullest chip."""
-        return memory_of(self.work, self.plan, self.system)
+        return memory_of(self.work, self.own_plan, self.system)
+
+    @property
+    def largest_batch(self) -> int:
+        """Most sequences of the whole system that fit."""
+        return self.memory().largest_batch(self.own_plan) // self.shares
 
 
 def serving_case(options: WorkloadOptions, system: System, parallel: str = "", *, choices: ServingChoices = DEFAULT_CHOICES) -> ServingCase:
@@ -121,17 +142,27 @@ def serving_case(options: WorkloadOptions, system: System, parallel: str = "", *
         raise UsageError(f"--batch is {request.batch}; allowed: at least 1")
     work = model_work(model, request)
     plan = checked(parse_parallel(parallel, chips=system.chips, experts=work.experts), work, system.chips)
-    return ServingCase(model, request, routing, system, model_work(model, local_request(request, plan)), plan, choices)
+    return case_of(model, request, routing, system, plan, choices)
+
+
+def case_of(
+    model: Model, request: LoweringRequest, routing: Routing, system: System, plan: Parallel, choices: ServingChoices
+) -> ServingCase:
+    """A case of degrees that are legal already.
+
+    Raises:
+        UsageError: mapped chips with positions of a prompt cut.
+    """
+    work = model_work(model, local_request(request, plan))
+    if plan.cp > 1 and request.phase is Phase.PREFILL:
+        if choices.chip_model is ChipModelName.MAPPED:
+            raise UsageError(f"cp={plan.cp}: mapped chips lower whole prompts; use cp=1 or --chip-model roofline")
+        work = cut_positions(work, plan.cp)
+    return ServingCase(model, request, routing, system, work, plan, choices)
 
 
 def local_request(request: LoweringRequest, plan: Parallel) -> LoweringRequest:
-    """What one chip of a context group sees: its part of the positions, rounded up, and at least the new ones.
-
-    Raises:
-        UsageError: context parallelism in prefill, which is not modelled.
-    """
-    if plan.cp == 1:
+    """What is lowered: in decode a chip's part of the cached positions, rounded up, and at least the new ones; prompts whole."""
+    if plan.cp == 1 or request.phase is Phase.PREFILL:
         return request
-    if request.phase is Phase.PREFILL:
-        raise UsageError(f"cp={plan.cp}: context parallelism is modelled for decode only; use cp=1 in prefill")
     return replace(request, cache_len=max(request.query_len, -(-request.cache_len // plan.cp)))

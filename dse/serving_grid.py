@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from dse.serving_case import DEFAULT_CHOICES, ServingCase, local_request, serving_request
+from dse.serving_case import DEFAULT_CHOICES, case_of, serving_request
 from dse.system.parallel import checked, parse_parallel
 from dse.system.patterns import EVERYTHING, is_pattern, plans_of
 from dse.system.work import model_work
@@ -58,7 +58,7 @@ def serving_grid(
     for plan in plans:
         for cache_len in cache_lens:
             asked = replace(request, cache_len=cache_len)
-            case = ServingCase(model, asked, routing, system, model_work(model, local_request(asked, plan)), plan, choices)
+            case = case_of(model, asked, routing, system, plan, choices)
             times = case.times(list(batches))
             fit = times.feasible
             for n, batch in enumerate(batches):

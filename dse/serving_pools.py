@@ -55,7 +55,7 @@ class Pool:
             "step_s": self.step_s if ok else None,
             "requests_per_s": self.requests_per_s if ok else None,
             "utilisation": served_per_s / self.requests_per_s if ok else None,
-            "max_batch": self.case.memory().largest_batch(self.case.plan),
+            "max_batch": self.case.largest_batch,
         }
 
 
@@ -183,7 +183,7 @@ def _pool(case: ServingCase, batch: int, steps: int) -> Pool:
     times = case.times([batch])
     step_s = float(times.seconds[0])
     sequences = int(times.sequences[0])
-    why = None if bool(times.feasible[0]) else times.memory.message(sequences, case.plan)
+    why = None if bool(times.feasible[0]) else times.memory.message(sequences, case.own_plan)
     return Pool(case, batch, step_s, batch / (step_s * steps), float(times.joules[0]) * steps / batch, why)
 
 

@@ -12,7 +12,7 @@ from dse.cost.metrics import RESOURCES, Priced, Resource
 from dse.errors import UsageError
 from dse.plugins import load_system
 from dse.search.evaluator import Ceilings
-from dse.serving_case import ChipModelName, ServingCase, local_request, serving_request
+from dse.serving_case import ChipModelName, case_of, serving_request
 from dse.system.chip_time import system_rates
 from dse.system.layer_time import RooflineChip
 from dse.system.parallel import Parallel
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dse.ir.lowering import LoweringRequest
-    from dse.serving_case import ServingChoices
+    from dse.serving_case import ServingCase, ServingChoices
     from dse.system.chip_time import ChipRates
     from dse.system.layer_time import ChipModel
     from dse.system.read import SystemDescription
@@ -153,7 +153,7 @@ def _cases(system: System, options: WorkloadOptions, parallel: str, choices: Ser
         reason = ""
     except UsageError as error:  # infeasible is a value: the space may hold degrees that do not divide
         plans, reason = (), str(error)
-    cases = tuple(ServingCase(model, request, routing, system, model_work(model, local_request(request, p)), p, choices) for p in plans)
+    cases = tuple(case_of(model, request, routing, system, p, choices) for p in plans)
     return _Scenario(request, work, cases, reason)
 
 
@@ -204,7 +204,7 @@ class PreparedSystem:
 
     def _fits(self, scenario: _Scenario, columns: Columns, size: int) -> NDArray[np.bool_]:
         capacity = self._capacity_bytes(columns, size)
-        needed = [c.memory().used_bytes(-(-c.request.batch // c.plan.dp)) for c in scenario.cases]
+        needed = [c.memory().used_bytes(_sequences(c)) for c in scenario.cases]
         return np.asarray(min(needed, default=np.inf) <= capacity, dtype=np.bool_)
 
     def price(self, columns: Columns, size: int) -> tuple[Priced, ...]:
@@ -234,7 +234,7 @@ class PreparedSystem:
         best = _empty(self, scenario, columns, size)
         capacity = self._capacity_bytes(columns, size)
         for case in scenario.cases:
-            fit = case.memory().used_bytes(-(-case.request.batch // case.plan.dp)) <= capacity
+            fit = case.memory().used_bytes(_sequences(case)) <= capacity
             for at, system in _systems(self.system, columns, size):
                 times = replace(case, system=system).times([case.request.batch] * len(at), chip=self._chip(case, columns, at))
                 _take(best, times, at, fit)
@@ -250,6 +250,11 @@ class PreparedSystem:
                 f"{', '.join(own)}: with mapped chips the fields of a chip are no columns; search them with --chip-model roofline"
             )
         return RooflineChip(self._rates(own, len(at)))
+
+
+def _sequences(case: ServingCase) -> int:
+    """Of the fullest data-parallel group."""
+    return -(-case.request.batch * case.shares // case.own_plan.dp)
 
 
 def _systems(system: System, columns: Columns, size: int) -> list[tuple[NDArray[np.int64], System]]:

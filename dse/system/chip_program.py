@@ -36,6 +36,7 @@ class CollectiveWork:
 class _Ends:
     """Names of the kernels of a part between which collectives lie; empty where there is none."""
 
+    before_core: str
     core: str
     attention: str
     before_experts: str
@@ -46,14 +47,16 @@ def chip_program(part: PartWork, work: ModelWork, plan: Parallel) -> tuple[Kerne
     """Kernels and collectives of one run of a part, in order.
 
     Tensor groups add up (all-reduce over tp) after attention and after the feed-forward part; context groups add up the
-    partial results of the core; experts over more chips than a tensor group get their rows by a dispatch and give them
-    back by a combine, in which every member of a tensor group handles its share of the tokens. Dense networks that are cut
-    over several data-parallel groups gather the tokens of all and scatter the sums. Logits are gathered; looked-up rows of a
-    cut embedding are added up.
+    partial results of the core in decode, and gather the cache in prefill; experts over more chips than a tensor group
+    get their rows by a dispatch and give them back by a combine, in which every member of a tensor group handles its
+    share of the tokens. Dense networks that are cut over several data-parallel groups gather the tokens of all and
+    scatter the sums. Logits are gathered; looked-up rows of a cut embedding are added up.
     """
     steps: list[KernelWork | CollectiveWork] = []
     ends = _ends(part)
     for kernel in part.kernels:
+        if kernel.name == ends.before_core and work.gathered_over > 1:
+            steps.append(_gathered_cache(part, work, plan))
         if kernel.name == ends.before_experts:
             steps += _exchange(part, work, plan, "dispatch")
         if kernel.name == ends.before_dense:
@@ -88,6 +91,7 @@ def _ends(part: PartWork) -> _Ends:
     core = names([k for k in part.kernels if k.core])
     dense = names([k for k in part.kernels if uses_dense_cut(k)])
     return _Ends(
+        before_core=next((k.name for k in part.kernels if k.reads_cache or k.core), ""),
         core=core[-1] if core else "",
         attention=attention[-1] if attention and core else "",
         before_experts=experts[0] if experts else "",
@@ -100,6 +104,13 @@ def _context(part: PartWork, plan: Parallel) -> Iterator[CollectiveWork]:
         by = divisors_of(plan, part.sizes)
         out = sum(sum(activation_bytes(k, by)) for k in part.kernels if k.core) / 2  # activations across its boundary, half of them out
         yield CollectiveWork("context_sum", Operation.ALL_REDUCE, plan.cp * plan.tp, out)
+
+
+def _gathered_cache(part: PartWork, work: ModelWork, plan: Parallel) -> CollectiveWork:
+    """Keys and values, or what they are made from, of all shares of a sequence."""
+    by = divisors_of(plan, part.sizes)
+    size = sum(a.divided(by)[1] for a in part.caches) * work.gathered_over
+    return CollectiveWork("cache_gather", Operation.ALL_GATHER, work.gathered_over * plan.tp, size)
 
 
 def _sum_attention(part: PartWork, plan: Parallel) -> Iterator[CollectiveWork]:

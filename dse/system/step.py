@@ -97,7 +97,12 @@ def step_times(
         UsageError: a plan that is not legal for the model and system, or a batch below 1.
     """
     batch = np.asarray(batches, dtype=np.int64)
-    run = run_of(work, system, plan, batch, routing=routing, placing=placing, chip=chip, exchange=exchange)
+    return times_of(run_of(work, system, plan, batch, routing=routing, placing=placing, chip=chip, exchange=exchange))
+
+
+def times_of(run: Run) -> StepTimes:
+    """Times of a step whose batch is cut and whose loads are known, see `step_times`."""
+    work, system, plan, batch = run.work, run.system, run.plan, run.batch
     total = _Total(plan, len(batch))
     for part in work.parts:
         total.add(part, run.operators(part))
@@ -132,6 +137,8 @@ class Run:
     plan: Parallel
     chip: ChipModel
     exchange: ExchangeChoice
+    batch: NDArray[np.int64]
+    """Sequences of the whole system, [P]."""
     groups: NDArray[np.int64]
     """Sequences of the fullest data-parallel group, [P]."""
     piece: FloatArray
@@ -163,7 +170,7 @@ def run_of(
     groups = -(-batch // plan.dp)
     piece = np.maximum(1, -(-groups // (plan.pp * plan.microbatches))).astype(np.float64)
     load = _load(work, plan, routing, placing, piece)
-    return Run(work, system, plan, chip or RooflineChip(system_rates(system)), exchange, groups, piece, load)
+    return Run(work, system, plan, chip or RooflineChip(system_rates(system)), exchange, batch, groups, piece, load)
 
 
 class _Total:

@@ -35,6 +35,10 @@ class Affine:
     slope: float
     signature: Signature
 
+    def share(self, of: int) -> Affine:
+        """The same with 1/`of` of what grows with the batch."""
+        return replace(self, slope=self.slope / of)
+
     def divided(self, by: dict[Cut, float]) -> tuple[float, float]:
         """(fixed, slope) on one chip."""
         share = 1.0
@@ -55,6 +59,7 @@ class KernelWork:
     vector_ops: tuple[Affine, ...]
     moved: tuple[tuple[Role, Affine], ...]
     """Bytes across the kernel's boundary, read and written, by role."""
+    reads_cache: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,9 +88,12 @@ class ModelWork:
 
     name: str
     parts: tuple[PartWork, ...]
-    tokens_per_sequence: int
+    tokens_per_sequence: float
+    """A share of them where a sequence is cut over chips."""
     experts: int
     experts_per_token: int
+    gathered_over: int = 1
+    """Chips over which the positions of a sequence are cut; each needs the keys and values of all."""
 
     @property
     def layers(self) -> int:
@@ -105,6 +113,43 @@ class ModelWork:
     def has_attention(self, part: str) -> bool:
         """Whether a part has attention."""
         return any(k.core for p in self.parts if p.name == part for k in p.kernels)
+
+
+def cut_positions(work: ModelWork, chips: int) -> ModelWork:
+    """Counts of one of `chips` equal shares of every sequence's positions, taken as a sequence of its own (ring attention).
+
+    Shares are chosen so that causal masks leave every chip as much (first with last positions). Caches are gathered, so
+    what expands a cache to keys and values does so for all positions, and the core reads all of them. Source: ring
+    attention, arXiv 2310.01889; derived here.
+    """
+    return replace(
+        work,
+        parts=tuple(_cut_part(p, chips) for p in work.parts),
+        tokens_per_sequence=work.tokens_per_sequence / chips,
+        gathered_over=work.gathered_over * chips,
+    )
+
+
+def _cut_part(part: PartWork, chips: int) -> PartWork:
+    expanded = any(k.reads_cache and not k.core for k in part.kernels)
+
+    def kernel(one: KernelWork) -> KernelWork:
+        if one.region is Region.EXPERTS or (one.reads_cache and not one.core):
+            return one  # experts count per row
+        whole = {Role.CACHE, *([Role.ACTIVATION] if expanded else [])} if one.core else set()
+        return replace(
+            one,
+            macs=tuple((dtype, a.share(chips)) for dtype, a in one.macs),
+            vector_ops=tuple(a.share(chips) for a in one.vector_ops),
+            moved=tuple((role, a if role in whole else a.share(chips)) for role, a in one.moved),
+        )
+
+    return replace(
+        part,
+        kernels=tuple(kernel(k) for k in part.kernels),
+        caches=tuple(a.share(chips) for a in part.caches),
+        stream_bytes=part.stream_bytes / chips,
+    )
 
 
 def model_work(model: Model, request: LoweringRequest) -> ModelWork:
@@ -185,6 +230,7 @@ def _kernel(layer: LayerKernels, one: Kernel, two: Kernel) -> KernelWork:
         macs=tuple((dtype, _affine(n, two.macs[dtype, s], s)) for (dtype, s), n in one.macs.items()),
         vector_ops=tuple(_affine(n, two.vector_ops[s], s) for s, n in one.vector_ops.items()),
         moved=tuple((role, _affine(a, b, s)) for (role, s), (a, b) in moved.items()),
+        reads_cache=any(role is Role.CACHE for role, _ in one.read_bytes),
     )
 
 

@@ -5,8 +5,9 @@ import pytest
 
 from dse.errors import UsageError
 from dse.ir.expert_load import LoadKind, Routing, shares
+from dse.ir.lowering import Phase
 from dse.plugins import load_system
-from dse.serving_case import ServingChoices, serving_case
+from dse.serving_case import ServingCase, ServingChoices, serving_case
 from dse.system.all_to_all import all_to_all_cost
 from dse.system.chip_program import CollectiveWork, chip_program
 from dse.system.collectives import collective_cost
@@ -91,3 +92,25 @@ def test_measured_exchange_in_a_step_is_the_measured_exchange() -> None:
     )
     assert float(combine.seconds[0]) == pytest.approx(measured, rel=0.01)
     assert all(isinstance(s, CollectiveWork) or s.name for s in chip_program(part, case.work, case.plan))
+
+
+@pytest.mark.parametrize("model", ["deepseek_v2_lite", "llama3_8b"])
+def test_a_prompt_over_context_groups(model: str) -> None:
+    """Products of a cut prompt add up to those of a whole one; the cache is gathered once per layer; the prompt is done sooner."""
+    system = load_system("b200_x32").system
+    options = WorkloadOptions(model=model, phase=Phase.PREFILL, cache_len=32768)
+    whole, cut = (serving_case(options, system, f"dp={32 // cp},cp={cp}") for cp in (1, 8))
+
+    def macs(case: ServingCase) -> float:
+        run = case.run(case.plan.dp)
+        return sum(float(o.macs[0]) * p.count for p in case.work.parts for o in run.operators(p))
+
+    assert macs(cut) * 8 == pytest.approx(macs(whole), rel=1e-3)  # of one chip, for one prompt of its group
+    part = next(p for p in cut.work.parts if p.is_layer)
+    gather = next(s for s in chip_program(part, cut.work, cut.own_plan) if isinstance(s, CollectiveWork) and s.name == "cache_gather")
+    whole_part = next(p for p in whole.work.parts if p.name == part.name)
+    assert gather.ranks == 8
+    assert gather.bytes_per_sequence == pytest.approx(sum(a.slope for a in whole_part.caches))
+    assert float(cut.times([4]).seconds[0]) < float(whole.times([32]).seconds[0]) / 5
+    assert cut.memory().cache_bytes_per_sequence == pytest.approx(whole.memory().cache_bytes_per_sequence / 8)
+    assert cut.largest_batch % 4 == 0
