@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -10,18 +10,38 @@ import numpy as np
 
 from dse.ir.lowering import Phase
 from dse.serving_case import DEFAULT_CHOICES, case_of, serving_case
-from dse.system.chip_program import uses_dense_cut
+from dse.system.chip_program import CollectiveWork, chip_program, uses_dense_cut
 from dse.system.chip_time import kernel_time, system_rates
 from dse.system.kernels import Region
 from dse.system.parallel import divisors_of
+from dse.units import FLOPS_PER_MAC
 
 if TYPE_CHECKING:
     from dse.serving_case import ServingCase, ServingChoices
+    from dse.system.layer_time import OperatorTime
     from dse.system.parallel import Parallel
     from dse.system.step import StepTimes
     from dse.system.system import System
-    from dse.system.work import ModelWork
+    from dse.system.work import ModelWork, PartWork
     from dse.workload import WorkloadOptions
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorRow:
+    """One kernel or collective of a layer, as one chip runs it once; of experts, the busiest chip."""
+
+    part: str
+    count: int
+    """Times that the part runs in a step."""
+    operator: str
+    region: str
+    """attention, ffn, experts, other or communication."""
+    seconds: float
+    flops: float
+    bytes: float
+    """Between chip and DRAM; of a collective what a chip puts on its links."""
+    ranks: int
+    """Chips that take part; 1 for kernels."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +65,8 @@ class ServingPoint:
     ridge_batch: dict[str, float | None]
     memory_gib: dict[str, float]
     infeasibility: str | None
+    operators: tuple[OperatorRow, ...]
+    """Every kernel and collective of every kind of layer, in order."""
 
     @property
     def feasible(self) -> bool:
@@ -84,6 +106,7 @@ class ServingPoint:
             "imbalance": {"chip": self.gamma_chip, "expert": self.gamma_expert},
             "memory_gib": self.memory_gib,
             "infeasibility": [] if ok else [{"resource": "memory", "message": self.infeasibility}],
+            "operators": [asdict(o) for o in self.operators],
         }
 
 
@@ -139,7 +162,33 @@ def _point(times: StepTimes, case: ServingCase, prefill_s: float | None) -> Serv
             "activations": (memory.activation_fixed_bytes + memory.activation_bytes_per_sequence * sequences) / gib,
             "capacity": memory.capacity_bytes / gib,
         },
+        operators=operator_rows(case, int(times.batch[0])),
         infeasibility=None if bool(times.feasible[0]) else memory.message(sequences, case.own_plan),
+    )
+
+
+def operator_rows(case: ServingCase, batch: int) -> tuple[OperatorRow, ...]:
+    """Operators of every part for one micro-batch, those of a part in the order of `chip_program` where chips are timed by kernels."""
+    run, rows = case.run(batch), []
+    for part in case.work.parts:
+        steps = chip_program(part, run.work, run.plan)
+        order = {s.name: n for n, s in enumerate(steps)}
+        ranks = {s.name: s.ranks for s in steps if isinstance(s, CollectiveWork)}
+        times = sorted(run.operators(part), key=lambda o: order.get(o.name, 0))
+        rows += [_row(part, o, ranks.get(o.name, 1)) for o in times]
+    return tuple(rows)
+
+
+def _row(part: PartWork, one: OperatorTime, ranks: int) -> OperatorRow:
+    return OperatorRow(
+        part=part.name,
+        count=part.count,
+        operator=one.name,
+        region="communication" if one.region is None else one.region.value,
+        seconds=float(one.seconds[0] + one.waiting_s[0]),
+        flops=FLOPS_PER_MAC * float(one.macs[0]),
+        bytes=float(one.moved_bytes[0]),
+        ranks=ranks,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -66,6 +67,7 @@ def system_(
     equal: Annotated[EqualName, typer.Option(help="With --versus: what is spent alike.")] = EqualName.POWER,
     budget: Annotated[float | None, typer.Option(help="With --versus: mm2, W or money to spend; left out: what --system costs.")] = None,
     prices: Annotated[str | None, typer.Option(metavar="FILE", help="With --equal price: a price table, see docs/systems.md.")] = None,
+    operators: Annotated[bool, typer.Option("--operators", help="Every kernel and collective of a layer on one chip.")] = False,
     settings: SetOption = [],  # noqa: B006  typer copies it
     form: FormatOption = Format.TABLE,
 ) -> None:
@@ -111,7 +113,11 @@ def system_(
     if tpot_limit_ms is not None or front:
         raise UsageError("--tpot-limit-ms and --front need a grid: give --batches, --cache-lens or a pattern as --parallel")
     found = evaluate_serving(workload, description.system, parallel or "", choices=choices)
-    _write_point(found, form)
+    if operators:
+        rows = [asdict(o) for o in found.operators]
+        write_records(rows, tuple(rows[0]), form, title=f"one chip of {found.system.name}: {found.plan}")
+    else:
+        _write_point(found, form)
     if found.infeasibility is not None:
         raise InfeasibleError(f"memory: {found.infeasibility}")
 

@@ -194,3 +194,12 @@ def _drawn(placement: Placement, routing: Routing, k: int, tokens: FloatArray) -
 def cached_placement(routing: Routing, experts: int, experts_per_token: int, ep: int, redundant: int, placing: Placing) -> Placement:
     """`place_experts`, kept."""
     return place_experts(routing, experts=experts, experts_per_token=experts_per_token, ep=ep, redundant=redundant, placing=placing)
+
+
+@lru_cache(maxsize=1024)
+def cached_load(
+    routing: Routing, experts: int, experts_per_token: int, ep: int, redundant: int, placing: Placing, tokens: tuple[float, ...]
+) -> GroupLoad:
+    """`group_load` of a cached placement, kept: lengths and links do not change it."""
+    placement = cached_placement(routing, experts, experts_per_token, ep, redundant, placing)
+    return group_load(placement, routing, experts_per_token, tokens)

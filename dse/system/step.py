@@ -14,7 +14,7 @@ from dse.system.chip_time import system_rates
 from dse.system.kernels import Region
 from dse.system.layer_time import DIRECT, RooflineChip, layer_operators
 from dse.system.parallel import OVERLAPPED, checked
-from dse.system.placement import Placing, cached_placement, group_load
+from dse.system.placement import Placing, cached_load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -221,9 +221,9 @@ def _load(work: ModelWork, plan: Parallel, routing: Routing, placing: Placing, p
     """Loads of an expert group: the tokens of all its data-parallel groups."""
     if not work.experts:
         return None
-    placement = cached_placement(routing, work.experts, work.experts_per_token, plan.ep, plan.redundant, placing)
     sharing = max(1, plan.ep * plan.moe_tp // (plan.tp * plan.cp))
-    return group_load(placement, routing, work.experts_per_token, np.maximum(1, piece * work.tokens_per_sequence * sharing))
+    tokens = tuple(np.maximum(1, piece * work.tokens_per_sequence * sharing).tolist())
+    return cached_load(routing, work.experts, work.experts_per_token, plan.ep, plan.redundant, placing, tokens)
 
 
 def _hand_over(work: ModelWork, system: System, plan: Parallel, piece: FloatArray) -> FloatArray:

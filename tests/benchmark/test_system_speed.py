@@ -1,11 +1,14 @@
-"""How fast a serving system is evaluated: one point, a grid of 1,000 points."""
+"""How fast a serving system is evaluated, and how much memory it takes: one point, a grid of 1,000 points, 256 chips."""
 
+import subprocess
+import sys
 import time
 
 import pytest
 
 from dse.ir.lowering import Phase
 from dse.plugins import load_system
+from dse.serving_case import serving_case
 from dse.serving_grid import serving_grid
 from dse.workload import WorkloadOptions
 
@@ -29,3 +32,25 @@ def test_grid_of_a_thousand_points() -> None:
     assert len(points) == 1000
     assert one_s < 0.02
     assert grid_s < 2.0
+
+
+def test_one_point() -> None:
+    case = serving_case(OPTIONS, load_system("b200_x32").system, "ep=32")
+    case.times([4096])
+    start = time.process_time()
+    serving_case(OPTIONS, load_system("b200_x32").system, "ep=32").times([4096])
+    seconds = time.process_time() - start
+    print(f"DeepSeek-R1 on 32 chips, decode: {seconds * 1e3:.1f} ms (CPU)")
+    assert seconds < 0.02
+
+
+def test_memory_of_256_chips() -> None:
+    """The whole command in a process of its own: 256 chips, 61 layers, less than 300 MiB at its peak."""
+    command = "import resource, sys; from dse.cli import main; code = main(sys.argv[1:]); "
+    command += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, code, file=sys.stderr)"
+    words = ["system", "--model", "deepseek_r1", "--system", "b200_x256", "--batch", "32768", "--format", "json"]
+    ran = subprocess.run([sys.executable, "-c", command, *words], capture_output=True, text=True, check=True)
+    peak_kib, code = ran.stderr.split()[-2:]
+    print(f"peak {int(peak_kib) / 1024:.0f} MiB")
+    assert code == "0"
+    assert int(peak_kib) / 1024 < 300
