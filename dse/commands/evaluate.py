@@ -43,16 +43,20 @@ def eval_(
     """Evaluate one workload on one accelerator: latency, energy, area, what bounds it, and where it all goes.
 
     The roofline is the larger of MACs at peak and compulsory bytes at the DRAM rate. Exit code 4 where the accelerator
-    cannot hold the workload.
+    cannot hold the workload. On a chip of many cores operators are divided over cores and simulated over its channels.
     """
-    from dse.single import evaluate_single
+    from dse.commands.chip_tables import write_chip_tables
+    from dse.cost.many_core import ChipEvaluation
+    from dse.single import evaluate_any
 
-    found = evaluate_single(workload, accelerator, settings, objective=objective.value, schedule=schedule.value)
+    found = evaluate_any(workload, accelerator, settings, objective=objective.value, schedule=schedule.value)
     if form is Format.JSON:
         write_json(found.to_json_dict())
     elif form is Format.CSV:
         rows = found.to_json_dict()["breakdown"]
         write_records(rows, ("operator", "component", "role", "cycles", "energy_j", "bytes"), form)  # type: ignore[arg-type]
+    elif isinstance(found, ChipEvaluation):
+        write_chip_tables(found, objective.value)
     elif found.feasible:
         _write_tables(found, objective)
     if not found.feasible:

@@ -89,17 +89,22 @@ class LaidGroup:
     """Seconds that the first core adds partial sums."""
     add_j: float
     reserved: tuple[tuple[int, float], ...]
-    """(core, bytes that the group works in)."""
+    """(core, bytes that the group works in, loads that run ahead among them)."""
+    takes: tuple[str, ...]
+    """Memories in which it takes room: groups take it in their order."""
+    ahead_bytes: float
+    """Bytes of one core that may be loaded before they are used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One storage in the memories of cores or in a shared buffer, from its writer to its last reader."""
+    """One storage in the memories of cores or in a shared buffer, from its writer until all its readers are over."""
 
     storage: str
     role: Role
     writer: int
-    last_reader: int
+    readers: tuple[int, ...]
+    """Groups that read it, in order."""
     division: Division
     piece_bytes: float
     """On each core of `cores`, or in the shared buffer."""
@@ -138,6 +143,10 @@ OWN_SHARE: Final = 0.75
 """Part of a core's memory up to which it keeps results: the rest is to work in."""
 
 
+AHEAD_SHARE: Final = 0.5
+"""Part of the free memory that a group takes to load ahead; the groups after it share the rest."""
+
+
 class Place(IntEnum):
     """Where the results of a group may stay for their readers, in the order in which it is tried."""
 
@@ -153,30 +162,40 @@ class Place(IntEnum):
     """Off chip."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Promise:
+    """Bytes of one memory that are taken until groups are over."""
+
+    size_bytes: float
+    after: tuple[int, ...]
+    """Groups after which they are free, in order."""
+    storage: str | None = None
+    """None for memory that a group works in."""
+
+
 @dataclass
 class _Memory:
-    """Bytes promised on one core: each until a group is over."""
+    """Bytes promised in one memory; a promise is dropped once some group waits for its end."""
 
-    promised: list[tuple[float, int, str | None]] = field(default_factory=list)
-    """(bytes, group after which they are free, storage or None for working memory); removed once that is waited for."""
+    promised: list[_Promise] = field(default_factory=list)
 
     def kept(self, index: int) -> float:
         """Bytes that are still needed when group `index` runs."""
-        return sum(size for size, until, _ in self.promised if until >= index)
+        return sum(p.size_bytes for p in self.promised if p.after[-1] >= index)
 
     def total(self) -> float:
-        return sum(size for size, _, _ in self.promised)
+        """Bytes of all promises."""
+        return sum(p.size_bytes for p in self.promised)
 
     def make_room(self, index: int, wanted: float, capacity: float) -> list[int]:
         """Groups to wait for until `wanted` fits: oldest first."""
         waits: list[int] = []
-        over = sorted({until for _, until, _ in self.promised if until < index})
         slack = 1e-9 * capacity
-        for until in over:
+        for promise in sorted((p for p in self.promised if p.after[-1] < index), key=lambda p: p.after[-1]):
             if self.total() + wanted <= capacity + slack:
                 break
-            waits.append(until)
-            self.promised = [p for p in self.promised if p[1] != until]
+            waits.extend(promise.after)
+            self.promised.remove(promise)
         return waits
 
 
@@ -253,16 +272,33 @@ class _Pass:
         waits: set[int] = set()
         for c in to.cores:
             waits.update(self.memories[c].make_room(index, part.need_bytes + results, chip.cores[c].capacity_bytes))
-            self.memories[c].promised.append((part.need_bytes + sums, index, None))
+        ahead = self._ahead(to, part, results)
+        for c in to.cores:
+            self.memories[c].promised.append(_Promise(part.need_bytes + sums + ahead, (index,)))
         self._keep(index, to, keeps)
         waits.update(self._send(index, to, group))
         stores = self._stores(to, part, group)
         for f in group.writes:
             self.writers[f.storage].append(index)
-        reserved = tuple((c, part.need_bytes + sums) for c in to.cores)
-        reduction = self._reduction(group, to, sums)
-        self.done.append(LaidGroup(index, group, to, part, loads, stores, tuple(sorted(waits)), *reduction, reserved))
+        reserved = tuple((c, part.need_bytes + sums + ahead) for c in to.cores)
+        reduction, takes = self._reduction(group, to, sums), self._takes(group, to)
+        self.done.append(
+            LaidGroup(index, group, to, part, loads, stores, tuple(sorted(waits)), *reduction, reserved, takes, part.need_bytes + ahead)
+        )
         return None
+
+    def _takes(self, group: Group, to: Assigned) -> tuple[str, ...]:
+        """Names of the memories in which a group takes room."""
+        homes = [self.held[f.storage] for f in group.writes if f.storage in self.held]
+        cores = (*to.cores, *(c for h in homes for c in h.cores))
+        names = [self.by.chip.cores[c].name for c in cores] + [h.buffer for h in homes if h.buffer is not None]
+        return tuple(dict.fromkeys(names))
+
+    def _ahead(self, to: Assigned, part: PricedPart, results: float) -> float:
+        """Memory for loads that run ahead of the computation: at most half of what is free on each of the cores."""
+        cores = self.by.chip.cores
+        spare = min(cores[c].capacity_bytes - self.memories[c].total() for c in to.cores) - part.need_bytes - results
+        return max(0.0, min(sum(part.reads.values()) - part.need_bytes, AHEAD_SHARE * spare))
 
     def _piece(self, flow: Flow, to: Assigned) -> float:
         return flow.size_bytes if to.shape.reduces else flow.size_bytes / to.shape.ways
@@ -388,13 +424,13 @@ class _Pass:
             self.held[flow.storage] = held
             for memory, capacity in self._memories(held):
                 waits += memory.make_room(index, held.piece_bytes, capacity)
-                memory.promised.append((held.piece_bytes, held.last_reader, flow.storage))
+                memory.promised.append(_Promise(held.piece_bytes, (index, *held.readers), flow.storage))
         return waits
 
     def _homes(self, flow: Flow, index: int, to: Assigned, level: Place) -> Iterator[Held]:
-        until, size, chip = self.last_reader[flow.storage], flow.size_bytes, self.by.chip
-        common = (flow.storage, flow.role, index, until)
-        first = self._readers(flow.storage, index)[0]
+        size, chip = flow.size_bytes, self.by.chip
+        readers = tuple(self._readers(flow.storage, index))
+        common, first = (flow.storage, flow.role, index, readers), readers[0]
         reader = self.assigned[first]
         read = next(f for f in self.groups[first].reads if f.storage == flow.storage)
         if level <= Place.READER and not set(reader.cores) & set(to.cores):
@@ -427,10 +463,11 @@ class _Pass:
 
     def _keep(self, index: int, to: Assigned, keeps: list[tuple[Flow, float]]) -> None:
         for flow, piece in keeps:
-            holder, until = to.holder, self.last_reader[flow.storage]
+            holder = to.holder
+            readers = tuple(self._readers(flow.storage, index))
             for c in holder.cores:
-                self.memories[c].promised.append((piece, until, flow.storage))
-            self.held[flow.storage] = Held(flow.storage, flow.role, index, until, holder, piece, holder.cores)
+                self.memories[c].promised.append(_Promise(piece, (index, *readers), flow.storage))
+            self.held[flow.storage] = Held(flow.storage, flow.role, index, readers, holder, piece, holder.cores)
 
     def _reduction(self, group: Group, to: Assigned, sums: float) -> tuple[Store | None, float, float]:
         """Transfer of partial sums to the first core, seconds and joules of adding them there."""
@@ -453,9 +490,9 @@ class _Pass:
         """The largest tensor that may leave the cores of a group, or what is in the way."""
         movable = {f.storage: size for f, size in keeps}
         for c in to.cores:
-            for size, until, storage in self.memories[c].promised:
-                if storage is not None and until >= index:
-                    movable[storage] = max(size, movable.get(storage, 0.0))
+            for p in self.memories[c].promised:
+                if p.storage is not None and p.after[-1] >= index:
+                    movable[p.storage] = max(p.size_bytes, movable.get(p.storage, 0.0))
         if movable:
             return max(movable, key=lambda s: (movable[s], s))
         core = to.cores[0]

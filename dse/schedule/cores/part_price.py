@@ -160,7 +160,23 @@ class PartPricer:
                 if m.dram_write:
                     writes[storage] = writes.get(storage, 0.0) + m.dram_write
         energy = sum(o.compute_j + o.memory_j for o in found)
-        return PricedPart(sum(o.compute_s for o in found), energy, reads, writes, need, tuple(found))
+        seconds, need = _overlapped(found, need, free)
+        return PricedPart(seconds, energy, reads, writes, need, tuple(found))
+
+
+def _overlapped(operators: list[PricedOperatorPart], need: float, free: float) -> tuple[float, float]:
+    """Seconds on the core, and bytes: of groups in slices the array works on one slice while the vector unit works on another.
+
+    The busier unit, and the other one's time for one slice; slices that two operators work on at once take what is held twice. One
+    after the other where that does not fit, or nothing is sliced.
+    """
+    array = sum(o.compute_s for o in operators if o.work.dtype is not None)
+    vector = sum(o.compute_s for o in operators if o.work.dtype is None)
+    slices = max(o.work.slices for o in operators)
+    doubled = need + max(o.work.reserved_bytes for o in operators)
+    if slices < 2 or doubled > free or not (array and vector):
+        return array + vector, need
+    return max(array, vector) + min(array, vector) / slices, doubled
 
 
 def _with_partial_sums(operator: PlacedOperator) -> PlacedOperator:

@@ -20,11 +20,15 @@ from dse.schedule.cores.transfers import Transfers
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from dse.hw.many_core import Chip
+    from dse.ir.operator import Operator
     from dse.schedule.cores.groups import Group, Work
     from dse.schedule.cores.shapes import Shape
+
+    FloatArray = NDArray[np.float64]
 
 MAX_ENUMERATED: Final = 600
 """Assignments up to which all are simulated: then the plan is the best there is."""
@@ -72,12 +76,21 @@ class Planner:
         """Whether some kind of core may run all operators of a group."""
         return bool(kinds_for(group, self.chip, self.work))
 
+    def runnable_on(self, kind: str, operator: Operator) -> bool:
+        """Whether cores of a kind may run an operator."""
+        return may_run(self.chip.cores[self.chip.of_kind(kind)[0]], operator, self.work)
+
+    def first(self, groups: tuple[Group, ...]) -> Planned | NoPlan:
+        """The plan that follows from the estimates alone."""
+        offered, chosen, own = self.first_plan(groups)
+        return self._feasible(groups, offered, chosen, own)[0]
+
     def nowhere(self) -> str | None:
         """The first operator that no core may run."""
         cores = [self.chip.cores[self.chip.of_kind(kind)[0]] for kind in self.chip.kinds]
         return next((o.name for o in self.work.order if not any(may_run(c, o, self.work) for c in cores)), None)
 
-    def first_plan(self, groups: tuple[Group, ...]) -> tuple[list[list[Shape]], list[int], list[NDArray]]:  # type: ignore[type-arg]
+    def first_plan(self, groups: tuple[Group, ...]) -> tuple[list[list[Shape]], list[int], list[FloatArray]]:
         """Shapes offered for each group, the choice by estimates, and the own costs."""
         offered = [list(shapes(g, self.chip, self.work)) for g in groups]
         found, own = choose_shapes(groups, offered, self.estimator)
@@ -114,7 +127,7 @@ class Planner:
         groups: tuple[Group, ...],
         offered: list[list[Shape]],
         chosen: list[int],
-        own: list[NDArray],  # type: ignore[type-arg]
+        own: list[FloatArray],
         seed: int,
         share: float,
     ) -> Planned | NoPlan:
@@ -144,7 +157,7 @@ class Planner:
         self,
         groups: tuple[Group, ...],
         offered: list[list[Shape]],
-        own: list[NDArray],  # type: ignore[type-arg]
+        own: list[FloatArray],
         now: list[int],
         random_: random.Random,
     ) -> list[tuple[int, int]]:
@@ -160,7 +173,7 @@ class Planner:
         groups: tuple[Group, ...],
         offered: list[list[Shape]],
         now: list[int],
-        own: list[NDArray],  # type: ignore[type-arg]
+        own: list[FloatArray],
     ) -> tuple[Planned | NoPlan, int]:
         """The first assignment that fits; shapes that do not are left, cheapest of the others first."""
         refused: dict[int, set[int]] = {}

@@ -31,7 +31,7 @@ class TaskNote:
 
     group: int
     what: str
-    """`load`, `compute`, `store`, `transfer`, `reduce` or `add`."""
+    """`gate`, `load`, `compute`, `store`, `transfer`, `reduce` or `add`."""
     tensor: str
 
 
@@ -55,6 +55,7 @@ class _Builder:
         self.held: dict[tuple[int, float, tuple[int, ...]], tuple[tuple[tuple[int, float], ...], float]] = {}
         self.tasks: list[Task] = []
         self.notes: list[TaskNote] = []
+        self.gates: dict[str, int] = {}
         self.last: list[tuple[int, ...]] = []
         self.first: list[tuple[int, ...]] = []
 
@@ -74,7 +75,7 @@ class _Builder:
 
     def group(self, laid: LaidGroup, *, overlapped: bool) -> None:
         """All tasks of one group."""
-        free = tuple(t for g in laid.waits for t in self.last[g])
+        free = (self._gate(laid),)
         cores = tuple(len(self.channels) + c for c in laid.assigned.cores)
         computed: list[int] = []
         stores: list[int] = []
@@ -100,6 +101,15 @@ class _Builder:
             stores += [self._store(laid.index, s, list(ends), 1) for s in laid.stores]
         self.last.append((*ends, *stores))
 
+    def _gate(self, laid: LaidGroup) -> int:
+        """A task without length after which the group may take memory: what it waits for is over, and the groups before it in each of
+        its memories have taken theirs."""
+        waits = tuple(t for g in laid.waits for t in self.last[g])
+        before = tuple(self.gates[m] for m in laid.takes if m in self.gates)
+        gate = self.add(TaskNote(laid.index, "gate", laid.group.name), (*waits, *before), (), 0.0)
+        self.gates.update(dict.fromkeys(laid.takes, gate))
+        return gate
+
     def _sources(self, laid: LaidGroup) -> tuple[int, ...]:
         """What must be over before the group computes though nothing of it is loaded: writers of tensors that lie on the core."""
         return tuple(t for g in self.here.get(laid.index, ()) for t in self.last[g])
@@ -115,17 +125,21 @@ class _Builder:
 
 
 def _pieces(laid: LaidGroup) -> tuple[int, int]:
-    """Number of pieces, and how many of them may be loaded before the first is computed."""
+    """Number of pieces, and how many of them may be loaded before the first is computed: as many as the memory set aside holds."""
     loaded = sum(laid.part.reads.values())
-    wanted = ceil(2 * loaded / laid.part.need_bytes) if laid.part.need_bytes else LEAST_PIECES
-    return min(max(wanted, LEAST_PIECES), MOST_PIECES), 2 if wanted <= MOST_PIECES else 1
+    if loaded <= laid.ahead_bytes:
+        return LEAST_PIECES, LEAST_PIECES
+    if not laid.ahead_bytes:  # all that it works on lies in its memory but for what passes by
+        return MOST_PIECES, 1
+    pieces = min(max(ceil(2 * loaded / laid.ahead_bytes), LEAST_PIECES), MOST_PIECES)
+    return pieces, max(1, int(laid.ahead_bytes * pieces / loaded))
 
 
 def make_tasks(layout: Layout, chip: Chip, kinds: Mapping[str, KindPricer]) -> TaskList:
     """Tasks of a plan.
 
-    A group's loads run ahead of its computation by two pieces, where its cores overlap transfers and computation, else not at all;
-    they start as soon as what they bring is written and the memory that they take is free: while groups before it compute.
+    A group's loads run ahead of its computation as far as its memory goes, where its cores overlap transfers and computation, else not
+    at all; they start as soon as what they bring is written and the memory that they take is free: while groups before it compute.
     """
     builder = _Builder(chip, _writers_here(layout))
     for laid in layout.groups:

@@ -1,0 +1,334 @@
+"""One workload on a chip of many cores, explained: latency, energy, area, what bounds it, the plan, and where it all goes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from dse.cost.evaluation import BreakdownRow, Infeasibility
+from dse.cost.roofline import Roofline, compulsory_bytes
+from dse.ir.graph import multiply_type
+from dse.ir.operator import Kind
+from dse.schedule.cores.chip_plan import no_room_message, plan_graph
+from dse.schedule.cores.groups import find_work
+from dse.schedule.cores.part_price import KindPricer
+from dse.schedule.cores.planner import NoPlan
+from dse.schedule.cores.shapes import may_run
+from dse.schedule.cores.tasks import busy_by_resource, energy_items
+from dse.schedule.plan import Schedule
+from dse.units import BYTES_PER_GB, BYTES_PER_GIB
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dse.cost.metrics import Objective
+    from dse.hw.accelerator import AreaBreakdown
+    from dse.hw.many_core import Chip
+    from dse.hw.many_core_form import ChipFile
+    from dse.hw.many_core_read import ChipDescription
+    from dse.ir.graph import OperatorGraph
+    from dse.ir.operator import Operator
+    from dse.schedule.cores.planner import Planned
+
+
+@dataclass(frozen=True, slots=True)
+class GroupResult:
+    """One group of the plan."""
+
+    group: str
+    operators: tuple[str, ...]
+    kind: str
+    cores: tuple[str, ...]
+    stream: str | None
+    reduces: bool
+    start_s: float
+    end_s: float
+    compute_s: float
+    dram_bytes: float
+    transfer_bytes: float
+    """Bytes from the cores that hold them."""
+
+
+@dataclass(frozen=True)
+class PlannedPart:
+    """One graph of the step with its plan."""
+
+    name: str
+    count: int
+    planned: Planned
+
+
+@dataclass(frozen=True)
+class ChipEvaluation:
+    """Everything known of one workload on one chip; infinite latency and energy where it is infeasible."""
+
+    latency_s: float
+    energy_j: float
+    area: AreaBreakdown
+    clock_hz: float
+    tokens: int
+    feasible: bool
+    infeasibility: tuple[Infeasibility, ...]
+    bound: str | None
+    """Name of the busiest core or channel."""
+    bound_share: float
+    roofline: Roofline
+    lower_bound_s: float
+    """No schedule is faster: MACs and vector operations on all units that may do them, compulsory bytes through the memory's port."""
+    exact: bool
+    """All assignments of the chosen groups were simulated."""
+    trials: int
+    spilled: tuple[str, ...]
+    busy: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that each core and channel is busy, those that are."""
+    groups: tuple[GroupResult, ...] = ()
+    breakdown: tuple[BreakdownRow, ...] = ()
+    parts: tuple[PlannedPart, ...] = ()
+
+    @property
+    def gap(self) -> float:
+        """Latency over the lower bound, less one."""
+        return self.latency_s / self.lower_bound_s - 1.0 if self.lower_bound_s else 0.0
+
+    def to_json_dict(self) -> dict[str, object]:
+        """The JSON of `dse eval` for a chip of many cores; values that do not exist for an infeasible one are null."""
+
+        def number(value: float) -> float | None:
+            return float(value) if isfinite(value) else None
+
+        cycles = self.latency_s * self.clock_hz
+        return {
+            "latency_cycles": number(cycles),
+            "latency_s": number(self.latency_s),
+            "energy_j": number(self.energy_j),
+            "area_mm2": self.area.total_mm2,
+            "area_breakdown_mm2": {name.removesuffix("_mm2"): value for name, value in asdict(self.area).items()},
+            "tokens_per_s": number(self.tokens / self.latency_s) if self.feasible else None,
+            "joules_per_token": number(self.energy_j / self.tokens),
+            "bound": {"resource": self.bound, "share": self.bound_share} if self.bound is not None else None,
+            "roofline_cycles": self.roofline.cycles,
+            "roofline_ratio": number(cycles / self.roofline.cycles),
+            "lower_bound_cycles": self.lower_bound_s * self.clock_hz,
+            "gap": number(self.gap),
+            "exact": self.exact,
+            "trials": self.trials,
+            "feasible": self.feasible,
+            "infeasibility": [
+                {"resource": i.resource, "demand_bytes": i.demand_bytes, "bound_bytes": i.bound_bytes, "message": i.message}
+                for i in self.infeasibility
+            ],
+            "spilled": list(self.spilled),
+            "busy_share": {name: seconds / self.latency_s for name, seconds in self.busy.items()},
+            "groups": [
+                {
+                    "group": g.group,
+                    "operators": list(g.operators),
+                    "kind": g.kind,
+                    "cores": list(g.cores),
+                    "stream": g.stream,
+                    "reduces": g.reduces,
+                    "start_cycles": g.start_s * self.clock_hz,
+                    "end_cycles": g.end_s * self.clock_hz,
+                    "compute_cycles": g.compute_s * self.clock_hz,
+                    "dram_bytes": g.dram_bytes,
+                    "transfer_bytes": g.transfer_bytes,
+                }
+                for g in self.groups
+            ],
+            "breakdown": [asdict(b) for b in self.breakdown],
+        }
+
+
+def evaluate_chip(
+    description: ChipDescription,
+    graphs: tuple[tuple[OperatorGraph, int], ...],
+    *,
+    tokens: int,
+    stored_bytes: float,
+    objective: Objective,
+    schedule: Schedule = Schedule.FUSED,
+    seed: int = 0,
+) -> ChipEvaluation:
+    """Plan, simulate and explain a step: `graphs` with the times that each runs, one after the other.
+
+    Raises:
+        GraphError: an operator that no core may run.
+    """
+    kinds = {kind: KindPricer(d) for kind, d in description.kinds.items()}
+    clock = next(iter(kinds.values())).clock_hz
+    bounds = [(_roofline(g, description, kinds), _lower_bound_s(g, description, kinds), n) for g, n in graphs]
+    total = Roofline(
+        sum(r.macs * n for r, _, n in bounds),
+        sum(r.compulsory_bytes * n for r, _, n in bounds),
+        sum(r.compute_cycles * n for r, _, n in bounds),
+        sum(r.dram_cycles * n for r, _, n in bounds),
+        sum(r.cycles * n for r, _, n in bounds),
+    )
+    unknown = ChipEvaluation(
+        float("inf"),
+        float("inf"),
+        description.area,
+        clock,
+        tokens,
+        feasible=False,
+        infeasibility=(),
+        bound=None,
+        bound_share=0.0,
+        roofline=total,
+        lower_bound_s=sum(b * n for _, b, n in bounds),
+        exact=False,
+        trials=0,
+        spilled=(),
+    )
+    chip = description.chip
+    if stored_bytes > chip.dram_capacity_bytes:
+        return replace(unknown, infeasibility=(_memory_too_small(description, stored_bytes),))
+    leakage = description.file.leakage_w + sum(form.leakage_w * form.count for form in description.file.cores.values())
+    parts = []
+    for graph, count in graphs:
+        planned = plan_graph(graph, chip, kinds, leakage_w=leakage, objective=objective, schedule=schedule, seed=seed)
+        if isinstance(planned, NoPlan):
+            return replace(unknown, infeasibility=(_no_room(planned, chip),))
+        parts.append(PlannedPart(graph.name, count, planned))
+    return _explained(unknown, tuple(parts), chip, kinds, leakage)
+
+
+def _explained(
+    unknown: ChipEvaluation, parts: tuple[PlannedPart, ...], chip: Chip, kinds: Mapping[str, KindPricer], leakage_w: float
+) -> ChipEvaluation:
+    names = [c.name for c in chip.interconnect.channels] + [c.name for c in chip.cores]
+    busy: dict[str, float] = {}
+    rows: list[BreakdownRow] = []
+    groups: list[GroupResult] = []
+    latency = energy = 0.0
+    for part in parts:
+        outcome, prefix = part.planned.outcome, f"{part.name}/" if len(parts) > 1 else ""
+        latency += part.count * outcome.latency_s
+        energy += part.count * outcome.energy_j
+        for resource, seconds in busy_by_resource(outcome.tasks).items():
+            if seconds:
+                busy[names[resource]] = busy.get(names[resource], 0.0) + part.count * seconds
+        rows += _rows(part, chip, kinds, prefix, unknown.clock_hz)
+        groups += _group_results(part, chip, prefix)
+    if leakage_w:
+        rows.append(BreakdownRow("all", "leakage", "time", latency * unknown.clock_hz, leakage_w * latency, 0.0))
+    bound = max(busy, key=lambda name: (busy[name], -names.index(name)))
+    return replace(
+        unknown,
+        latency_s=latency,
+        energy_j=energy,
+        feasible=True,
+        bound=bound,
+        bound_share=busy[bound] / latency,
+        exact=all(p.planned.exact for p in parts),
+        trials=sum(p.planned.trials for p in parts),
+        spilled=tuple(s for p in parts for s in p.planned.outcome.layout.spilled),
+        busy=dict(sorted(busy.items(), key=lambda item: (-item[1], item[0]))),
+        groups=tuple(groups),
+        breakdown=tuple(rows),
+        parts=parts,
+    )
+
+
+def _rows(part: PlannedPart, chip: Chip, kinds: Mapping[str, KindPricer], prefix: str, clock_hz: float) -> list[BreakdownRow]:
+    """Energy and bytes by operator, component and role; cycles of computation with the arithmetic."""
+    outcome, n = part.planned.outcome, part.count
+    cycles = {(g.index, o.name): o.compute_s * clock_hz for g in outcome.layout.groups for o in g.part.operators}
+    merged: dict[tuple[str, str, str], list[float]] = {}
+    for item in energy_items(outcome.layout, chip, kinds):
+        row = merged.setdefault((prefix + item.operator, item.component, item.role), [0.0, 0.0, 0.0])
+        row[0] += n * cycles.get((item.group, item.operator), 0.0) if item.role == "compute" and not row[0] else 0.0
+        row[1] += n * item.energy_j
+        row[2] += n * item.bytes
+    return [BreakdownRow(*key, *values) for key, values in merged.items()]
+
+
+def _group_results(part: PlannedPart, chip: Chip, prefix: str) -> list[GroupResult]:
+    outcome, found = part.planned.outcome, []
+    start_s, end_s = outcome.simulation.start_s, outcome.simulation.end_s
+    for laid in outcome.layout.groups:
+        outside = [x for x in laid.loads if x.source == "dram"] + [x for x in laid.stores if x.target == "dram"]
+        inside = [x for x in laid.loads if x.source != "dram"] + [x for x in laid.stores if x.target != "dram"]
+        found.append(
+            GroupResult(
+                prefix + laid.group.name,
+                tuple(o.name for o in laid.group.operators),
+                laid.assigned.shape.kind,
+                tuple(chip.cores[c].name for c in laid.assigned.cores),
+                laid.assigned.shape.stream,
+                laid.assigned.shape.reduces,
+                float(min(start_s[t] for t in outcome.tasks.first[laid.index])),
+                float(max(end_s[t] for t in outcome.tasks.last[laid.index])),
+                laid.part.compute_s,
+                part.count * sum(x.size_bytes * x.pattern.sent for x in outside),
+                part.count * sum(x.size_bytes * x.pattern.sent for x in inside),
+            )
+        )
+    return found
+
+
+def _roofline(graph: OperatorGraph, description: ChipDescription, kinds: Mapping[str, KindPricer]) -> Roofline:
+    """max(MACs / peak of all arrays that compute their type, compulsory bytes / rate of the memory off chip)."""
+    form, clock = description.file, next(iter(kinds.values())).clock_hz
+    macs, cycles = 0, 0.0
+    for o in graph.operators:
+        if o.kind is Kind.CONTRACTION:
+            dtype = multiply_type(graph, o).name
+            peak = sum(
+                c.count * kinds[k].geometry.array.elements * (kinds[k].geometry.array.rate(dtype) or 0)
+                for k, c in form.cores.items()
+                if c.array is not None
+            )
+            macs += o.visible_macs
+            cycles += o.visible_macs / peak if peak else 0.0
+    size = compulsory_bytes(graph)
+    dram = size / (form.dram[1].bandwidth_gb_per_s * BYTES_PER_GB) * clock
+    return Roofline(macs, size, cycles, dram, max(cycles, dram))
+
+
+def _lower_bound_s(graph: OperatorGraph, description: ChipDescription, kinds: Mapping[str, KindPricer]) -> float:
+    """Seconds that no schedule beats: the memory's port, and for each set of kinds what only they may do over all their units.
+
+    Derived here: MACs (vector operations) that no kind outside a set K may do take at least their number over the sum of the rates of
+    the arrays (vector units) of K.
+    """
+    work, form, chip = find_work(graph), description.file, description.chip
+    dram = form.dram[1]
+    best = compulsory_bytes(graph) / (dram.bandwidth_gb_per_s * dram.sustained_fraction * BYTES_PER_GB)
+    first = {k: chip.cores[chip.of_kind(k)[0]] for k in chip.kinds}
+    able = {o.name: frozenset(k for k, core in first.items() if may_run(core, o, work)) for o in work.order}
+    for allowed in dict.fromkeys(able.values()):
+        mine = [o for o in work.order if able[o.name] <= allowed and able[o.name]]
+        best = max(best, sum(_least_s(o, graph, allowed, form, kinds) for o in mine if o.kind is Kind.CONTRACTION))
+        best = max(best, sum(_least_s(o, graph, allowed, form, kinds) for o in mine if o.kind is not Kind.CONTRACTION))
+    return best
+
+
+def _least_s(o: Operator, graph: OperatorGraph, allowed: frozenset[str], form: ChipFile, kinds: Mapping[str, KindPricer]) -> float:
+    """Seconds of one operator on all units of `allowed` kinds."""
+    rates = 0.0
+    for k in sorted(allowed):
+        array = kinds[k].geometry.array
+        each = kinds[k].lanes
+        if o.kind is Kind.CONTRACTION:
+            each = array.elements * (array.rate(multiply_type(graph, o).name) or 0) if form.cores[k].array is not None else 0
+        rates += form.cores[k].count * each * kinds[k].clock_hz
+    amount = o.visible_macs if o.kind is Kind.CONTRACTION else o.vector_ops
+    return amount / rates if rates else 0.0
+
+
+def _memory_too_small(description: ChipDescription, need: float) -> Infeasibility:
+    have = description.chip.dram_capacity_bytes
+    return Infeasibility(
+        "dram_capacity",
+        need,
+        have,
+        f"weights and caches take {need / BYTES_PER_GIB:.2f} GiB, '{description.file.dram[0]}' holds {have / BYTES_PER_GIB:.2f} GiB; "
+        "use a smaller batch or cache length, a narrower precision, fewer layers, or more DRAM capacity",
+    )
+
+
+def _no_room(found: NoPlan, chip: Chip) -> Infeasibility:
+    demand = sum(f.size_bytes for f in (*found.group.reads, *found.group.writes))
+    return Infeasibility("core_memory", demand, chip.cores[found.room.core].capacity_bytes, no_room_message(found, chip))

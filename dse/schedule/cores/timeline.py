@@ -1,0 +1,101 @@
+"""The timeline of a plan on many cores: what each core and channel does when, and what lies in which memory meanwhile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from dse.schedule.timeline import Event, EventKind, MemoryLine, Occupancy, Timeline
+
+if TYPE_CHECKING:
+    from dse.hw.many_core import Chip
+    from dse.schedule.cores.tasks import Outcome
+
+WORKING: Final = "working"
+"""Role of the memory that a group works in: tiles, and loads that run ahead."""
+_KINDS: Final = {
+    "load": EventKind.LOAD,
+    "store": EventKind.STORE,
+    "compute": EventKind.COMPUTE,
+    "add": EventKind.COMPUTE,
+    "transfer": EventKind.TRANSFER,
+    "reduce": EventKind.TRANSFER,
+}
+
+
+def chip_timeline(name: str, outcome: Outcome, chip: Chip, clock_hz: float) -> Timeline:
+    """Events of all cores and of the channels that are used, and the occupancy of the cores' memories and shared buffers."""
+    names = [c.name for c in chip.interconnect.channels] + [c.name for c in chip.cores]
+    layout, tasks, simulation = outcome.layout, outcome.tasks, outcome.simulation
+    events = []
+    for number, (task, note) in enumerate(zip(tasks.tasks, tasks.notes, strict=True)):
+        start, group = float(simulation.start_s[number]), layout.groups[note.group].group
+        for resource, seconds in task.holds:
+            if seconds > 0.0:
+                label = f"{note.what} {note.tensor}"
+                events.append(Event(names[resource], start, start + seconds, label, group.operators[0].name, _KINDS[note.what]))
+    used = {e.resource for e in events}
+    cores = [c.name for c in chip.cores if c.name in used]
+    channels = [c.name for c in chip.interconnect.channels if c.name in used]
+    resources = (*cores, *channels)
+    order = {r: i for i, r in enumerate(resources)}
+    events.sort(key=lambda e: (order[e.resource], e.start_s, e.end_s))
+    memories = [MemoryLine(c.name, c.capacity_bytes) for c in chip.cores if c.name in used]
+    memories += [MemoryLine(b.name, b.capacity_bytes) for b in chip.shared]
+    return Timeline(
+        name,
+        clock_hz,
+        resources,
+        tuple(events),
+        tuple(memories),
+        tuple(occupancies(outcome, chip)),
+        end_s=outcome.latency_s,
+    )
+
+
+def occupancies(outcome: Outcome, chip: Chip) -> list[Occupancy]:
+    """Bytes by memory and role over time: a held tensor from the start of its writer until all its readers are over, working memory while
+    its group runs."""
+    layout, tasks, simulation = outcome.layout, outcome.tasks, outcome.simulation
+    start = [float(min(simulation.start_s[t] for t in first)) for first in tasks.first]
+    end = [float(max(simulation.end_s[t] for t in last)) for last in tasks.last]
+    changes: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for held in layout.held:
+        places = [held.buffer] if held.buffer is not None else [chip.cores[c].name for c in held.cores]
+        for place in places:
+            found = changes.setdefault((place, str(held.role)), [])
+            found += [(start[held.writer], held.piece_bytes), (max(end[r] for r in (held.writer, *held.readers)), -held.piece_bytes)]
+    for laid in layout.groups:
+        for core, size in laid.reserved:
+            found = changes.setdefault((chip.cores[core].name, WORKING), [])
+            found += [(start[laid.index], size), (end[laid.index], -size)]
+    return [_occupancy(memory, role, sorted(steps)) for (memory, role), steps in sorted(changes.items())]
+
+
+def _occupancy(memory: str, role: str, steps: list[tuple[float, float]]) -> Occupancy:
+    times, sizes, now = [0.0], [0.0], 0.0
+    for at, change in steps:
+        now += change
+        if at == times[-1]:
+            sizes[-1] = max(0.0, now)
+        else:
+            times.append(at)
+            sizes.append(max(0.0, now))
+    return Occupancy(memory, role, tuple(times), tuple(sizes))
+
+
+def peak_bytes(outcome: Outcome, chip: Chip) -> dict[str, float]:
+    """Most bytes that each memory holds at once."""
+    steps: dict[str, list[tuple[float, float]]] = {}
+    for o in occupancies(outcome, chip):
+        before = 0.0
+        for at, size in zip(o.time_s, o.size_bytes, strict=True):
+            steps.setdefault(o.memory, []).append((at, size - before))
+            before = size
+    peaks = {}
+    for memory, changes in steps.items():
+        now = peak = 0.0
+        for _, change in sorted(changes):
+            now += change
+            peak = max(peak, now)
+        peaks[memory] = peak
+    return peaks
