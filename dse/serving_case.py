@@ -42,6 +42,8 @@ class ChipModelName(StrEnum):
 
     ROOFLINE = "roofline"
     """Each kernel by the larger of compute, vector work and bytes."""
+    CALIBRATED = "calibrated"
+    """The same at the launches and shares of data-sheet rates that measured kernels of its kind sustain."""
     MAPPED = "mapped"
     """Each chip's share of the graph by mapping frontiers and fused schedules, as `dse eval` does."""
 
@@ -104,6 +106,10 @@ class ServingCase:
             from dse.serving_mapped import MappedChip
 
             return MappedChip(self.system, self.model, local_request(self.request, self.plan))
+        if self.choices.chip_model is ChipModelName.CALIBRATED:
+            from dse.serving_calibrated import calibrated_chip
+
+            return calibrated_chip(self.system, self.request.phase)
         return RooflineChip(system_rates(self.system))
 
     def times(self, batches: Sequence[int], *, chip: ChipModel | None = None) -> StepTimes:

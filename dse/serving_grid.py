@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from dse.serving_case import DEFAULT_CHOICES, case_of, serving_request
+from dse.serving_case import DEFAULT_CHOICES, ChipModelName, case_of, serving_request
 from dse.system.parallel import checked, parse_parallel
 from dse.system.patterns import EVERYTHING, is_pattern, plans_of
 from dse.system.work import model_work
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dse.serving_case import ServingChoices
+    from dse.system.layer_time import ChipModel
     from dse.system.parallel import Parallel
     from dse.system.system import System
     from dse.system.work import ModelWork
@@ -55,11 +56,14 @@ def serving_grid(
     texts = (EVERYTHING,) if parallels is None else tuple(parallels)
     plans = [plan for text in texts for plan in _plans(text, first, system.chips)]
     points: list[GridPoint] = []
+    chip: ChipModel | None = None
     for plan in plans:
         for cache_len in cache_lens:
             asked = replace(request, cache_len=cache_len)
             case = case_of(model, asked, routing, system, plan, choices)
-            times = case.times(list(batches))
+            if chip is None or choices.chip_model is ChipModelName.MAPPED:  # others know no lengths and degrees
+                chip = case.chip()
+            times = case.times(list(batches), chip=chip)
             fit = times.feasible
             for n, batch in enumerate(batches):
                 seconds = float(times.seconds[n])

@@ -93,6 +93,7 @@ class ChipModelOption(StrEnum):
     """As `dse.serving_case.ChipModelName`."""
 
     ROOFLINE = "roofline"
+    CALIBRATED = "calibrated"
     MAPPED = "mapped"
 
 

@@ -46,7 +46,7 @@ def system_(
         ExchangeName, typer.Option(help="Expert rows: direct at link rates, or by measured low_latency or normal kernels.")
     ] = ExchangeName.DIRECT,
     chip_model: Annotated[
-        ChipModelOption, typer.Option(help="Time of a chip: roofline per kernel, or mapped by frontiers and schedules as dse eval.")
+        ChipModelOption, typer.Option(help="Time of a chip: roofline per kernel, calibrated by measured kernels, or mapped as dse eval.")
     ] = ChipModelOption.ROOFLINE,
     batches: Annotated[str | None, typer.Option(metavar="B1,B2,...", help="A grid: these batches instead of --batch.")] = None,
     cache_lens: Annotated[str | None, typer.Option(metavar="L1,L2,...", help="A grid: these cache lengths.")] = None,

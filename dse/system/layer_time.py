@@ -79,29 +79,32 @@ class RooflineChip:
         """As `ChipModel.times`."""
         del work
         by = divisors_of(plan, part.sizes)
-        return tuple(self._kernel(kernel, by, plan, piece, load) for kernel in part.kernels)
+        return tuple(timed_kernel(k, by, plan, piece, load, self.rates.of_region(k.region)) for k in part.kernels)
 
-    def _kernel(self, kernel: KernelWork, by: dict[Cut, float], plan: Parallel, piece: FloatArray, load: GroupLoad | None) -> OperatorTime:
-        rates = self.rates.of_region(kernel.region)
-        late = np.zeros_like(piece)
-        if kernel.region is Region.EXPERTS:
-            assert load is not None
-            one = kernel_time(kernel, by, rates, load.mean_rows, load.active_experts)
-            late = kernel_time(kernel, by, rates, load.largest_rows, load.active_experts).seconds - one.seconds
-        else:
-            one = kernel_time(kernel, by, rates, piece * plan.dense_groups if uses_dense_cut(kernel) else piece)
-        return OperatorTime(
-            name=kernel.name,
-            region=kernel.region,
-            core=kernel.core,
-            seconds=one.seconds,
-            waiting_s=late,
-            compute_s=one.compute_s,
-            dram_s=one.dram_s,
-            macs=one.macs,
-            moved_bytes=one.moved_bytes,
-            joules=one.joules,
-        )
+
+def timed_kernel(
+    kernel: KernelWork, by: dict[Cut, float], plan: Parallel, piece: FloatArray, load: GroupLoad | None, rates: ChipRates
+) -> OperatorTime:
+    """A kernel on the busiest chip at the given rates: `chip_time.kernel_time` for its sequences, or for the rows of its experts."""
+    late = np.zeros_like(piece)
+    if kernel.region is Region.EXPERTS:
+        assert load is not None
+        one = kernel_time(kernel, by, rates, load.mean_rows, load.active_experts)
+        late = kernel_time(kernel, by, rates, load.largest_rows, load.active_experts).seconds - one.seconds
+    else:
+        one = kernel_time(kernel, by, rates, piece * plan.dense_groups if uses_dense_cut(kernel) else piece)
+    return OperatorTime(
+        name=kernel.name,
+        region=kernel.region,
+        core=kernel.core,
+        seconds=one.seconds,
+        waiting_s=late,
+        compute_s=one.compute_s,
+        dram_s=one.dram_s,
+        macs=one.macs,
+        moved_bytes=one.moved_bytes,
+        joules=one.joules,
+    )
 
 
 @dataclass(frozen=True, slots=True)
