@@ -170,9 +170,6 @@ class WindowTable:
         self.needed_bytes = self._needed[self.index].max(axis=1)
         """[N] bytes of buffer that each sequence needs."""
         self._inner = np.array([[max(w.inner_bytes[i] for w in s) for i in range(len(geometry.inner))] for s in sequences])
-        ahead = np.cumsum(self._stream[self.index[:, ::-1]], axis=1)[:, ::-1]
-        self._later = np.concatenate((ahead[:, 1:], np.zeros((len(sequences), 1))), axis=1)
-        """[N, W] bytes that windows after each one may load ahead."""
         self.launches, self.touches = self._launches[self.index].sum(axis=1), self._touches[self.index].sum(axis=1)
 
     def window_times_s(self, rates: Rates) -> tuple[FloatArray, FloatArray]:
@@ -200,20 +197,32 @@ class WindowTable:
 
     def _run(self, rates: Rates) -> Iterator[tuple[FloatArray, FloatArray]]:
         own = self._own_s(rates)
-        room = np.maximum(rates.capacity_bytes - self._needed[:, None], 0.0)  # [U, D]
+        most = self._most_ready(rates)
         dram, write = rates.seconds[DRAM_READ], rates.seconds[BUFFER_WRITE]
         slower = np.maximum(dram, write)
         overhead = self._launches[:, None] * rates.launch_s + self._touches[:, None] * rates.dram_latency_s
         ready: FloatArray = np.zeros((len(self.index), len(dram)))
         for w in range(self.index.shape[1] - 1):
-            i, after = self.index[:, w], self.index[:, w + 1]
+            i = self.index[:, w]
             stream, fixed, port = (column[i][:, None] for column in (self._stream, self._fixed, self._port))
             missing = np.maximum(stream - ready, 0.0)
             time = np.maximum(own[i], np.maximum((fixed + missing) * dram, (port + missing) * write))
             loaded = np.minimum(time / dram - fixed, (time - port * write) / slower)
-            most = np.minimum(np.minimum(room[i], room[after]), self._later[:, w][:, None])
-            ready = np.maximum(np.minimum(ready - stream + loaded, most), 0.0)
+            ready = np.maximum(np.minimum(ready - stream + loaded, most[w]), 0.0)
             yield time + overhead[i], ready
+
+    def _most_ready(self, rates: Rates) -> list[FloatArray]:
+        """Bytes for later windows that may lie ready at the end of each window, [N, D] each.
+
+        What fits the room beside it and beside the next one, and no more than the next one takes and may itself leave.
+        """
+        room = np.maximum(rates.capacity_bytes - self._needed[:, None], 0.0)  # [U, D]
+        most: list[FloatArray] = [np.zeros((len(self.index), room.shape[1]))]
+        for w in range(self.index.shape[1] - 2, 0, -1):
+            before, here = self.index[:, w - 1], self.index[:, w]
+            fits = np.minimum(room[before], room[here])
+            most.append(np.minimum(fits, self._stream[here][:, None] + most[-1]))
+        return most[::-1]
 
     def _own_s(self, rates: Rates) -> FloatArray:
         """Seconds of each distinct window by everything but loads, [U, D], and a last one of 0."""
