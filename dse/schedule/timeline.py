@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
@@ -48,6 +49,10 @@ class Occupancy:
     time_s: tuple[float, ...]
     """Ascending, the first 0."""
     size_bytes: tuple[float, ...]
+
+    def at(self, time_s: float) -> float:
+        """Bytes at `time_s`."""
+        return self.size_bytes[max(0, bisect_right(self.time_s, time_s) - 1)]
 
 
 @dataclass(frozen=True, slots=True)
