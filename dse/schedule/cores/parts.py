@@ -1,19 +1,13 @@
-"""Ways to divide an operator over cores, the part that each core does, and what parts of tensors must travel."""
+"""The part of an operator that each core does, and what parts of tensors must travel between cores."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import ceil, floor
+from math import ceil
 from typing import TYPE_CHECKING
 
-from dse.ir.operator import Kind
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from dse.hw.many_core import Chip, Core
     from dse.ir.operator import Operator
-    from dse.schedule.streams import Streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,45 +32,6 @@ class Move:
     source: int | None
     targets: tuple[int, ...]
     size_bytes: float
-
-
-def may_run(core: Core, operator: Operator) -> bool:
-    """Whether `core` has the unit that `operator` needs, and no restriction against its type."""
-    unit = core.has_array if operator.kind is Kind.CONTRACTION else core.has_vector
-    return unit and (core.op_types is None or operator.op_type in core.op_types)
-
-
-def divisions(operator: Operator, streams: Streams, chip: Chip) -> Iterator[Division]:
-    """Divisions tried: for each kind of cores that may run it, every stream and every power of two of cores (and all of
-    them), on windows that start at multiples of their width.
-
-    A stream with fewer indices than parts is left out. Sums are divided for contractions only, where the cores can add.
-    """
-    for kind in chip.kinds:
-        cores = tuple(i for i, c in enumerate(chip.cores) if c.kind == kind and may_run(c, operator))
-        if not cores:
-            continue
-        yield from (Division(None, (c,)) for c in cores)
-        sliceable = streams.sliceable(operator)
-        for stream in sorted(streams.loops[operator.name]):
-            sums = stream not in sliceable
-            if sums and not (operator.kind is Kind.CONTRACTION and chip.cores[cores[0]].has_vector):
-                continue
-            for ways in _ways(len(cores)):
-                if ways <= streams.sizes[stream]:
-                    for start in range(0, len(cores) - ways + 1, ways):
-                        yield Division(stream, cores[start : start + ways], sums)
-
-
-def _ways(cores: int) -> tuple[int, ...]:
-    found = [2**i for i in range(1, cores.bit_length()) if 2**i <= cores]
-    return tuple(found if cores < 2 or found[-1] == cores else [*found, cores])
-
-
-def part_sizes(size: int, ways: int) -> tuple[tuple[int, int], ...]:
-    """(indices of a part, how many parts have them): parts differ by at most one index, the larger ones first."""
-    large = size % ways
-    return tuple((s, n) for s, n in ((ceil(size / ways), large), (floor(size / ways), ways - large)) if n)
 
 
 def part_of(operator: Operator, dim: str | None, indices: int) -> Operator:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dse.schedule.cores.parts import Division, Move, moves, part_sizes
+from dse.schedule.cores.parts import Division, Move, moves
 
 
 def test_a_reader_that_divides_alike_needs_nothing() -> None:
@@ -45,10 +45,3 @@ def test_every_reader_gets_all_it_reads(holders: int, readers: int, same_stream:
     received = {c: sum(m.size_bytes for m in found if c in m.targets) for c in reader.cores}
     own = 1.0 / readers if reader.stream in axes else 1.0
     assert all(amount == pytest.approx(own) for amount in received.values())
-
-
-@given(st.integers(1, 1000), st.integers(1, 40))
-def test_parts_cover_the_dimension(size: int, ways: int) -> None:
-    parts = [p for p in part_sizes(size, ways) if p[0]]
-    assert sum(indices * count for indices, count in parts) == size
-    assert max(i for i, _ in parts) - min(i for i, _ in parts) <= 1
