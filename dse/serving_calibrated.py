@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _STORED: Final = {"fp8": "fp8_block", "fp4": "nvfp4"}
 """Storage format whose kernels multiply in an arithmetic format; the calibration falls back to wider ones."""
+_LIKE: Final = {"prefill_absorbed": "prefill_naive"}
+"""Family whose constants stand in where one was not measured on a chip: the same kernel with other widths of keys and values."""
 _EXPERT_PRODUCTS: Final = 3
 """Gate, up and down: one fused launch in the calibration."""
 
@@ -69,6 +71,8 @@ class CalibratedChip:
             launch = 0.0 if kernel.region is Region.EXPERTS else self.chip.constants("gemm", "bf16")["launch_us"]
             return replace(self.rates, launch_s=launch * SECONDS_PER_US)
         family = self._family(kernel)
+        if family not in self.chip.kernels:
+            family = _LIKE.get(family, family)
         dtype = kernel.macs[0][0]
         fitted = self.chip.constants(family, _STORED.get(dtype, dtype))
         launches = _EXPERT_PRODUCTS if family == "moe" else 1

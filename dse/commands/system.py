@@ -9,6 +9,8 @@ import typer
 
 from dse.commands.common import FormatOption, SetOption, examples
 from dse.commands.enums import ChipModelOption, EqualName, ExchangeName, PlacingName
+from dse.commands.system_equal import EqualTexts, compare_systems
+from dse.commands.system_pools import PoolTexts, serve_pools
 from dse.commands.workload_options import with_workload
 from dse.errors import InfeasibleError, UsageError
 from dse.report.output import Format, write_json, write_records
@@ -67,6 +69,7 @@ def system_(
     equal: Annotated[EqualName, typer.Option(help="With --versus: what is spent alike.")] = EqualName.POWER,
     budget: Annotated[float | None, typer.Option(help="With --versus: mm2, W or money to spend; left out: what --system costs.")] = None,
     prices: Annotated[str | None, typer.Option(metavar="FILE", help="With --equal price: a price table, see docs/systems.md.")] = None,
+    degrees: Annotated[bool, typer.Option("--degrees", help="Only list the combinations of --parallel: legal, or why not.")] = False,
     operators: Annotated[bool, typer.Option("--operators", help="Every kernel and collective of a layer on one chip.")] = False,
     settings: SetOption = [],  # noqa: B006  typer copies it
     form: FormatOption = Format.TABLE,
@@ -79,40 +82,60 @@ def system_(
     With --prefill-chips the system is two pools, and --batch and --parallel are of the one that decodes.
     Exit code 4 where nothing fits in memory or meets the limit.
     """
-    from dse.files import parse_setting
-    from dse.plugins import load_system
-    from dse.serving import evaluate_serving
     from dse.serving_case import ChipModelName, ServingChoices
     from dse.system.layer_time import ExchangeChoice
-    from dse.system.patterns import is_pattern
     from dse.system.placement import Placing
 
-    description = load_system(system)
-    if settings:
-        description = description.with_overrides(dict(parse_setting(s) for s in settings))
+    pools = PoolTexts(prefill_chips or "", output_len, prompt_len, prefill_batch, prefill_parallel, parallel or "", tpot_limit_ms)
+    asked = EqualTexts(versus or "", equal.value, budget, prices, parallel, tpot_limit_ms)
+    grid = batches is not None or cache_lens is not None
+    pattern = grid or "*" in (parallel or "") or "|" in (parallel or "")
+    _refuse_strays(pools, asked, {"--degrees": degrees, "--operators": operators, "--front": front}, grid=grid, pattern=pattern)
+    described = _system(system, settings)
     choices = ServingChoices(Placing(placing.value), ExchangeChoice(exchange.value), ChipModelName(chip_model.value))
-    if prefill_chips is not None:
-        from dse.commands.system_pools import PoolTexts, serve_pools
+    if degrees:
+        _list_degrees(workload, described, parallel, form)
+    elif prefill_chips is not None:
+        serve_pools(workload, described, pools, choices, form)
+    elif versus is not None:
+        compare_systems(workload, described, asked, choices, *_axes(workload, batches, cache_lens), form)
+    elif pattern:
+        _grid(workload, described, parallel, choices, batches, cache_lens, tpot_limit_ms, form, front=front)
+    else:
+        _point(workload, described, parallel or "", choices, form, operators=operators)
 
-        texts = PoolTexts(prefill_chips, output_len, prompt_len, prefill_batch, prefill_parallel, parallel or "", tpot_limit_ms)
-        serve_pools(workload, description.system, texts, choices, form)
-        return
-    if output_len is not None or prompt_len is not None or prefill_batch is not None or prefill_parallel:
+
+def _refuse_strays(pools: PoolTexts, asked: EqualTexts, flags: dict[str, bool], *, grid: bool, pattern: bool) -> None:
+    """Options that would have no effect, or that ask for two things at once."""
+    modes = {"--prefill-chips": bool(pools.prefill_chips), "--versus": bool(asked.versus), **flags}
+    given = [name for name, there in modes.items() if there]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} exclude each other; give one")
+    if grid and given and given[0] not in ("--versus", "--front"):
+        raise UsageError(f"{given[0]} is not of a grid: leave out --batches and --cache-lens")
+    if not pools.prefill_chips and (pools.prefill_parallel or {pools.output_len, pools.prompt_len, pools.prefill_batch} != {None}):
         raise UsageError("--output-len, --prompt-len, --prefill-batch and --prefill-parallel belong to pools: give --prefill-chips")
-    if versus is not None:
-        from dse.commands.system_equal import EqualTexts, compare_systems
-
-        asked = EqualTexts(versus, equal.value, budget, prices, parallel, tpot_limit_ms)
-        compare_systems(workload, description.system, asked, choices, *_axes(workload, batches, cache_lens), form)
-        return
-    if budget is not None or prices is not None:
+    if not asked.versus and (asked.budget is not None or asked.prices is not None):
         raise UsageError("--budget and --prices belong to a comparison: give --versus SYSTEM")
-    if batches is not None or cache_lens is not None or is_pattern(parallel or ""):
-        _grid(workload, description.system, parallel, choices, batches, cache_lens, tpot_limit_ms, form, front=front)
-        return
-    if tpot_limit_ms is not None or front:
+    limit = asked.tpot_limit_ms is not None and not pools.prefill_chips and not asked.versus
+    if (limit or flags["--front"]) and not pattern:
         raise UsageError("--tpot-limit-ms and --front need a grid: give --batches, --cache-lens or a pattern as --parallel")
-    found = evaluate_serving(workload, description.system, parallel or "", choices=choices)
+    if flags["--operators"] and pattern:
+        raise UsageError("--operators lists one point; give degrees without * and |")
+
+
+def _system(name: str, settings: list[str]) -> System:
+    from dse.files import parse_setting
+    from dse.plugins import load_system
+
+    description = load_system(name)
+    return description.with_overrides(dict(parse_setting(s) for s in settings)).system if settings else description.system
+
+
+def _point(workload: WorkloadOptions, system: System, parallel: str, choices: ServingChoices, form: Format, *, operators: bool) -> None:
+    from dse.serving import evaluate_serving
+
+    found = evaluate_serving(workload, system, parallel, choices=choices)
     if operators:
         rows = [asdict(o) for o in found.operators]
         write_records(rows, tuple(rows[0]), form, title=f"one chip of {found.system.name}: {found.plan}")
@@ -127,6 +150,19 @@ def _numbers(option: str, text: str) -> list[int]:
     if not all(v.isdecimal() and int(v) >= 1 for v in values):
         raise UsageError(f"{option} {text}: give whole numbers of at least 1 with commas between, for example {option} 32,64")
     return [int(v) for v in values]
+
+
+def _list_degrees(workload: WorkloadOptions, system: System, parallel: str | None, form: Format) -> None:
+    """Legal combinations first, in the order of the pattern."""
+    from dse.serving_case import serving_request
+    from dse.system.patterns import EVERYTHING, plans_of
+    from dse.system.work import model_work
+
+    model, request, _ = serving_request(workload)
+    found = plans_of(parallel or EVERYTHING, model_work(model, request), system.chips)
+    rows: list[dict[str, Cell]] = [{"parallel": str(p), "legal": True, "reason": ""} for p in found.legal]
+    rows += [{"parallel": text, "legal": False, "reason": reason} for text, reason in found.refused]
+    write_records(rows, ("parallel", "legal", "reason"), form, title=f"{system.name}: {len(found.legal)} of {len(rows)} are legal")
 
 
 def _axes(workload: WorkloadOptions, batches: str | None, cache_lens: str | None) -> tuple[list[int], list[int]]:
