@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from math import prod
+from math import gcd, prod
 from typing import TYPE_CHECKING
 
 from dse.errors import UsageError
@@ -176,12 +176,12 @@ class System:
         inner = self.links[-2].chips if len(self.links) > 1 else 1
         if outer.topology in (Topology.TORUS, Topology.MESH):
             raise UsageError(f"{self.name} has {self.chips} chips on a {outer.topology}; for {chips} give links.{outer.name}.shape too")
-        members = chips // inner
-        if chips % inner or members % outer.leaf_members:
-            raise UsageError(f"{chips} chips of {self.name}: take a multiple of {inner * outer.leaf_members}")
-        return replace(
-            self, name=f"{self.name}[{chips}]", chips=chips, links=(*self.links[:-1], replace(outer, chips=chips, shape=(members,)))
-        )
+        leaf, members = outer.leaf_members, chips // inner
+        full = outer.oversubscription > 1  # where leaves are non-blocking, one that is not full changes nothing
+        if chips % inner or (full and members % leaf):
+            raise UsageError(f"{chips} chips of {self.name}: take a multiple of {inner * (leaf if full else 1)}")
+        grown = replace(outer, chips=chips, shape=(members,), leaf_members=gcd(leaf, members))
+        return replace(self, name=f"{self.name}[{chips}]", chips=chips, links=(*self.links[:-1], grown))
 
     def part(self, chips: int) -> System:
         """`chips` neighbouring chips of this system, with the links that join them: a pool of its own.
