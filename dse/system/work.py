@@ -181,7 +181,23 @@ def _lowered(model: Model, request: LoweringRequest) -> ModelWork:
         parts.append(_part(one.name, one.count, first, second))
         if first.expert_groups:
             experts, per_token = _router(graph)
-    return ModelWork(model.name, tuple(parts), request.query_len, experts, per_token)
+    return ModelWork(model.name, _tied_once(tuple(parts), experts, ones.stored_weight_bytes), request.query_len, experts, per_token)
+
+
+def _tied_once(parts: tuple[PartWork, ...], experts: int, stored_bytes: float | None) -> tuple[PartWork, ...]:
+    """An embedding that the output head uses too is stored once: what the parts hold beyond the model's own count is taken off it."""
+    held = sum(p.count * (sum(a.fixed for a in p.weights) + p.has_experts * experts * p.expert_weights.fixed) for p in parts)
+    excess = held - stored_bytes if stored_bytes is not None else 0.0
+    if excess < 1:
+        return parts
+    found = []
+    for part in parts:
+        own = sum(a.fixed for a in part.weights)
+        twice = not part.is_layer and not any(k.macs for k in part.kernels) and own > 0
+        less = min(excess, own) if twice else 0.0
+        excess -= less
+        found.append(replace(part, weights=tuple(replace(a, fixed=a.fixed * (1 - less / own)) for a in part.weights)) if less else part)
+    return tuple(found)
 
 
 def _router(graph: OperatorGraph) -> tuple[int, int]:

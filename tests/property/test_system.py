@@ -89,3 +89,15 @@ def test_redundant_copies_and_balance_lower_the_imbalance() -> None:
         return float(group_load(placement, routing, 6, [4096]).gamma_chip[0])
 
     assert gamma(16, Placing.BALANCED) < gamma(0, Placing.BALANCED) < gamma(0, Placing.CONTIGUOUS)
+
+
+@pytest.mark.parametrize("model", ["gemma2_27b", "llama3_8b", "deepseek_v2_lite", "llama4_maverick", "gpt_oss_20b"])
+def test_chips_hold_the_parameters_of_the_model(model: str) -> None:
+    """What one chip holds of everything is what the model says of its parameters; tied embeddings are there once."""
+    loaded = load_model(model)
+    request = replace(REQUEST, attention=loaded.attention_schemes[0])
+    counted, lowered = model_work(loaded, request), loaded.lower(request)
+    held = sum(
+        p.count * (sum(a.fixed for a in p.weights) + p.has_experts * counted.experts * p.expert_weights.fixed) for p in counted.parts
+    )
+    assert held == pytest.approx(lowered.stored_weight_bytes, rel=1e-6)
