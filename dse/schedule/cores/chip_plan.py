@@ -24,7 +24,7 @@ LARGEST_PEAK: Final = 4.0
 """Fused plans tried hold at most so many times the memory of a core: dividing a group divides what it holds."""
 MOST_PLANS: Final = 12
 """Fused plans tried, those that hold most."""
-MOST_OPERATORS_FUSED: Final = 400
+MOST_OPERATORS_FUSED: Final = 100
 """Longer graphs are not fused: making the plans would take longer than all the rest."""
 
 

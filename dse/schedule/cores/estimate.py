@@ -13,7 +13,6 @@ from dse.schedule.cores.elimination import Minimum, least_sum
 from dse.schedule.cores.part_price import partial_bytes
 from dse.schedule.cores.part_work import part_indices
 from dse.schedule.cores.parts import Division, part_of
-from dse.schedule.cores.shapes import windows
 from dse.schedule.problems import contraction_problem
 from dse.units import JOULES_PER_PJ
 
@@ -41,12 +40,14 @@ class Estimator:
 
     def __init__(self, chip: Chip, work: Work, kinds: Mapping[str, KindPricer], transfers: Transfers, objective: Objective) -> None:
         self.chip, self.work, self.kinds, self.transfers, self.objective = chip, work, kinds, transfers, objective
+        self._cores: dict[str, tuple[int, ...]] = {}
+        self._units: dict[tuple[str, int, bool, str, int, bool, bool], float] = {}
         self._cycles: dict[tuple[MatmulProblem, str], float] = {}
 
     def own(self, group: Group, shape: Shape) -> float:
         """Seconds (joules) of a group with its graph inputs and outputs, at least; small shares of what hides behind them."""
         compute = sum(self.compute_s(o, shape) for o in group.operators)
-        first = Division(shape.stream, windows(shape, self.chip)[0], shape.reduces)
+        first = Division(shape.stream, self.first_cores(shape), shape.reduces)
         moved = joules = 0.0
         storages = self.work.storages
         for f in group.reads:
@@ -68,26 +69,40 @@ class Estimator:
 
     def between(self, flow: Flow, holder: Shape, reader: Shape) -> float:
         """Seconds (joules) of a tensor from the shape that writes it to the shape that reads it, on the first cores of their kinds."""
-        held = windows(holder, self.chip)[0]
+        same, ranged = holder.stream == reader.stream and not holder.reduces, reader.stream in flow.streams and reader.ways > 1
+        key = (holder.kind, holder.ways, holder.reduces, reader.kind, reader.ways, same, ranged)
+        if key not in self._units:
+            self._units[key] = self._unit(holder, reader, ranged=ranged)
+        return flow.size_bytes * self._units[key]
+
+    def _unit(self, holder: Shape, reader: Shape, *, ranged: bool) -> float:
+        """Cost of one byte between two shapes."""
+        held = self.first_cores(holder)
         lies = Division(None, held[:1]) if holder.reduces else Division(holder.stream, held)
-        reads = Division(reader.stream, windows(reader, self.chip)[0], reader.reduces)
-        if lies == reads and (reader.stream is None or reader.stream in flow.streams):
+        reads = Division(reader.stream, self.first_cores(reader))
+        if lies == reads and (reader.stream is None or ranged):
             return 0.0
-        pattern = self.transfers.to_reader(reader.stream in flow.streams and reader.ways > 1, lies, reads)
+        pattern = self.transfers.to_reader(ranged, lies, reads)
         if pattern is None:  # over the memory off chip
             out, back = self.transfers.to_memory(lies, self.chip.dram), self.transfers.to_reader(False, self.chip.dram, reads)
-            assert out is not None, flow.storage
-            assert back is not None, flow.storage
+            assert out is not None, holder
+            assert back is not None, reader
             seconds, pj = out.seconds + back.seconds, out.pj + back.pj
         else:
             seconds, pj = pattern.seconds, pattern.pj
         match self.objective:
             case Objective.LATENCY:
-                return flow.size_bytes * seconds
+                return seconds
             case Objective.ENERGY:
-                return flow.size_bytes * pj * JOULES_PER_PJ
+                return pj * JOULES_PER_PJ
             case Objective.EDP:
-                return flow.size_bytes * (seconds + pj * JOULES_PER_PJ)
+                return seconds + pj * JOULES_PER_PJ
+
+    def first_cores(self, shape: Shape) -> tuple[int, ...]:
+        """The first cores that a shape may take."""
+        if shape.kind not in self._cores:
+            self._cores[shape.kind] = self.chip.of_kind(shape.kind)
+        return self._cores[shape.kind][: shape.ways]
 
     def compute_s(self, operator: Operator, shape: Shape) -> float:
         """Seconds that the largest part of an operator keeps its core busy, at least."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -32,7 +32,9 @@ class Pattern:
     from_outside: bool = False
 
 
-NOTHING = Pattern((), 0.0, 0.0, 0.0, 0.0)
+_NAMED: Final = "stream"
+_OTHER: Final = "other"
+"""Stand for the streams of readers and holders: patterns depend on whether they are the same, not on which."""
 
 
 class Transfers:
@@ -53,30 +55,36 @@ class Transfers:
 
         `axes_have`: the reader's stream indexes the tensor, so each part reads its own range.
         """
-        key = ("read", axes_have, holder, reader)
+        lies: Division | str = holder
+        if not isinstance(holder, str):
+            split = holder.ways > 1 and not holder.reduces
+            stream = (reader.stream if holder.stream == reader.stream else _OTHER) if split else None
+            lies = Division(_NAMED if stream == reader.stream and stream is not None else stream, holder.cores[: None if split else 1])
+        reads = Division(_NAMED if reader.stream is not None else None, reader.cores)
+        key = ("read", axes_have, lies, reads)
         if key not in self._found:
-            axes = frozenset([reader.stream]) if axes_have and reader.stream is not None else frozenset()
-            if isinstance(holder, str):
-                found = moves(1.0, axes, None, reader)
-                self._found[key] = self._pattern(((holder, m) for m in found), from_outside=True)
+            axes = frozenset([_NAMED]) if axes_have and reader.stream is not None else frozenset()
+            if isinstance(lies, str):
+                node = lies
+                self._found[key] = self._pattern(((node, m) for m in moves(1.0, axes, None, reads)), from_outside=True)
             else:
                 cores = self.chip.cores
-                found = moves(1.0, axes, holder, reader)
+                found = moves(1.0, axes, lies, reads)
                 self._found[key] = self._pattern((cores[m.source].name, m) for m in found if m.source is not None)
         return self._found[key]
 
     def to_memory(self, holder: Division, node: str) -> Pattern | None:
         """From the cores that hold the pieces of a tensor to a memory's node; None where no route leads."""
-        key = ("write", holder, node)
+        pieces = holder.cores if not holder.reduces else holder.cores[:1]
+        key = ("write", pieces, node)
         if key not in self._found:
-            pieces = holder.cores if not holder.reduces else holder.cores[:1]
             names = [self.chip.cores[c].name for c in pieces]
             self._found[key] = self._gather([(name, node, 1.0 / len(names)) for name in names])
         return self._found[key]
 
     def to_first(self, holder: Division) -> Pattern | None:
         """Partial sums of the whole result, one byte on every core, from all others to the first; None where no route leads."""
-        key = ("reduce", holder)
+        key = ("reduce", holder.cores)
         if key not in self._found:
             names = [self.chip.cores[c].name for c in holder.cores]
             self._found[key] = self._gather([(name, names[0], 1.0) for name in names[1:]])
