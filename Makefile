@@ -3,9 +3,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-transformers
 STAMP := $(VENV)/.installed
+MAPPERS_PYTHON ?= python3.12
+MAPPERS := .venv-mappers
 
 .DEFAULT_GOAL := help
-.PHONY: help install explore test test-transformers lint bench clean
+.PHONY: help install explore test test-transformers lint bench bench-peers clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,9 +53,22 @@ experiments-smoke: install ## the same at small sizes, only compared with expect
 bench: install ## how many designs a second
 	$(BIN)/pytest -m benchmark -s tests/benchmark
 
+bench-peers: install $(MAPPERS)/.installed ## the same products mapped by zigzag-dse and AccelForge (MAPPERS_PYTHON: 3.12 or later)
+	DSE_PEERS_PYTHON=$(MAPPERS)/bin/python $(BIN)/pytest -m benchmark -s tests/benchmark/test_peers.py
+
+$(MAPPERS)/.installed: setup.cfg
+	@$(MAPPERS_PYTHON) -c 'import sys; ok = sys.version_info >= (3, 12); \
+	sys.exit(None if ok else "make: zigzag-dse and AccelForge need Python 3.12 or later: make bench-peers MAPPERS_PYTHON=python3.13")'
+	$(MAPPERS_PYTHON) -m venv $(MAPPERS)
+	$(MAPPERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[peers]'
+	@touch $@
+
 durability: install ## 30 x kill -9 of coordinators and of workers at random moments
 	$(BIN)/pytest -m long -s tests/durability
 
-clean: ## remove both venvs and everything generated, but not runs/
-	rm -rf $(VENV) $(PEERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+timelines: install ## timelines of every model of the catalogue on every accelerator
+	$(BIN)/pytest -m long -n 2 tests/unit/cost/test_design_timeline.py
+
+clean: ## remove all venvs and everything generated, but not runs/
+	rm -rf $(VENV) $(PEERS) $(MAPPERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find dse workloads accelerators tests experiments docs -name __pycache__ -type d -exec rm -rf {} +

@@ -21,6 +21,8 @@ MOST_COLOURED: Final = len(PALETTE)
 LABEL_SHARE: Final = 0.05
 """Least part of the width that a stretch needs to carry its operator's name."""
 BAR_HEIGHT: Final = 0.72
+FINEST: Final = 400
+"""Stretches shorter than this part of the picture have no outline, which would hide them."""
 CHARACTERS_ACROSS: Final = 130
 """Characters of a stretch's name that fit the whole width."""
 _TIME_UNITS: Final = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
@@ -38,12 +40,13 @@ def gantt_figure(timeline: Timeline) -> Figure:
         for row, resource in enumerate(timeline.resources):
             for e in timeline.of(resource):
                 left, width = e.start_s / unit, (e.end_s - e.start_s) / unit
-                edge = {"edgecolor": "white", "linewidth": 0.3 if width * unit > timeline.end_s / 400 else 0.0}
-                axes.barh(row, width, left=left, height=BAR_HEIGHT, color=colours.get(e.operator, PALE), **edge)
+                line = 0.3 if e.end_s - e.start_s > timeline.end_s / FINEST else 0.0
+                colour = colours.get(e.operator, PALE)
+                axes.barh(row, width, left=left, height=BAR_HEIGHT, color=colour, edgecolor="white", linewidth=line)
                 text = e.label if e.label.startswith("load") else e.operator.rsplit("/", 1)[-1]
                 share = (e.end_s - e.start_s) / timeline.end_s
                 if share >= max(LABEL_SHARE, len(text) / CHARACTERS_ACROSS):
-                    light = colours.get(e.operator, PALE) in (PALE, PALETTE[4], PALETTE[5])
+                    light = colour in (PALE, PALETTE[4], PALETTE[5])
                     axes.text(left + width / 2, row, text, ha="center", va="center", fontsize=6.5, color=INK if light else "white")
         names = [f"{r}  {timeline.busy_s(r) / timeline.end_s:.0%}" for r in timeline.resources]
         axes.set_yticks(range(len(timeline.resources)), names)

@@ -96,7 +96,7 @@ def windows(book: PlanBook, plan: Plan, placed: tuple[PlacedOperator, ...], *, p
         alone = []
         if pipelined and can_pipeline(s.segment):
             held = _pipelined_held(book.builder, plan, s.segment)
-            found += [Window(shares, True, held, runs) for shares, runs in _rounds(s.operators, s.segment.slices)]
+            found += [Window(shares, True, held, runs) for shares, runs in rounds(s.operators, s.segment.slices)]
         else:
             shares = tuple(Share(o, s.segment.slices, True) for o in s.operators)
             most = max(s.positions, key=lambda p: plan.reserved_bytes[p])
@@ -112,7 +112,7 @@ def can_pipeline(segment: Segment) -> bool:
     return segment.slices > 1 and 1 < stages <= MAX_STAGES
 
 
-def _rounds(operators: range, slices: int) -> Iterator[tuple[tuple[Share, ...], int]]:
+def rounds(operators: range, slices: int) -> Iterator[tuple[tuple[Share, ...], int]]:
     """(shares, how many rounds are alike): round k has slice k - j of the j-th operator, where there is one."""
     stages = len(operators)
     if slices <= stages:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 class EventKind(StrEnum):
@@ -102,6 +102,11 @@ class Timeline:
         """Seconds of the picture during which `resource` works."""
         return sum(e.end_s - e.start_s for e in self.of(resource))
 
+    def peak_bytes(self, memory: str) -> float:
+        """Most bytes that lie in `memory` at once."""
+        mine = [o for o in self.occupancies if o.memory == memory]
+        return max((sum(o.at(t) for o in mine) for t in {t for o in mine for t in o.time_s}), default=0.0)
+
     def problems(self) -> list[str]:
         """What is wrong with it, in words; empty for a sound timeline. Stretches may touch and differ by rounding."""
         slack = 1e-9 * max(self.end_s, 1e-30)
@@ -123,3 +128,34 @@ class Timeline:
             if list(o.time_s) != sorted(o.time_s) or len(o.time_s) != len(o.size_bytes)
         ]
         return found
+
+
+def in_series(name: str, parts: Sequence[tuple[Timeline, int]]) -> Timeline:
+    """Timelines of the same chip one after another, each drawn once with how often it runs; resources in order of appearance."""
+    events: list[Event] = []
+    repeats: list[Repeat] = []
+    samples: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    now = 0.0
+    for timeline, count in parts:
+        prefix = f"{timeline.name}/" if len(parts) > 1 else ""
+        events += [replace(e, start_s=e.start_s + now, end_s=e.end_s + now, operator=prefix + e.operator) for e in timeline.events]
+        for o in timeline.occupancies:
+            steps = samples.setdefault((o.memory, o.role), [(0.0, 0.0)] if now else [])
+            steps += [(t + now, size) for t, size in zip(o.time_s, o.size_bytes, strict=True)]
+        if count > 1:
+            repeats.append(Repeat(timeline.name, now, now + timeline.end_s, count))
+        now += timeline.end_s
+        for steps in samples.values():
+            steps.append((now, 0.0))
+    resources = tuple(dict.fromkeys(r for t, _ in parts for r in t.resources))
+    order = {r: i for i, r in enumerate(resources)}
+    return Timeline(
+        name=name,
+        clock_hz=parts[0][0].clock_hz,
+        resources=resources,
+        events=tuple(sorted(events, key=lambda e: (order[e.resource], e.start_s, e.end_s))),
+        memories=tuple(dict.fromkeys(m for t, _ in parts for m in t.memories)),
+        occupancies=tuple(Occupancy(m, r, tuple(t for t, _ in s), tuple(b for _, b in s)) for (m, r), s in samples.items()),
+        repeats=tuple(repeats),
+        end_s=now,
+    )
