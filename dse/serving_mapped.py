@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from functools import lru_cache
 from math import ceil
@@ -20,11 +21,12 @@ from dse.system.parallel import divisors_of
 from dse.system.shard import Piece, chip_sizes, pieces_of, resized
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Mapping
 
     from numpy.typing import NDArray
 
     from dse.cost.metrics import Priced
+    from dse.cost.workload_pricing import CompiledWorkload
     from dse.ir.graph import OperatorGraph
     from dse.ir.lowering import LoweringRequest, Model
     from dse.system.axes import Axis, LayerAxes
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from dse.system.work import ModelWork, PartWork
 
     FloatArray = NDArray[np.float64]
+    _Key = tuple[str, tuple[tuple[tuple[str, int], ...], ...]]
 
 _REGIONS: Final = {
     Piece.ATTENTION: Region.ATTENTION,
@@ -58,10 +61,28 @@ class MappedChip:
         if system.near_memory is not None:
             raise UsageError(f"--chip-model mapped: {system.name} has a near-memory unit, which has no mappings; use roofline")
         self._chip = system.chip
-        self._rates = chip_rates(system.chip)
         self._model = model
         self._request = request
-        self._kept: dict[tuple[object, ...], Priced] = {}
+        self._compiled: dict[_Key, CompiledWorkload] = {}
+        self._lay(None)
+
+    def _lay(self, columns: Mapping[str, FloatArray] | None) -> None:
+        self._columns = columns
+        self._table = self._chip.table(columns)
+        self._rates = chip_rates(self._chip, columns)
+        self._priced: dict[_Key, Priced] = {}
+
+    def with_columns(self, columns: Mapping[str, FloatArray]) -> MappedChip:
+        """Many chips of one geometry at once: `columns` of price paths, [P] each, beside P equal batches; mappings are shared.
+
+        Where no tiling fits a point's buffers its times are infinite.
+
+        Raises:
+            UsageError: a path that is unknown or no price, or a value that is not allowed.
+        """
+        other = copy(self)
+        other._lay(columns)
+        return other
 
     @property
     def leakage_w(self) -> float | FloatArray:
@@ -105,22 +126,26 @@ class MappedChip:
         return resized(graph, axes, {**sizes, group: active, row: max(1, ceil(rows / active - 1e-9))})
 
     def _price(self, graph: OperatorGraph) -> Priced:
-        key = (graph.name, tuple(o.dims for o in graph.operators))  # one chip, model and request per instance
-        if key not in self._kept:
-            compiled = compile_step(Step(graph.name, 1, ((graph, 1),), 0.0), self._chip.geometry, schedule=Schedule.FUSED)
-            self._kept[key] = price(compiled, self._chip.table(), objective=Objective.LATENCY)
-        found = self._kept[key]
-        if not found.feasible[0]:
+        key = (graph.name, tuple(o.dims for o in graph.operators))  # one geometry, model and request per instance
+        if key not in self._compiled:
+            self._compiled[key] = compile_step(Step(graph.name, 1, ((graph, 1),), 0.0), self._chip.geometry, schedule=Schedule.FUSED)
+        if key not in self._priced:
+            self._priced[key] = price(self._compiled[key], self._table, objective=Objective.LATENCY)
+        found = self._priced[key]
+        if self._columns is None and not found.feasible[0]:
             raise UsageError(f"--chip-model mapped: no tiling of {graph.name} fits the buffers of {self._chip.name}; use roofline")
         return found
 
     def _rows(self, kind: Piece, region: Region, rows: list[tuple[Priced, Priced | None, OperatorGraph]]) -> OperatorTime:
-        seconds = np.array([float(p.latency_s[0]) for p, _, _ in rows])
-        most = np.array([float((q or p).latency_s[0]) for p, q, _ in rows])
-        moved = np.array([float(p.dram_bytes[0]) for p, _, _ in rows])
+        def of(values: list[FloatArray]) -> FloatArray:  # point n of the batches is point n of the table, where that has columns
+            return np.array([v[n if len(v) > 1 else 0] for n, v in enumerate(values)])
+
+        seconds = of([p.latency_s for p, _, _ in rows])
+        most = of([(q or p).latency_s for p, q, _ in rows])
+        moved = of([p.dram_bytes for p, _, _ in rows])
         macs = np.array([float(sum(o.macs for o in g.operators)) for _, _, g in rows])
-        joules = np.array([float(p.energy_j[0]) for p, _, _ in rows])
-        peak = max(self._rates.macs_per_s.values())
+        joules = of([p.energy_j for p, _, _ in rows])
+        peak = max(self._rates.macs_per_s.values(), key=lambda rate: float(np.max(rate)))
         return OperatorTime(
             name=str(kind),
             region=region,

@@ -12,7 +12,9 @@ from dse.cost.metrics import RESOURCES, Priced, Resource
 from dse.errors import UsageError
 from dse.plugins import load_system
 from dse.search.evaluator import Ceilings
-from dse.serving_case import ChipModelName, case_of, serving_request
+from dse.serving_calibrated import CalibratedChip
+from dse.serving_case import case_of, serving_request
+from dse.serving_mapped import MappedChip
 from dse.system.chip_time import system_rates
 from dse.system.layer_time import RooflineChip
 from dse.system.parallel import Parallel
@@ -235,21 +237,24 @@ class PreparedSystem:
         capacity = self._capacity_bytes(columns, size)
         for case in scenario.cases:
             fit = case.memory().used_bytes(_sequences(case)) <= capacity
+            chip = case.chip()
             for at, system in _systems(self.system, columns, size):
-                times = replace(case, system=system).times([case.request.batch] * len(at), chip=self._chip(case, columns, at))
+                on = self._with_rates(chip, columns, at)
+                with np.errstate(invalid="ignore"):  # infinite times of points whose buffers hold no tile
+                    times = replace(case, system=system).times([case.request.batch] * len(at), chip=on)
                 _take(best, times, at, fit)
         return best
 
-    def _chip(self, case: ServingCase, columns: Columns, at: NDArray[np.int64]) -> ChipModel | None:
-        """Chips with the rates of points `at`; None for those of the case."""
-        own = {p: c[at] for p, c in columns.items() if p.startswith(SYSTEM_FIELD + _CHIP)}
+    def _with_rates(self, chip: ChipModel, columns: Columns, at: NDArray[np.int64]) -> ChipModel:
+        """`chip` with the rates of points `at`, itself where no column changes them."""
+        prefix = SYSTEM_FIELD + _CHIP
+        own = {p.removeprefix(prefix): c[at] for p, c in columns.items() if p.startswith(prefix)}
         if not own:
-            return None
-        if case.choices.chip_model is not ChipModelName.ROOFLINE:
-            raise UsageError(
-                f"{', '.join(own)}: with mapped chips the fields of a chip are no columns; search them with --chip-model roofline"
-            )
-        return RooflineChip(self._rates(own, len(at)))
+            return chip
+        if isinstance(chip, MappedChip):
+            return chip.with_columns(own)
+        assert isinstance(chip, RooflineChip | CalibratedChip)
+        return replace(chip, rates=system_rates(self.system, own))
 
 
 def _sequences(case: ServingCase) -> int:

@@ -7,7 +7,7 @@ from dse.cost.metrics import RESOURCES, Resource
 from dse.errors import UsageError
 from dse.plugins import load_system
 from dse.serving import evaluate_serving
-from dse.serving_case import ServingChoices
+from dse.serving_case import ChipModelName, ServingChoices
 from dse.serving_search import SystemEvaluator, system_fields
 from dse.workload import WorkloadOptions
 
@@ -81,3 +81,21 @@ def test_every_field_is_taken() -> None:
                 .price({field.path: np.array([float(field.value)])}, 1)
             )
             assert priced.feasible.all(), field.path
+
+
+def dense(choice: object) -> list[WorkloadOptions]:
+    del choice
+    return [WorkloadOptions(model="llama3_8b", batch=64, cache_len=512)]
+
+
+@pytest.mark.parametrize("model", [ChipModelName.CALIBRATED, ChipModelName.MAPPED])
+def test_other_models_of_a_chip_have_columns_too(model: ChipModelName) -> None:
+    choices = ServingChoices(chip_model=model)
+    columns = {HBM: np.array([8000.0, 2000.0]), NVLINK: np.array([900.0, 300.0])}
+    (priced,) = SystemEvaluator("b200_x32", dense, choices).prepare({"parallel.tp": 8}).price(columns, 2)
+    settings = {path.removeprefix("system."): column[1] for path, column in columns.items()}
+    system = load_system("b200_x32").with_overrides(settings).system
+    alone = evaluate_serving(dense({})[0], system, "tp=8", choices=choices, prefill=False)
+    assert priced.latency_s[1] == pytest.approx(alone.step_s, rel=1e-9)
+    assert priced.energy_j[1] == pytest.approx(alone.joules, rel=1e-9)
+    assert priced.latency_s[0] < priced.latency_s[1]
