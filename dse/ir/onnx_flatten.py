@@ -17,6 +17,7 @@ from dse.ir.onnx_dims import missing_dimensions, set_dimensions
 from dse.ir.onnx_expand import Expander, Scope
 from dse.ir.onnx_fold import FOLDABLE, UNEVALUABLE, evaluate, may_be_value, stored_value
 from dse.ir.onnx_ops import READERS, SHAPES, Node
+from dse.ir.onnx_ops.einsum import check_equation
 from dse.ir.onnx_ops.registry import OPERATORS
 from dse.ir.onnx_types import TensorType
 
@@ -232,6 +233,8 @@ class _Flattener:
         if unknown is not None:
             raise node.error(f"is not a valid ONNX node: it reads '{unknown}', which no input, initialiser or node before it gives")
         types: Mapping[str, TypeProto] = {}
+        if node.op_type == "Einsum":
+            check_equation(node)
         if schema is not None:
             data = {n: numpy_helper.from_array(flat.values[n], n) for n in proto.input if n in flat.values}
             given = {n: flat.types[n] for n in proto.input if n}

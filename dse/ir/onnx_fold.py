@@ -142,6 +142,8 @@ def evaluate(node: NodeProto, opset: int, inputs: Sequence[Value | None]) -> tup
     Raises:
         One of UNEVALUABLE: the inputs do not fit the operator.
     """
+    if node.op_type == "GatherElements":
+        return (_gather_elements(node, inputs),)
     parameters = {
         "log": lambda *_: None,
         "opsets": {"": opset},
@@ -153,3 +155,14 @@ def evaluate(node: NodeProto, opset: int, inputs: Sequence[Value | None]) -> tup
     with np.errstate(all="ignore"):
         found = _implementation(node.op_type, opset)(node, parameters).run(*inputs)
     return tuple(np.asarray(value) for value in found)
+
+
+def _gather_elements(node: NodeProto, inputs: Sequence[Value | None]) -> Value:
+    """GatherElements; the reference implementation fails where the indices have fewer elements than the data."""
+    data, indices = inputs
+    assert data is not None
+    assert indices is not None
+    axis = next((int(a.i) for a in node.attribute if a.name == "axis"), 0) % data.ndim
+    part = tuple(slice(None) if i == axis else slice(size) for i, size in enumerate(indices.shape))
+    found: Value = np.take_along_axis(data[part], indices, axis)
+    return found

@@ -1,6 +1,6 @@
 """Readers of single ONNX operators: each turns one node into costed operators; `register` is the plug-in point."""
 
-from dse.ir.onnx_ops import contraction, contrib, convolution, elementwise, move, pooling, quantised, rearrange, rowwise, view
+from dse.ir.onnx_ops import contraction, contrib, convolution, einsum, elementwise, move, pooling, quantised, rearrange, rowwise, view
 from dse.ir.onnx_ops.registry import READERS, SHAPES, Node, Reader, ReadingContext, load_plugins, register
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "contraction",
     "contrib",
     "convolution",
+    "einsum",
     "elementwise",
     "load_plugins",
     "move",

@@ -1,4 +1,4 @@
-"""Contractions: Einsum of two operands, MatMul and Gemm, with one loop name per axis."""
+"""Contractions: MatMul and Gemm, with one loop name per axis."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dse.ir.operator import Operand
 
 
-def _contraction(
+def product_over(
     node: Node, context: ReadingContext, left: Sequence[str | None], right: Sequence[str | None], out: Sequence[str]
 ) -> Operator:
     """Two-operand contraction; MACs are the product of all loop sizes."""
@@ -50,32 +50,6 @@ def _conversions(context: ReadingContext, operands: Sequence[Operand]) -> int:
     return sum(x.elements * PER_OUTPUT_ELEMENT["Cast"] for x, dtype in zip(operands, types, strict=True) if dtype.arithmetic != target)
 
 
-@register("Einsum")
-def read_einsum(node: Node, context: ReadingContext) -> Iterable[Operator]:
-    """Einstein sum of two operands with an explicit output; the letters are the loop names.
-
-    Raises:
-        GraphError: not two operands, no explicit output, an ellipsis, a letter twice in one operand, or a letter that is
-            summed in one operand alone.
-    """
-    equation = node.text("equation", "").replace(" ", "")
-    if len(node.inputs) != 2:
-        raise node.error(
-            f"Einsum '{equation}' has {len(node.inputs)} operands; split it into products of two, their order is a design choice"
-        )
-    left, comma, rest = equation.partition(",")
-    right, arrow, out = rest.partition("->")
-    if not comma or not arrow or not (left + right + out).isalpha():
-        raise node.error(f"Einsum '{equation}' must be written as 'ab,bc->ac': letters only, explicit output, no ellipsis")
-    for letters in (left, right, out):
-        if len(set(letters)) != len(letters):
-            raise node.error(f"Einsum '{equation}' repeats an index in '{letters}'; diagonals are not supported, take them out first")
-    alone = (set(left) ^ set(right)) - set(out)
-    if alone or set(out) - set(left) - set(right):
-        raise node.error(f"Einsum '{equation}': index '{min(alone or set(out))}' must be in two of left, right and output; use ReduceSum")
-    return (_contraction(node, context, tuple(left), tuple(right), tuple(out)),)
-
-
 @register("MatMul", "MatMulInteger")
 def read_matmul(node: Node, context: ReadingContext) -> Iterable[Operator]:
     """Matrix product with numpy broadcasting; a broadcast batch axis belongs to the operand that has it."""
@@ -105,7 +79,7 @@ def _product(node: Node, context: ReadingContext, left_core: tuple[str, ...], ri
     batch = tuple(f"g{i}" for i in range(len(batch_shape)))
     left = broadcast_axes(left_shape[: len(left_shape) - len(left_core)], batch_shape, batch)
     right = broadcast_axes(right_shape[: len(right_shape) - len(right_core)], batch_shape, batch)
-    return _contraction(node, context, left + left_core, right + right_core, batch + out_core)
+    return product_over(node, context, left + left_core, right + right_core, batch + out_core)
 
 
 @register("Gemm")
@@ -114,7 +88,7 @@ def read_gemm(node: Node, context: ReadingContext) -> Iterable[Operator]:
     left = ("k", "m") if node.integer("transA", 0) else ("m", "k")
     right = ("n", "k") if node.integer("transB", 0) else ("k", "n")
     scaled = sum(node.number(name, 1.0) != 1.0 for name in ("alpha", "beta"))
-    return with_bias(node, context, lambda n: (_contraction(n, context, left, right, ("m", "n")),), node.given(2), scaled=scaled)
+    return with_bias(node, context, lambda n: (product_over(n, context, left, right, ("m", "n")),), node.given(2), scaled=scaled)
 
 
 def with_bias(

@@ -27,6 +27,7 @@ MUTATIONS = (
     "swap",
     "attribute",
     "op_type",
+    "equation",
     "opset",
     "type",
     "external",
@@ -64,6 +65,10 @@ def mutate(found: ModelProto, data: st.DataObject) -> None:  # noqa: C901 - one 
             at.op_type = data.draw(
                 st.sampled_from(["Add", "MatMul", "Conv", "Reshape", "Concat", "If", "Loop", "Einsum", "Gather", "Nothing"])
             )
+        case "equation":
+            at.op_type = "Einsum"
+            parts = st.lists(st.sampled_from(["a", "b", "i", ",", "->", "...", ".", " ", "é"]), max_size=9).map("".join)
+            at.attribute.append(helper.make_attribute("equation", data.draw(parts)))
         case "opset":
             found.opset_import[0].version = data.draw(st.sampled_from([0, 12, 13, 18, 24, 99, 2**40]))
         case "type":

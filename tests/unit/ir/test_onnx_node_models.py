@@ -24,7 +24,6 @@ REFUSED = {
     "no cost yet": "LSTM GRU RNN DFT STFT Det DeformConv LRN MaxRoiPool RoiAlign AffineGrid MelWeightMatrix FlexAttention",
     "windows by computed type": "BlackmanWindow HannWindow HammingWindow",
     "tree ensembles and vectors": "TreeEnsemble ArrayFeatureExtractor Binarizer",
-    "sums over letters": "Einsum",
 }
 ALLOWED = {name for names in REFUSED.values() for name in names.split()}
 SMALL = 64

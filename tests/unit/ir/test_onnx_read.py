@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
@@ -260,3 +261,40 @@ def test_a_registered_reader_is_used(monkeypatch):
     register("Erf")(lambda n, c: READERS["Identity"](n, c))
     assert read_onnx(source, name="s").operators[0].op_type == "Erf"
     monkeypatch.delitem(READERS, "Erf")
+
+
+@pytest.mark.parametrize(
+    ("equation", "shapes", "expected"),
+    [  # (operator type, loops, MACs, vector operations) of each step
+        ("ab,bc,cd->ad", [[2, 3], [3, 4], [4, 5]], [("Einsum", "acb", 24, 0), ("Einsum", "adc", 40, 0)]),
+        ("ab,bc", [[2, 3], [3, 4]], [("Einsum", "acb", 24, 0)]),
+        ("...ab,...bc->...ac", [[7, 2, 3], [1, 3, 4]], [("Einsum", "e0acb", 168, 0)]),
+        ("aa,ab->ab", [[2, 2], [2, 4]], [("Einsum", "a", 0, 0), ("Einsum", "ab", 8, 0)]),
+        ("ab,cd->ad", [[2, 3], [4, 5]], [("ReduceSum", "ab", 0, 6), ("ReduceSum", "dc", 0, 20), ("Einsum", "ad", 10, 0)]),
+        ("abc->ac", [[2, 3, 4]], [("ReduceSum", "acb", 0, 24)]),
+        ("ii->", [[3, 3]], [("ReduceSum", "i", 0, 3)]),
+        ("ii->i", [[3, 3]], [("Einsum", "i", 0, 0)]),
+        ("ab->ba", [[2, 3]], [("Transpose", "d0d1", 0, 0)]),
+        ("abc,cd,b->ad", [[2, 3, 4], [4, 5], [3]], [("Einsum", "abdc", 120, 0), ("Einsum", "adb", 30, 0)]),
+    ],
+)
+def test_einsum_of_any_form(equation: str, shapes: list[list[int]], expected: list[tuple[str, str, int, int]]):
+    inputs = {f"x{i}": shape for i, shape in enumerate(shapes)}
+    graph = read([node("Einsum", list(inputs), ["y"], name="e", equation=equation)], inputs, ["y"])
+    found = [(o.op_type, "".join(d for d, _ in o.dims), o.macs, o.vector_ops) for o in graph.operators]
+    assert found == expected
+    assert graph.tensors["y"].shape == np.einsum(equation, *(np.zeros(s) for s in shapes)).shape
+
+
+def test_gathered_shapes_are_computed():
+    """GatherElements on constants, with fewer indices than data: what exporters make of token types that are all zero."""
+    nodes = [
+        node("GatherElements", ["table", "index"], ["picked"], axis=1),
+        node("Squeeze", ["picked", "axis"], ["shape"]),
+        node("Reshape", ["x", "shape"], ["y"]),
+    ]
+    source = model(nodes, {"x": [12]}, ["y"], integers={"axis": [0], "table": [5], "index": [0]})
+    del source.graph.initializer[1:]
+    source.graph.initializer.append(onnx.numpy_helper.from_array(np.array([[9, 3, 4, 7]]), "table"))
+    source.graph.initializer.append(onnx.numpy_helper.from_array(np.array([[1, 2]]), "index"))
+    assert read_onnx(source, name="g").tensors["y"].shape == (3, 4)
