@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dse.commands.common import examples
+from dse.errors import UsageError
 from dse.hw.importers.levels import Levels
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from dse.files import Value
+    from dse.hw.importers.report import Report
 
 
 class Tool(StrEnum):
@@ -21,7 +28,9 @@ class Tool(StrEnum):
 def register(app: typer.Typer) -> None:
     """Add the command."""
     epilog = examples(
-        "dse import zigzag tests/data/hardware/systolic.yaml", "dse import stream tests/data/hardware/two_cores.yaml --core 0"
+        "dse import zigzag tests/data/hardware/systolic.yaml",
+        "dse import stream tests/data/hardware/two_cores.yaml --core 0",
+        "dse import stream tests/data/hardware/unlike_cores.yaml --chip",
     )
     app.command("import", epilog=epilog)(import_hardware)
 
@@ -33,6 +42,7 @@ def import_hardware(
         str | None, typer.Option("--output", "-o", metavar="FILE", help="Accelerator file; standard output if left out.")
     ] = None,
     core: Annotated[str | None, typer.Option("--core", metavar="NUMBER", help="Only this core of a chip of several.")] = None,
+    chip: Annotated[bool, typer.Option("--chip", help="Keep the cores of a Stream file apart: a chip of many cores.")] = False,
     clock_mhz: Annotated[float, typer.Option("--clock-mhz", min=1e-3, help="Clock; the source counts in cycles.")] = 1000.0,
     technology: Annotated[str, typer.Option("--technology", help="Technology for what the source leaves out.")] = "generic_7nm",
     data_type: Annotated[str | None, typer.Option("--data-type", help="Data type of the MACs, where the source does not say it.")] = None,
@@ -44,24 +54,37 @@ def import_hardware(
     What was read, assumed, lost and is doubtful goes to standard error and to the head of the file. What our form cannot
     say is refused or listed as lost, never left out in silence.
     """
-    from dse.files import atomic_write, dump_yaml, parse_yaml, validate
     from dse.hw.file_form import AcceleratorFile
     from dse.hw.importers.convert import Assumptions, accelerator_values
     from dse.hw.importers.report import Report
     from dse.hw.importers.stream import ChipSource, read_chip
+    from dse.hw.importers.stream_chip import chip_values
     from dse.hw.importers.zigzag import read_core
+    from dse.hw.many_core_form import ChipFile
 
     report = Report()
+    assumed = Assumptions(clock_mhz, technology, data_type, memories)
+    if chip:
+        if tool is not Tool.STREAM or core is not None:
+            raise UsageError("--chip belongs to files of stream, and not together with --core")
+        _write(chip_values(file, name, assumed, report), f"stream's {file}", report, output, ChipFile)
+        return
     if tool is Tool.ZIGZAG:
         source = read_core(file)
-        chip = ChipSource(source.machine.name, source, 1, 1, None)
+        found = ChipSource(source.machine.name, source, 1, 1, None)
     else:
-        chip = read_chip(file, report, core=core)
-    assumed = Assumptions(clock_mhz, technology, data_type, memories)
-    values = accelerator_values(chip.core, name or chip.name, assumed, report, cores=chip.cores, pools=chip.pools, vector=chip.vector)
-    head = "".join(f"# {line}\n" for line in (f"imported from {tool.value}'s {chip.name}", *report.text()))
+        found = read_chip(file, report, core=core)
+    values = accelerator_values(found.core, name or found.name, assumed, report, cores=found.cores, pools=found.pools, vector=found.vector)
+    _write(values, f"{tool.value}'s {found.name}", report, output, AcceleratorFile)
+
+
+def _write(values: dict[str, Value], source: str, report: Report, output: str | None, form: type[BaseModel]) -> None:
+    """Write the file with what is said of it on top, once it is checked."""
+    from dse.files import atomic_write, dump_yaml, parse_yaml, validate
+
+    head = "".join(f"# {line}\n" for line in (f"imported from {source}", *report.text()))
     text = head + dump_yaml(values)
-    validate(parse_yaml(text, output or "the imported accelerator"), AcceleratorFile)
+    validate(parse_yaml(text, output or "the imported accelerator"), form)
     for line in report.text():
         typer.echo(line, err=True)
     if output is None:

@@ -158,7 +158,8 @@ def _one_core(document: Document, form: ChipFile, kind: str) -> Document:
     cores = form.cores[kind]
     given: Any = document.data  # values of a checked file
     core, dram = given["cores"][kind], form.dram[0]
-    array = core.get("array") or {**NO_ARRAY, "macs_per_pe_per_cycle": _some_type(given)}
+    dtype = _some_type(given)
+    array = core.get("array") or {**NO_ARRAY, "macs_per_pe_per_cycle": {dtype: 1}, "mac_energy_pj": {dtype: 1.0}}
     memories = {**core["memories"], dram: given["memories"][dram]}
     if dram in core["memories"]:
         raise InputError.single(document.where(("cores", kind, "memories", dram)), f"'{dram}' is also the chip's memory; rename one")
@@ -175,11 +176,11 @@ def _one_core(document: Document, form: ChipFile, kind: str) -> Document:
     return type(document)(document.path, document.text, data, dict(_origins(document, kind, dram)))
 
 
-def _some_type(given: Any) -> dict[str, Value]:
+def _some_type(given: Any) -> str:
     """A data type that some array of the chip computes, for kinds that have none."""
     arrays = [core["array"] for core in given["cores"].values() if core.get("array")]
     rates = arrays[0]["macs_per_pe_per_cycle"] if arrays else {"bf16": 1}
-    return {next(iter(rates)): 1}
+    return str(next(iter(rates)))
 
 
 def _origins(document: Document, kind: str, dram: str) -> dict[Location, str]:

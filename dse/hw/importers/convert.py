@@ -75,7 +75,7 @@ def accelerator_values(
     else:
         shape = _long_array(source, unrolled, stays, cores, report)
         memories, folded_pj = _memories(source, registers, buffers, shape, assumed, pools, report)
-    memories[_slug(dram.name)] = _dram(dram, assumed, report)
+    memories[slug(dram.name)] = _dram(dram, assumed, report)
     array = _array(source, shape, folded_pj, assumed, report)
     unit = vector or Vector(max(size for _, size in source.machine.dimensions), 0.0, "")
     if not unit.source:
@@ -88,7 +88,7 @@ def accelerator_values(
     macs = source.machine.macs * cores
     return {
         "schema_version": 1,
-        "name": _slug(name),
+        "name": slug(name),
         "summary": f"{macs} MACs; imported from {source.machine.name}",
         "technology": assumed.technology,
         "clock_mhz": assumed.clock_mhz,
@@ -98,7 +98,8 @@ def accelerator_values(
     }
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
+    """A name as our files spell them."""
     text = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:64] or "core"
     return text if text[0].isalpha() else f"x_{text}"[:64]
 
@@ -219,15 +220,15 @@ def _memories(
         report.add(Said.ASSUMED, f"registers {names} are part of the MAC's energy, {pj:g} pJ: a read per input, a read and a write per sum")
     found: dict[str, Value] = {}
     for memory in (m for m in registers if m not in folded):
-        found[_slug(memory.name)] = _registers(memory, shape, report)
+        found[slug(memory.name)] = _registers(memory, shape, report)
     for memory in buffers:
-        found[_slug(memory.name)] = _buffer(memory, source, shape, assumed, None if memory is not buffers[-1] else pools, report)
+        found[slug(memory.name)] = _buffer(memory, source, shape, assumed, None if memory is not buffers[-1] else pools, report)
     report.add(Said.ASSUMED, "buffers are double-buffered and transfers overlap with compute; the source decides that by mapping")
     return found, pj
 
 
 def _long_array(source: CoreSource, unrolled: dict[str, tuple[str, ...]], stays: list[str], cores: int, report: Report) -> LongArray:
-    dims = [(_slug(name), size, unrolled[name]) for name, size in source.machine.dimensions]
+    dims = [(slug(name), size, unrolled[name]) for name, size in source.machine.dimensions]
     if cores > 1:
         if len(dims) >= MAX_DIMS:
             text = f"{cores} cores of {len(dims)} array dimensions are more than the {MAX_DIMS} dimensions of our form; choose --core"
@@ -271,7 +272,7 @@ def _one_buffer(
     whole.pop("operands")
     whole.pop("serves", None)
     report.add(Said.ASSUMED, "the buffer is double-buffered and transfers overlap with compute; the source decides that by mapping")
-    return {_slug(last[-1].name): whole}, pj
+    return {slug(last[-1].name): whole}, pj
 
 
 def _number(value: Value) -> float:

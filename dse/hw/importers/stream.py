@@ -46,23 +46,24 @@ def read_chip(path: str | Path, report: Report, *, core: str | None = None) -> C
         source = core_of(document, notes)
         return ChipSource(source.machine.name, source, 1, 1, None)
     fields = Fields(document)
-    cores = _read_cores(fields, Path(path).parent)
-    offchip = _offchip(fields)
+    cores = read_cores(fields, Path(path).parent)
+    offchip = offchip_of(fields)
     fields.done()
-    compute = {i: c for i, c in cores.items() if i != offchip and _computes(c)}
+    compute = {i: c for i, c in cores.items() if i != offchip and computes(c)}
     if core is not None and core not in compute:
         raise UsageError(f"--core {core}: no core of {path} with that number does matrix products; those that do: {', '.join(compute)}")
     chosen = compute if core is None else {core: compute[core]}
     one = _one_kind(str(path), chosen)
-    groups = _shared(fields)
+    groups = shared_groups(fields)
     pools = len({next((n for n, g in enumerate(groups) if i in g), f"own {i}") for i in chosen})
-    full = _with_dram(one, cores.get(offchip), _entry_bits(fields, offchip), report)
+    full = with_dram(one, cores.get(offchip), _entry_bits(fields, offchip), report)
     _tell_rest(fields, cores, chosen, offchip, report)
     name = fields.word("name") if core is None else f"{fields.word('name')}_{one.machine.name}"
     return ChipSource(name, full, len(chosen), pools, _vector(cores, chosen, offchip, core is None, report))
 
 
-def _read_cores(fields: Fields, folder: Path) -> dict[str, CoreSource]:
+def read_cores(fields: Fields, folder: Path) -> dict[str, CoreSource]:
+    """Cores by their number; those whose file is missing are noted as faults."""
     found: dict[str, CoreSource] = {}
     read: dict[Path, CoreSource] = {}
     for number in fields.mapping("cores"):
@@ -77,14 +78,16 @@ def _read_cores(fields: Fields, folder: Path) -> dict[str, CoreSource]:
     return found
 
 
-def _offchip(fields: Fields) -> str:
+def offchip_of(fields: Fields) -> str:
+    """Number of the core that is the memory off chip."""
     given = fields.document.value(("offchip_core_id",))
     if given is None:
         fields.fault(("offchip_core_id",), "'offchip_core_id' is missing; without it the chip has no DRAM")
     return str(given)
 
 
-def _computes(source: CoreSource) -> bool:
+def computes(source: CoreSource) -> bool:
+    """Whether a core does matrix products."""
     matrix = not source.operator_types or bool(MATRIX_OPERATORS & set(source.operator_types))
     return matrix and source.machine.macs > 0
 
@@ -95,12 +98,12 @@ def _one_kind(path: str, chosen: dict[str, CoreSource]) -> CoreSource:
         raise InputError.single(path, "no core does matrix products; nothing to import")
     if len(kinds) > 1:
         listed = "; ".join(f"{Path(k).name}: cores {', '.join(i for i, c in chosen.items() if c.path == k)}" for k in kinds)
-        text = f"its compute cores differ ({listed}), and this form describes one kind; import one with --core"
+        text = f"its compute cores differ ({listed}), and an accelerator has one kind; import one with --core, or all with --chip"
         raise InputError.single(path, text)
     return next(iter(chosen.values()))
 
 
-def _shared(fields: Fields) -> list[set[str]]:
+def shared_groups(fields: Fields) -> list[set[str]]:
     """Groups of cores that share their outermost memory."""
     if not fields.has("core_memory_sharing"):
         return []
@@ -117,7 +120,7 @@ def _entry_bits(fields: Fields, offchip: str) -> float:
     return total
 
 
-def _with_dram(core: CoreSource, offchip: CoreSource | None, entry_bits: float, report: Report) -> CoreSource:
+def with_dram(core: CoreSource, offchip: CoreSource | None, entry_bits: float, report: Report) -> CoreSource:
     """The core with the off-chip memory behind its own, no faster than what leads to it."""
     if offchip is None or not offchip.machine.memories:
         raise InputError.single(core.path, "the off-chip core has no memory; without it the chip has no DRAM")
@@ -140,7 +143,7 @@ def _with_dram(core: CoreSource, offchip: CoreSource | None, entry_bits: float, 
 
 def _vector(cores: dict[str, CoreSource], chosen: dict[str, CoreSource], offchip: str, whole: bool, report: Report) -> Vector | None:
     """Lanes of the cores that do elementwise operators; pooling cores are left out."""
-    beside = [c for i, c in cores.items() if i not in chosen and i != offchip and not _computes(c) and c.machine.macs > 0]
+    beside = [c for i, c in cores.items() if i not in chosen and i != offchip and not computes(c) and c.machine.macs > 0]
     simd = [c for c in beside if {"Add", "Mul"} & set(c.operator_types)]
     for name in sorted({c.machine.name for c in beside if c not in simd}):
         report.add(Said.LOST, f"core '{name}' only pools; pooling runs on the vector unit")
@@ -159,7 +162,7 @@ def _tell_rest(fields: Fields, cores: dict[str, CoreSource], chosen: dict[str, C
     )
     if inside:
         report.add(Said.LOST, f"{inside} links between cores: transfers over them take no time and no energy here")
-    others = [i for i, c in cores.items() if i not in chosen and i != offchip and _computes(c)]
+    others = [i for i, c in cores.items() if i not in chosen and i != offchip and computes(c)]
     if others:
         report.add(Said.LOST, f"compute cores {', '.join(others)}")
     if fields.document.value(("unit_energy_cost",)) not in (None, 0, 0.0):

@@ -1,0 +1,60 @@
+"""Multi-core files of Stream as chips: cores kept apart, links with their rates; figures by hand from the fixture files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from accelerators.catalogue import TECHNOLOGIES
+from dse.cli import app
+from dse.hw.interconnect import transfer_s
+from dse.hw.many_core_read import ChipDescription, read_chip_file
+
+FILES = Path(__file__).parents[2] / "data" / "hardware"
+
+
+def imported(name: str, folder: Path, *options: str) -> tuple[ChipDescription, str]:
+    """The chip, checked, and what went to standard error."""
+    out = folder / "chip.yaml"
+    result = CliRunner().invoke(app, ["import", "stream", str(FILES / name), "--chip", "-o", str(out), *options])
+    assert result.exit_code == 0, result.output
+    return read_chip_file(out, TECHNOLOGIES), result.stderr
+
+
+def test_cores_that_differ_are_kinds(tmp_path: Path) -> None:
+    chip, said = imported("unlike_cores.yaml", tmp_path)
+    assert [c.kind for c in chip.chip.cores] == list(chip.file.cores)
+    assert len(chip.chip.cores) == 2
+    assert [link.kind for link in chip.file.links.values()] == ["bus"]
+    assert chip.file.links["bus0"].bandwidth_gb_per_s == 4  # 32 bits at 1 GHz
+    assert "read: cores 0 as 1 x" in said
+
+
+def test_equal_cores_are_counted_and_linked(tmp_path: Path) -> None:
+    chip, said = imported("two_cores.yaml", tmp_path, "--clock-mhz", "500")
+    kinds = {k: c.count for k, c in chip.file.cores.items()}
+    assert max(kinds.values()) == 2
+    first, second = (c.name for c in chip.chip.cores if c.kind == max(kinds, key=lambda k: kinds[k]))
+    route = chip.chip.interconnect.route(first, second)
+    assert transfer_s(route, 1e6) > 0
+    assert "assumed: clock 500 MHz" in said
+    whole = CliRunner().invoke(app, ["import", "stream", str(FILES / "two_cores.yaml")])
+    assert "links between cores: transfers over them take no time" in whole.stderr
+    assert "links between cores" not in said
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["zigzag", "systolic.yaml", "--chip"], "--chip belongs to files of stream"),
+        (["stream", "two_cores.yaml", "--chip", "--core", "0"], "not together with --core"),
+        (["stream", "systolic.yaml", "--chip"], "describes one core; import it without --chip"),
+    ],
+)
+def test_what_cannot_be_a_chip(options: list[str], message: str) -> None:
+    tool, name, *rest = options
+    result = CliRunner().invoke(app, ["import", tool, str(FILES / name), *rest])
+    assert result.exit_code != 0
+    assert message in (result.stderr + str(result.exception))
