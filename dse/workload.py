@@ -180,7 +180,7 @@ def _dims(given: tuple[str, ...]) -> Mapping[str, int]:
     found = {}
     for text in given:
         name, _, value = text.partition("=")
-        if not name or not value.isdecimal() or int(value) < 1:
-            raise UsageError(f"--dim {text}: give NAME=VALUE with a whole number of at least 1, for example --dim batch=1")
+        if not name or not value.isdecimal():
+            raise UsageError(f"--dim {text}: give NAME=VALUE with a whole number of at least 0, for example --dim batch=1")
         found[name] = int(value)
     return found

@@ -56,7 +56,7 @@ def set_dimensions(model: ModelProto, dims: Mapping[str, int], where: str) -> No
     """Give symbolic dimensions their sizes, computed ones from their parts.
 
     Raises:
-        UsageError: a name that the model does not have, or a size below 1.
+        UsageError: a name that the model does not have, or a size below 0.
         GraphError: a computed dimension comes out below 1, or is no whole number.
     """
     symbols = symbols_of(model)
@@ -64,8 +64,10 @@ def set_dimensions(model: ModelProto, dims: Mapping[str, int], where: str) -> No
         if name not in symbols:
             allowed = ", ".join(sorted(symbols)) or "none, all sizes are fixed"
             raise UsageError(f"dimension '{name}' is not in the model; its symbolic dimensions: {allowed}.{did_you_mean(name, symbols)}")
-        if not 1 <= size <= MAX_SIZE:
-            raise UsageError(f"dimension '{name}' is {size}; a size of at least 1 is needed, and at most {MAX_SIZE}")
+        if not 0 <= size <= MAX_SIZE:
+            raise UsageError(
+                f"dimension '{name}' is {size}; a size of at least 0 (nothing, as an empty past) is needed, at most {MAX_SIZE}"
+            )
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         for axis, d in enumerate(value.type.tensor_type.shape.dim):
             if d.HasField("dim_value") and d.dim_value != -1:

@@ -242,6 +242,8 @@ class _Flattener:
             try:
                 checker.check_node(proto, self._context(scope))
                 types = shape_inference.infer_node_outputs(schema, proto, given, data, opset_imports=opsets)
+                if not types:
+                    types = _newer_types(proto, given, data)
             except INVALID as e:
                 raise node.error(f"is not a valid ONNX model: {_short(e)}") from e
         elif node.op_type in SHAPES:
@@ -387,6 +389,17 @@ def _schema(proto: NodeProto, scope: Scope) -> OpSchema | None:
         return defs.get_schema(proto.op_type, scope.opsets.get(domain, 1), domain)
     except defs.SchemaError:
         return None
+
+
+def _newer_types(proto: NodeProto, given: Mapping[str, TypeProto], data: Mapping[str, TensorProto]) -> Mapping[str, TypeProto]:
+    """Types of the outputs by the newest version of an operator: early versions of some, such as LessOrEqual, infer nothing."""
+    newest = defs.get_schema(proto.op_type, defs.onnx_opset_version(), "")
+    opsets = [helper.make_opsetid("", defs.onnx_opset_version())]
+    try:
+        found: Mapping[str, TypeProto] = shape_inference.infer_node_outputs(newest, proto, dict(given), dict(data), opset_imports=opsets)
+    except INVALID:  # the node does not fit the newer version, so this one is all there is
+        return {}
+    return found
 
 
 def _standard_body(schema: OpSchema, proto: NodeProto, scope: Scope, types: Mapping[str, TypeProto]) -> FunctionProto | None:

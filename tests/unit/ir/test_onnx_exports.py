@@ -86,3 +86,10 @@ def test_depthwise_is_groups():
     graph = read(DATA / "mobile_dynamo_18.onnx")
     shapes = [matmul_shape(o) for o in graph.operators if o.op_type == "Conv" and o.kind is Kind.CONTRACTION]
     assert any(s.groups == 32 and s.n == 1 and s.k == 9 for s in shapes)
+
+
+@pytest.mark.parametrize("name", ["llama_math_script_17", "llama_dynamo_18", "llama_dynamo_23"])
+def test_an_empty_past(name: str):
+    """Without 5 cached positions two products over 2 sequences, 8 heads, 3 queries and 32 elements per head are 5 positions shorter."""
+    graph = load_onnx(DATA / f"{name}.onnx", dims={"batch": 2, "query": 3, "past": 0})
+    assert 2 * summarise(graph).totals.macs == TORCH_FLOPS["llama"] - 2 * 2 * (2 * 8 * 3 * 5 * 32)

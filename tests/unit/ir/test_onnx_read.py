@@ -298,3 +298,14 @@ def test_gathered_shapes_are_computed():
     source.graph.initializer.append(onnx.numpy_helper.from_array(np.array([[9, 3, 4, 7]]), "table"))
     source.graph.initializer.append(onnx.numpy_helper.from_array(np.array([[1, 2]]), "index"))
     assert read_onnx(source, name="g").tensors["y"].shape == (3, 4)
+
+
+def test_early_versions_without_shape_inference():
+    """LessOrEqual 12, of opset 13 to 15, infers nothing."""
+    graph = read([node("LessOrEqual", ["a", "b"], ["c"]), node("Where", ["c", "a", "b"], ["y"])], {"a": [3, 1], "b": [4]}, ["y"], opset=13)
+    assert graph.tensors["c"].shape == (3, 4)
+
+
+def test_nothing_to_compute():
+    with pytest.raises(GraphError, match="nothing to compute: with these sizes output 'y'"):
+        read_onnx(model([node("Relu", ["x"], ["y"])], {"x": ["n", 3]}, ["y"]), name="empty", dims={"n": 0})
