@@ -65,9 +65,7 @@ def set_dimensions(model: ModelProto, dims: Mapping[str, int], where: str) -> No
             allowed = ", ".join(sorted(symbols)) or "none, all sizes are fixed"
             raise UsageError(f"dimension '{name}' is not in the model; its symbolic dimensions: {allowed}.{did_you_mean(name, symbols)}")
         if not 0 <= size <= MAX_SIZE:
-            raise UsageError(
-                f"dimension '{name}' is {size}; a size of at least 0 (nothing, as an empty past) is needed, at most {MAX_SIZE}"
-            )
+            raise UsageError(f"dimension '{name}' is {size}; a size of at least 0 (an empty past) is needed, and at most {MAX_SIZE}")
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         for axis, d in enumerate(value.type.tensor_type.shape.dim):
             if d.HasField("dim_value") and d.dim_value != -1:

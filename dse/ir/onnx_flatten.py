@@ -242,8 +242,8 @@ class _Flattener:
             try:
                 checker.check_node(proto, self._context(scope))
                 types = shape_inference.infer_node_outputs(schema, proto, given, data, opset_imports=opsets)
-                if not types:
-                    types = _newer_types(proto, given, data)
+                if not all(types[n].tensor_type.HasField("shape") for n in proto.output if n in types):
+                    types = _newer_types(proto, given, data) or types
             except INVALID as e:
                 raise node.error(f"is not a valid ONNX model: {_short(e)}") from e
         elif node.op_type in SHAPES:
