@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dse.hw.accelerator import ArrayDim, ArrayGeometry
 
 _LOOPS: Final = (Loop.M, Loop.K, Loop.N)
-MAX_FLOWS: Final = 64
+MAX_FLOWS: Final = 256
 """Ways of spreading loops that are tried for one array."""
 
 
