@@ -86,7 +86,7 @@ def read_onnx(
     load_plugins()
     flat = flatten(model, where=where, dims=dims or {})
     nodes, empty = _needed(flat)
-    if flat.outputs and not set(flat.outputs) - empty:
+    if 0 in (dims or {}).values() and not set(flat.outputs) - empty:
         raise GraphError.single(where, f"nothing to compute: with these sizes output '{flat.outputs[0]}' and all others have no elements")
     context = ReadingContext(
         tensors=_tensors(flat, nodes, empty, precision),
