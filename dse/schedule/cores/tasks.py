@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 LEAST_PIECES: Final = 4
 """Pieces in which a group loads, computes and stores; more of them hide more of the first load, and cost time to simulate."""
 MOST_PIECES: Final = 32
-"""Where two pieces would need more memory than the group has there are more of them, up to these; then one runs ahead at most."""
+"""Where two pieces would need more memory than the group has there are more of them, up to these. The tiles of a mapping are smaller still
+and doubled, so that one is loaded while another is computed: a load runs ahead by up to a piece more than there is room for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +126,14 @@ class _Builder:
 
 
 def _pieces(laid: LaidGroup) -> tuple[int, int]:
-    """Number of pieces, and how many of them may be loaded before the first is computed: as many as the memory set aside holds."""
+    """Number of pieces, and how many of them may be loaded or computed at once: as many as the memory set aside holds, at least two."""
     loaded = sum(laid.part.reads.values())
     if loaded <= laid.ahead_bytes:
         return LEAST_PIECES, LEAST_PIECES
     if not laid.ahead_bytes:  # all that it works on lies in its memory but for what passes by
-        return MOST_PIECES, 1
+        return MOST_PIECES, 2
     pieces = min(max(ceil(2 * loaded / laid.ahead_bytes), LEAST_PIECES), MOST_PIECES)
-    return pieces, max(1, int(laid.ahead_bytes * pieces / loaded))
+    return pieces, max(2, int(laid.ahead_bytes * pieces / loaded))
 
 
 def make_tasks(layout: Layout, chip: Chip, kinds: Mapping[str, KindPricer]) -> TaskList:

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from dse.cost.evaluation import evaluate
 from dse.cost.many_core import ChipEvaluation, evaluate_chip
 from dse.cost.metrics import Objective
 from dse.errors import GraphError
+from dse.evaluate import Schedule, compile_step, graph_step
 from dse.hw.many_core_read import ChipDescription
 from dse.ir.graph import OperatorGraph
 from dse.ir.onnx_read import load_onnx
@@ -207,6 +209,36 @@ def test_what_holds_on_every_chip(name: str, objective: Objective, monkeypatch: 
     )
     assert float(again[0]) == pytest.approx(outcome.latency_s, rel=1e-12)
     assert evaluated(chip, swiglu_chain(48, 96, 160, 2), objective).to_json_dict() == found.to_json_dict()
+
+
+@pytest.mark.parametrize("capacity_kib", [16, 64, 256])
+@pytest.mark.parametrize("schedule", list(Schedule))
+def test_a_chip_of_one_core_takes_what_the_core_takes(capacity_kib: int, schedule: Schedule) -> None:
+    """Simulated on one core: at most 5 % above the priced latency of the one-core model, which adds up operators. Below it where tensors
+    stay on chip between operators, or loads run ahead, which layer by layer the other does not do."""
+    chip, graph = small_chip(1, capacity_kib=capacity_kib), swiglu_chain(64, 64, 128, 2)
+    core = chip.kinds["mac"]
+    one = evaluate(compile_step(graph_step(graph, 1), core.geometry, schedule=schedule), core.table(), Objective.LATENCY)
+    many = evaluate_chip(chip, ((graph, 1),), tokens=1, stored_bytes=0.0, objective=Objective.LATENCY, schedule=schedule)
+    assert many.lower_bound_s <= many.latency_s <= 1.05 * one.latency_s
+
+
+def test_one_small_core_moves_the_same_bytes() -> None:
+    """512 x 768 x 2048 in 256 KiB, bound by the memory off chip: the same bytes and energy as the one-core model, 1 % more time at most."""
+    chip = load_chip("simba").with_overrides(
+        {
+            "cores.chiplet.count": 1,
+            "links": {"entry": {"kind": "link", "between": ["dram", "chiplet"], "bandwidth_gb_per_s": 32, "energy_pj_per_byte": 0}},
+        }
+    )
+    graph, core = swiglu_chain(512, 768, 2048, 1), chip.kinds["chiplet"]
+    compiled = compile_step(graph_step(graph, 1), core.geometry, schedule=Schedule.LAYER_BY_LAYER)
+    one = evaluate(compiled, core.table(), Objective.LATENCY)
+    many = evaluate_chip(chip, ((graph, 1),), tokens=1, stored_bytes=0.0, objective=Objective.LATENCY, schedule=Schedule.LAYER_BY_LAYER)
+    moved = [sum(b.bytes for b in e.breakdown if b.component == "dram") for e in (one, many)]
+    assert moved[1] == pytest.approx(moved[0], rel=1e-12)
+    assert many.energy_j == pytest.approx(one.energy_j, rel=1e-9)
+    assert one.latency_s <= many.latency_s <= 1.01 * one.latency_s
 
 
 def _column(values: list[float]) -> NDArray[np.float64]:
