@@ -108,7 +108,8 @@ def _exact_shares(loads: NDArray[np.float64], k: int) -> NDArray[np.float64]:
     tokens = loads.sum() / k
     if tokens == 0 or loads.max() > tokens:
         raise UsageError(f"loads of {loads.sum():g} tokens in all, {loads.max():g} for one expert: a token uses {k} different experts")
-    return loads / tokens
+    found: NDArray[np.float64] = loads / tokens
+    return found
 
 
 def _capped(popularity: NDArray[np.float64], total: int) -> NDArray[np.float64]:
