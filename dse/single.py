@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from dse.cost.evaluation import Evaluation, evaluate
 from dse.cost.metrics import Objective
+from dse.errors import UsageError
 from dse.evaluate import Schedule, compile_step
 from dse.files import parse_setting
+from dse.ir.precision import precision
 from dse.plugins import load_accelerator, load_chip, names_chip
 from dse.workload import WorkloadOptions, load_workload
 
@@ -16,18 +18,29 @@ if TYPE_CHECKING:
 
     from dse.cost.many_core import ChipEvaluation
 
+DEFAULT_PRECISION: Final = "bf16"
+"""Format whose measured constants an ONNX file with formats of its own takes."""
+
 
 def evaluate_any(
-    workload: WorkloadOptions, accelerator: str, settings: Sequence[str] = (), *, objective: str = "latency", schedule: str = "fused"
+    workload: WorkloadOptions,
+    accelerator: str,
+    settings: Sequence[str] = (),
+    *,
+    objective: str = "latency",
+    schedule: str = "fused",
+    calibrated: bool = False,
 ) -> Evaluation | ChipEvaluation:
     """As `evaluate_single`, and for chips of many cores.
 
     Raises:
-        UsageError: as `evaluate_single`.
+        UsageError: as `evaluate_single`, or a chip of many cores, of which nothing was measured, calibrated.
         InputError: as `evaluate_single`, or an operator that no core of a chip may run.
     """
     if not names_chip(accelerator):
-        return evaluate_single(workload, accelerator, settings, objective=objective, schedule=schedule)
+        return evaluate_single(workload, accelerator, settings, objective=objective, schedule=schedule, calibrated=calibrated)
+    if calibrated:
+        raise UsageError(f"--calibrated: nothing is measured of {accelerator}, a chip of many cores; leave it out")
     from dse.cost.many_core import evaluate_chip
 
     description = load_chip(accelerator)
@@ -46,17 +59,32 @@ def evaluate_any(
 
 
 def evaluate_single(
-    workload: WorkloadOptions, accelerator: str, settings: Sequence[str] = (), *, objective: str = "latency", schedule: str = "fused"
+    workload: WorkloadOptions,
+    accelerator: str,
+    settings: Sequence[str] = (),
+    *,
+    objective: str = "latency",
+    schedule: str = "fused",
+    calibrated: bool = False,
 ) -> Evaluation:
     """Evaluate `workload` on `accelerator` (a name or a file) with `path=value` settings laid over it.
 
+    `calibrated` puts the launch latency and the sustained rates of measured products in the place of data-sheet peaks; settings
+    come after it.
+
     Raises:
-        UsageError: unknown names, options or settings, with what is allowed.
+        UsageError: unknown names, options or settings, with what is allowed; calibrated, and nothing was measured of the chip.
         InputError: a file is missing or wrong, or the array cannot compute in the workload's data type.
     """
     description = load_accelerator(accelerator)
+    loaded = load_workload(workload)
+    if calibrated:
+        from dse.validation.silicon.sustained import sustained_settings
+
+        formats = precision(loaded.precision or DEFAULT_PRECISION)
+        description = description.with_overrides(sustained_settings(description, formats), origin="--calibrated")
     overrides = dict(parse_setting(text) for text in settings)
     if overrides:
         description = description.with_overrides(overrides, origin="--set")
-    compiled = compile_step(load_workload(workload).step, description.geometry, schedule=Schedule(schedule))
+    compiled = compile_step(loaded.step, description.geometry, schedule=Schedule(schedule))
     return evaluate(compiled, description.table({}), Objective(objective))

@@ -38,6 +38,9 @@ def eval_(
     settings: SetOption = [],  # noqa: B006  typer copies it
     objective: ObjectiveOption = ObjectiveName.LATENCY,
     schedule: ScheduleOption = ScheduleName.FUSED,
+    calibrated: Annotated[
+        bool, typer.Option("--calibrated", help="Launches and sustained rates of measured products instead of data-sheet peaks.")
+    ] = False,
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Evaluate one workload on one accelerator: latency, energy, area, what bounds it, and where it all goes.
@@ -49,7 +52,7 @@ def eval_(
     from dse.cost.many_core import ChipEvaluation
     from dse.single import evaluate_any
 
-    found = evaluate_any(workload, accelerator, settings, objective=objective.value, schedule=schedule.value)
+    found = evaluate_any(workload, accelerator, settings, objective=objective.value, schedule=schedule.value, calibrated=calibrated)
     if form is Format.JSON:
         write_json(found.to_json_dict())
     elif form is Format.CSV:
