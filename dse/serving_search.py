@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -17,8 +17,8 @@ from dse.serving_case import case_of, serving_request
 from dse.serving_mapped import MappedChip
 from dse.system.chip_time import system_rates
 from dse.system.layer_time import RooflineChip
-from dse.system.parallel import Parallel
-from dse.system.patterns import plans_of
+from dse.system.parallel import LARGEST_DEGREE, Parallel, parse_parallel
+from dse.system.patterns import is_pattern, plans_of
 from dse.system.work import model_work
 from dse.units import BITS_PER_BYTE, BYTES_PER_GB, BYTES_PER_GIB, SECONDS_PER_US
 
@@ -47,6 +47,8 @@ SYSTEM_FIELD: Final = "system."
 """Paths of the system file, `system.links.nvlink.bandwidth_gb_per_s`."""
 CHIP_COUNT: Final = "system.chip_count"
 """Chips of the system: a part of it, or more domains on its outermost level."""
+FIXED: Final = "fixed"
+AREA: Final = "area_mm2"
 PARALLEL: Final = "parallel."
 """Degrees, `parallel.tp`; each may be a pattern such as `*`, of which the fastest legal combination counts."""
 _CHIP: Final = "chips.settings."
@@ -83,7 +85,7 @@ def system_fields(system: SystemDescription) -> tuple[SystemField, ...]:
         plain = path.value if isinstance(path.value, bool | int | float | str) else None
         price = path.effect == "price" and path.type in ("integer", "number")
         found.append(SystemField(f"{SYSTEM_FIELD}{_CHIP}{path.path}", price, path.type == "integer", plain))
-    found += [SystemField(f"{PARALLEL}{name}", prices_only=False, integer=True, value=None) for name in _DEGREES]
+    found += [SystemField(f"{PARALLEL}{name}", prices_only=False, integer=False, value=None) for name in _DEGREES]
     return tuple(found)
 
 
@@ -98,6 +100,8 @@ class SystemEvaluator:
     choices: ServingChoices
     parallel: str = ""
     """Degrees that a choice does not name."""
+    prices_usd: Mapping[str, float] = field(default_factory=dict)
+    """Dollars for one unit of `area_mm2` of all chips, of a number of the system at every chip, or `fixed`; empty: the file's price."""
 
     def prepare(self, choice: Mapping[str, Value]) -> PreparedSystem:
         """Lower every workload of the choice and find its legal degrees.
@@ -108,7 +112,7 @@ class SystemEvaluator:
         description, chips = _described(str(choice.get(SYSTEM, self.system)), choice)
         system = description.system if chips is None else description.system.of_size(chips)
         cases = tuple(_cases(system, options, _degrees(choice, self.parallel), self.choices) for options in self.scenarios(choice))
-        return PreparedSystem(description, system, cases)
+        return PreparedSystem(description, system, cases, self.prices_usd)
 
     def screen(self, choice: Mapping[str, Value]) -> PreparedSystem:
         """As `prepare`, which builds no frontiers."""
@@ -117,6 +121,25 @@ class SystemEvaluator:
     def rough(self, choice: Mapping[str, Value]) -> PreparedSystem:
         """As `prepare`, which builds no frontiers."""
         return self.prepare(choice)
+
+
+def check_field(system: SystemDescription, path: str, value: Value) -> None:
+    """Whether `system` takes `value` at one of `system_fields`.
+
+    Raises:
+        DseError: it does not; says what is allowed.
+    """
+    if path.startswith(PARALLEL):
+        name = path.removeprefix(PARALLEL)
+        text = f"{name}={value}" if name == "dp" else f"{name}={value},dp=1"  # with dp nothing is asked of the chips
+        if not is_pattern(text):
+            parse_parallel(text, chips=LARGEST_DEGREE, experts=0)
+    elif path == CHIP_COUNT:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise UsageError(f"{path} takes whole numbers of chips, not {value}")
+        system.system.of_size(value)
+    else:
+        system.with_overrides({path.removeprefix(SYSTEM_FIELD): value}, origin="space")
 
 
 def _described(name: str, choice: Mapping[str, Value]) -> tuple[SystemDescription, int | None]:
@@ -166,6 +189,7 @@ class PreparedSystem:
     description: SystemDescription
     system: System
     scenarios: tuple[_Scenario, ...]
+    prices_usd: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def macs(self) -> float:
@@ -197,7 +221,21 @@ class PreparedSystem:
             value = columns.get(f"{SYSTEM_FIELD}chips.{path}", own)
             if value is not None:
                 found[name] = np.zeros(size) + chips * value
+        if self.prices_usd:
+            found["cost_usd"] = self._cost_usd(columns, found["area_mm2"], size)
         return found
+
+    def _cost_usd(self, columns: Columns, area_mm2: FloatArray, size: int) -> FloatArray:
+        own = {f.path: f.value for f in system_fields(self.description)}
+        total = np.full(size, self.prices_usd.get(FIXED, 0.0))
+        for path, usd in self.prices_usd.items():
+            if path == AREA:
+                total = total + usd * area_mm2
+            elif path == CHIP_COUNT:
+                total = total + usd * self.system.chips
+            elif path != FIXED:
+                total = total + self.system.chips * usd * np.asarray(columns[path] if path in columns else own[path], dtype=np.float64)
+        return total
 
     def fits(self, columns: Columns, size: int) -> NDArray[np.bool_]:
         """Where every scenario has degrees with which its weights, caches and activations fit, [size]."""
@@ -300,6 +338,7 @@ def _empty(prepared: PreparedSystem, scenario: _Scenario, columns: Columns, size
         dram_bytes=np.zeros(size),
         bound=np.full(size, -1, dtype=np.int8),
         feasible=np.zeros(size, dtype=np.bool_),
+        chips=prepared.system.chips,
     )
 
 

@@ -12,6 +12,7 @@ from dse import plugins
 from dse.campaign.plan_workloads import scenario_fields
 from dse.campaign.prepared import LoweredStep, PreparedWorkload, RoughWorkload, ScreenedWorkload, actual, alias
 from dse.campaign.sources import ACCELERATOR, CHOICES, WORKLOAD, located
+from dse.campaign.system_evaluator import SystemCampaignEvaluator, SystemSources
 from dse.campaign.totals import step_totals
 from dse.cost.metrics import Objective
 from dse.errors import UsageError
@@ -54,6 +55,10 @@ class CatalogueSources:
             for path, p in everywhere.items()
         ]
 
+    def of_systems(self) -> SystemSources:
+        """See `Sources`."""
+        return SystemSources(self.folder)
+
     def check(self, accelerator: str, path: str, value: Value) -> None:
         """See `Sources`."""
         description = self._load(accelerator)
@@ -79,8 +84,10 @@ class WorkloadEvaluatorFactory:
 
     plan: Plan
 
-    def __call__(self) -> WorkloadEvaluator:
+    def __call__(self) -> WorkloadEvaluator | SystemCampaignEvaluator:
         """A new evaluator with empty caches."""
+        if self.plan.form.system is not None:
+            return SystemCampaignEvaluator(self.plan)
         return WorkloadEvaluator(self.plan)
 
 

@@ -140,8 +140,14 @@ class CampaignForm(FileForm):
     """The step that is priced; or several under `workloads`."""
     workloads: dict[WorkloadName, WorkloadForm] = Field(default_factory=dict)
     """Several steps that every design is priced for, by name."""
-    accelerator: str | Annotated[tuple[str, ...], Field(min_length=1)]
+    accelerator: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Name or path of an accelerator, or a list of them (then a dimension of the space)."""
+    system: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Instead of an accelerator: name or path of a system of many chips, or a list; batches count sequences of the whole system."""
+    parallel: str = ""
+    """With a system: degrees as `dse system --parallel` takes them; of a pattern such as `tp=*` the fastest at each design count."""
+    chip_model: Literal["roofline", "calibrated", "mapped"] = "roofline"
+    """With a system: how one chip is timed."""
     schedule: Literal["fused", "layer_by_layer"] = "fused"
     """Whether neighbouring operators may be fused."""
     mapping: MappingForm = MappingForm()
@@ -170,6 +176,13 @@ class CampaignForm(FileForm):
     """Reference of the hypervolume, one value per objective; left out: derived from the first batch."""
 
     @property
+    def hardware(self) -> str | tuple[str, ...]:
+        """The accelerators, or the systems."""
+        given = self.accelerator if self.system is None else self.system
+        assert given is not None
+        return given
+
+    @property
     def steps(self) -> dict[str, WorkloadForm]:
         """The workloads by name; the only one of a campaign without names is called ''."""
         return {"": self.workload} if self.workload is not None else dict(self.workloads)
@@ -178,6 +191,10 @@ class CampaignForm(FileForm):
     def _consistent(self) -> Self:
         if (self.workload is None) == (not self.workloads):
             raise ValueError("'workload' is missing; write it, or several under 'workloads', but not both")
+        if (self.accelerator is None) == (self.system is None):
+            raise ValueError("'accelerator' is missing; write it, or a 'system' of many chips, but not both")
+        if self.system is None and (self.parallel or self.chip_model != "roofline"):
+            raise ValueError("'parallel' and 'chip_model' belong to a 'system'; leave them out")
         names = [objective.column for objective in self.objectives]
         if len(set(names)) != len(names):
             raise ValueError(f"'objectives': a metric is given twice in {', '.join(names)}; keep one")

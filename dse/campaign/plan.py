@@ -104,6 +104,8 @@ def make_plan(document: Document, sources: Sources, *, overrides: tuple[str, ...
     """
     form = validate(document, CampaignForm)
     problems: list[Problem] = []
+    if form.system is not None:
+        sources = sources.of_systems()
     accelerators = _accelerators(form, document, problems)
     schemes = check_workloads(form, document, sources, problems)
     fields = _fields(accelerators, document, sources, problems)
@@ -143,12 +145,12 @@ def _sampler(form: CampaignForm, document: Document, problems: list[Problem]) ->
 
 
 def _accelerators(form: CampaignForm, document: Document, problems: list[Problem]) -> tuple[str, ...]:
-    given = (form.accelerator,) if isinstance(form.accelerator, str) else form.accelerator
+    given = (form.hardware,) if isinstance(form.hardware, str) else form.hardware
     if ACCELERATOR not in form.space:
         return given
     where = document.where(("space", ACCELERATOR))
     values = form.space[ACCELERATOR].values or ()
-    if not isinstance(form.accelerator, str):
+    if not isinstance(form.hardware, str):
         problems.append(Problem(where, "'space.accelerator' and a list under 'accelerator' say the same; keep one"))
     elif not values or not all(isinstance(value, str) for value in values):
         problems.append(Problem(where, "'space.accelerator' needs values: [name, ...], names or paths of accelerators"))
@@ -163,6 +165,7 @@ def _fields(accelerators: Iterable[str], document: Document, sources: Sources, p
         try:
             found[name] = {field.path: field for field in sources.fields(name)}
         except DseError as error:
-            where = document.where(("space", ACCELERATOR) if ("space", ACCELERATOR) in document.origins else (ACCELERATOR,))
+            named = next((place for place in (("space", ACCELERATOR), ("system",)) if place in document.origins), (ACCELERATOR,))
+            where = document.where(named)
             problems.append(Problem(where, str(error)))
     return found

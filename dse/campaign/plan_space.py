@@ -53,7 +53,7 @@ class SpaceBuilder:
         """
         outer: list[Dimension] = []
         inner: list[Dimension] = []
-        if not isinstance(self._form.accelerator, str):
+        if not isinstance(self._form.hardware, str):
             self._distinct_accelerators()
             outer.append(Dimension(ACCELERATOR, self._accelerators, Scale.CATEGORICAL))
         for path, values in self._form.space.items():

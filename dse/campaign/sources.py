@@ -48,6 +48,9 @@ class Sources(Protocol):
     def fields(self, accelerator: str) -> Sequence[Field]:
         """Searchable fields of an accelerator. Raises a DseError where there is no such accelerator."""
 
+    def of_systems(self) -> Sources:
+        """The same with systems of many chips in place of accelerators."""
+
     def check(self, accelerator: str, path: str, value: Value) -> None:
         """Raise a DseError where `accelerator` cannot take `value` at `path`."""
 

@@ -16,7 +16,7 @@ from dse.campaign.sources import located
 if TYPE_CHECKING:
     from dse.campaign.plan import Plan
 
-_GROUPS: Final = ("dse.models", "dse.accelerators")
+_GROUPS: Final = ("dse.models", "dse.accelerators", "dse.systems")
 _PACKAGES: Final = ("numpy", "moocore", "optuna", "onnx", "networkx", "pydantic", "ruamel.yaml", "matplotlib")
 _SUFFIXES: Final = (".py", ".yaml")
 
@@ -33,7 +33,7 @@ def code_version() -> str:
 
 
 def input_hashes(plan: Plan) -> tuple[tuple[str, str], ...]:
-    """(name, SHA-256) of the files that a plan names by path: models and accelerators. Catalogue entries are in the code version."""
+    """(name, SHA-256) of the files that a plan names by path: models and hardware. Catalogue entries are in the code version."""
     names: set[str] = {*plan.accelerators, *(step.model for step in plan.form.steps.values())}
     for step in plan.form.steps.values():
         names |= {str(value) for value in step.over.get("model", ())}

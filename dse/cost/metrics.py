@@ -96,6 +96,8 @@ class Priced:
     bound: NDArray[np.int8]
     """Index into `RESOURCES` of the resource that is busiest over the step; -1 where infeasible."""
     feasible: NDArray[np.bool_]
+    chips: int = 1
+    """Chips that share the work; 1 but for systems."""
 
     def metric(self, name: str) -> NDArray[np.float64]:
         """Values of metric `name` [D], in the unit that `METRICS` gives.

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 AREA: Final = "area_mm2"
 COST: Final = "cost_usd"
 TPOT: Final = "tpot_s"
+PER_CHIP: Final = "tokens_per_s_per_chip"
 QUANTITIES: Final[Mapping[str, Metric]] = {
     **METRICS,
     TPOT: Metric(TPOT, "s", Direction.MINIMIZE, "time per output token of a sequence: latency over its new tokens in the step"),
+    PER_CHIP: Metric(PER_CHIP, "token/s", Direction.MAXIMIZE, "new tokens of the step over its latency and the chips of the system"),
     COST: Metric(COST, "usd", Direction.MINIMIZE, "price of the design by the campaign's price table"),
 }
 DESIGN_QUANTITIES: Final = (AREA, COST)
@@ -91,6 +93,8 @@ def step_column(name: str, priced: Priced, tokens_per_sequence: float) -> FloatA
     """Quantity `name` of one step over D design points [D]."""
     if name == TPOT:
         return np.asarray(priced.latency_s / tokens_per_sequence, dtype=np.float64)
+    if name == PER_CHIP:
+        return np.asarray(priced.metric("tokens_per_s") / priced.chips, dtype=np.float64)
     return np.asarray(priced.metric(name), dtype=np.float64)
 
 
@@ -138,6 +142,8 @@ def _mix(name: str, weights: Sequence[float], priced: Sequence[Priced], tokens_p
             found = energy
         case "tokens_per_s":
             found = tokens / latency
+        case "tokens_per_s_per_chip":
+            found = tokens / latency / priced[0].chips
         case "joules_per_token":
             found = energy / tokens
         case "edp_js":
