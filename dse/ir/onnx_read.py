@@ -19,6 +19,7 @@ from dse.ir.onnx_types import FLOATS, element_type_name, format_name, supported_
 from dse.ir.operator import Kind
 from dse.ir.precision import storage_type
 from dse.ir.tensor import Role, Tensor, data_type
+from dse.ir.vector_costs import QUANTISE_OPERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -107,6 +108,7 @@ def read_onnx(
     outputs = tuple(n for n in flat.outputs if n not in empty)
     inputs = _graph_inputs(flat, context, operators, outputs)
     tensors = infer_roles({**context.tensors, **context.extra}, operators, context.entering)
+    operators = [_quantising(o, tensors) for o in operators]
     return check_graph(
         OperatorGraph(
             name=name,
@@ -117,6 +119,15 @@ def read_onnx(
             accumulation=_accumulation(model, precision, where),
         )
     )
+
+
+def _quantising(operator: Operator, tensors: Mapping[str, Tensor]) -> Operator:
+    """A vector operator with the work of storing its activations in formats with block scales; see QUANTISE_OPERATIONS."""
+    if operator.kind is not Kind.VECTOR:
+        return operator
+    written = (x for x in operator.outputs if tensors[x.tensor].role is Role.ACTIVATION and tensors[x.tensor].dtype.scale_bits)
+    more = QUANTISE_OPERATIONS * sum(x.elements for x in written)
+    return replace(operator, vector_ops=operator.vector_ops + more) if more else operator
 
 
 def _needed(flat: FlatModel) -> tuple[list[FlatNode], frozenset[str]]:

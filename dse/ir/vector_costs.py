@@ -117,6 +117,11 @@ PER_INPUT_ELEMENT: Final = {
 """Reductions and row-wise operators, operations per input element."""
 
 
+QUANTISE_OPERATIONS: Final = 3
+"""Per element stored with block scales: largest magnitude of the block, multiply by 1 / scale, convert; the scale is once per block
+and left out. Counted here. DeepSeek-V3 quantises activations so, in the kernel that makes them (arXiv 2412.19437, section 3.3.2)."""
+
+
 def top_k_operations_per_element(k: int) -> int:
     """Comparisons per input element to keep a sorted list of the `k` largest.
 

@@ -7,9 +7,12 @@ from math import prod
 import pytest
 from onnx import TensorProto
 
+from dse.ir.lowering import LoweringRequest, Part, Phase
 from dse.ir.onnx_read import read_onnx
+from dse.ir.precision import precision
 from dse.ir.summary import Counts, summarise, summarise_workload, weight_elements
 from dse.ir.tensor import Role
+from workloads.catalogue import CATALOGUE
 
 from .onnx_models import model, node
 
@@ -99,3 +102,27 @@ def test_mac_count_from_the_file_itself():
     totals = summarise(read_onnx(source, name="m")).totals
     assert totals.macs == 2 * prod((2, 3, 5, 7, 11))
     assert totals.weight_bytes == 4 * 2 * prod((5, 7, 11))
+
+
+def test_storing_with_block_scales_is_vector_work():
+    """DeepSeek-V3's attention norm, one token: 4 operations per element; in blocks of 128 it is quantised as well, 3 more. Products are not."""
+    model = CATALOGUE.load("deepseek_v3")
+    found = {}
+    for name in ("fp8", "fp8_block"):
+        request = LoweringRequest(
+            phase=Phase.DECODE,
+            batch=1,
+            query_len=1,
+            cache_len=64,
+            attention="left_to_right",
+            precision=precision(name),
+            rope=True,
+            norms=True,
+            part=Part.ATTENTION,
+            layer=3,
+        )
+        (part,) = model.lower(request).parts
+        found[name] = {o.name: o.counts.vector_ops for o in summarise(read_onnx(part.onnx, name=name)).operators}
+    assert (found["fp8"]["attention_norm"], found["fp8_block"]["attention_norm"]) == (4 * 7168, 7 * 7168)
+    assert found["fp8"]["query_down"] == found["fp8_block"]["query_down"] == 0
+    assert found["fp8"]["probability"] == found["fp8_block"]["probability"]
