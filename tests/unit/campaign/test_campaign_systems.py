@@ -84,3 +84,11 @@ def test_a_front_of_systems_is_made_of_their_points(tmp_path: Path, capsys: pyte
 def test_refuses(old: str, new: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         plan(CAMPAIGN.replace(old, new, 1))
+
+
+def test_the_campaign_of_the_documentation_is_one() -> None:
+    page = Path("docs/systems.md").read_text()
+    text = page[page.index("schema_version: 1\nname: racks") :]
+    found = plan(text[: text.index("```")])
+    assert [d.path for d in found.space.inner] == ["system.links.nvlink.bandwidth_gb_per_s", "system.chips.memory_gib"]
+    assert found.trials == 2 * 2 * 5 * 2
