@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 from functools import lru_cache
-from math import prod
 from typing import TYPE_CHECKING, Final
 
 from dse.errors import InputError
 from dse.hw.accelerator import Dataflow, Loop, OperandName
+from dse.mapping.factors import factorisations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,10 +24,10 @@ MAX_FLOWS: Final = 256
 def flows(array: ArrayGeometry) -> tuple[ArrayGeometry, ...]:
     """`array` itself in the short form; else an array of the short form for each unrolling and operand that stays.
 
-    A dimension gives each of its loops a divisor of its size, and all of it to one loop or another. Unrollings that cover less of every
-    loop than another are left out. What stays fixes rows and columns: right k and n, left k and m, out m and n, where elements that
-    share an output add their products before they are stored, as if each did that many MACs in a cycle. An operand does not stay
-    in an array that also spreads the loop which it lacks: that would need copies.
+    A dimension gives each of its loops a divisor of its size, and all of it to one loop or another. What stays fixes rows and
+    columns: right k and n, left k and m, out m and n, where elements that share an output add their products before they are stored,
+    as if each did that many MACs in a cycle. An operand does not stay in an array that also spreads the loop which it lacks: that
+    would need copies.
 
     Raises:
         InputError: groups are spread over a dimension, nothing can stay, or there are more than `MAX_FLOWS` ways.
@@ -37,9 +36,11 @@ def flows(array: ArrayGeometry) -> tuple[ArrayGeometry, ...]:
         return (array,)
     if any(Loop.GROUPS in dim.unrolls for dim in array.dims):
         raise InputError.single("core.array.dims", "no mappings are found for groups spread over a dimension; name m, k or n")
-    spread = {tuple(prod(part[loop] for part in parts) for loop in _LOOPS) for parts in itertools.product(*map(_parts, array.dims))}
-    largest = sorted(a for a in spread if not any(b != a and all(x <= y for x, y in zip(a, b, strict=True)) for b in spread))
-    found = tuple(flow for u in largest for stays in array.stationary for flow in _flow(array, u, stays))
+    spread = {(1, 1, 1)}
+    for dim in array.dims:
+        parts = _parts(dim)
+        spread = {(m * part[Loop.M], k * part[Loop.K], n * part[Loop.N]) for m, k, n in spread for part in parts}
+    found = tuple(flow for u in sorted(spread) for stays in array.stationary for flow in _flow(array, u, stays))
     if not found:
         raise InputError.single("core.array.stationary", "no operand named can stay: the loop that it lacks is spread over the array too")
     if len(found) > MAX_FLOWS:
@@ -49,10 +50,8 @@ def flows(array: ArrayGeometry) -> tuple[ArrayGeometry, ...]:
 
 def _parts(dim: ArrayDim) -> list[dict[Loop, int]]:
     """Shares of the loops along one dimension: divisors whose product is the size."""
-    divisors = [d for d in range(1, dim.size + 1) if dim.size % d == 0]
-    shares = itertools.product(divisors, repeat=len(dim.unrolls))
     none = dict.fromkeys(_LOOPS, 1)
-    return [none | dict(zip(dim.unrolls, given, strict=True)) for given in shares if prod(given) == dim.size]
+    return [none | dict(zip(dim.unrolls, given, strict=True)) for given in factorisations(dim.size, len(dim.unrolls))]
 
 
 def _flow(array: ArrayGeometry, unrolled: tuple[int, ...], stays: OperandName) -> Iterator[ArrayGeometry]:

@@ -9,12 +9,12 @@ import itertools
 import math
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from dse.errors import InfeasibleError
+from dse.mapping.factors import factorisations
 from dse.mapping.nest import Nest, NestShape, elements
 from dse.mapping.nest_cost import OUR_RULES, cost_nest, cost_nests
 
@@ -117,7 +117,7 @@ def _steps(machine: Machine, problem: NestProblem, rests: list[tuple[str, int]])
     tiled = [m for m in machine.memories if m.name not in top and any(m.size_bits >= 2 * bits[o] for o in m.operands if o in bits)]
     names = [m.name for m in tiled]
     for memory in reversed(tiled):
-        more = math.prod(len(_factorisations(n, len(names) + 2)) for _, n in rests)
+        more = math.prod(len(factorisations(n, len(names) + 2)) for _, n in rests)
         if sum(o.place in memory.operands for o in problem.operands) > 1 and more <= MOST_SPLITS:
             names.insert(names.index(memory.name), memory.name)
     return names
@@ -133,17 +133,9 @@ def _cuts(problem: NestProblem, machine: Machine, steps: list[str]) -> Iterator[
         yield dict(zip(choices, picked, strict=True))
 
 
-@lru_cache(maxsize=4096)
-def _factorisations(size: int, parts: int) -> tuple[tuple[int, ...], ...]:
-    if parts == 1:
-        return ((size,),)
-    divisors = [d for d in range(1, size + 1) if size % d == 0]
-    return tuple((d, *rest) for d in divisors for rest in _factorisations(size // d, parts - 1))
-
-
 def _splits(rests: list[tuple[str, int]], regions: int) -> FloatArray:
     """Every way to split every size, [S, dimensions, regions]."""
-    ways = [np.array(_factorisations(n, regions), dtype=np.float64) for _, n in rests]
+    ways = [np.array(factorisations(n, regions), dtype=np.float64) for _, n in rests]
     grid = np.meshgrid(*(np.arange(len(w)) for w in ways), indexing="ij")
     return np.stack([w[g.ravel()] for w, g in zip(ways, grid, strict=True)], axis=1)
 

@@ -1,0 +1,120 @@
+"""Arrays in the long form: which arrays of rows and columns they stand for, by hand; the same mappings as in the short form."""
+
+from __future__ import annotations
+
+import itertools
+from math import prod
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dse.errors import InputError
+from dse.hw.accelerator import ArrayDim, ArrayGeometry, Dataflow, Folds, Geometry, Loop, OperandName
+from dse.mapping.flows import flows
+from dse.mapping.frontier import matmul_frontier, not_dominated
+from dse.mapping.problem import MatmulProblem
+
+LEFT, RIGHT, OUT = OperandName.LEFT, OperandName.RIGHT, OperandName.OUT
+WS, IS, OS = Dataflow.WEIGHT_STATIONARY, Dataflow.INPUT_STATIONARY, Dataflow.OUTPUT_STATIONARY
+
+
+def long(*dims: tuple[int, str], stays: tuple[OperandName, ...] = (LEFT, RIGHT, OUT), rate: int = 1) -> ArrayGeometry:
+    """An array with dimensions of the given sizes and loops, `(8, "kn")`."""
+    made = tuple(ArrayDim(f"d{i}", size, tuple(Loop(x) for x in loops)) for i, (size, loops) in enumerate(dims))
+    return ArrayGeometry(prod(d.size for d in made), 1, 1, (), Folds.BROADCAST, (("int8", rate),), dims=made, stationary=stays)
+
+
+def found(array: ArrayGeometry) -> set[tuple[Dataflow, int, int, int]]:
+    """(dataflow, rows, columns, MACs of an element)."""
+    return {(f.dataflows[0], f.rows, f.columns, dict(f.macs_per_pe_per_cycle)["int8"]) for f in flows(array)}
+
+
+def test_fixed_unrolling() -> None:
+    """K over 32, N over 16: B stays as in a weight-stationary array; A cannot, N is spread; C stays with 32 MACs an element."""
+    assert found(long((32, "k"), (16, "n"))) == {(WS, 32, 16, 1), (OS, 1, 16, 32)}
+    assert found(long((32, "k"), (16, "n"), stays=(RIGHT,))) == {(WS, 32, 16, 1)}
+
+
+def test_one_dimension_over_two_loops() -> None:
+    """6 = 1 x 6, 2 x 3, 3 x 2, 6 x 1 over k and m; B stays only where m is not spread, A only where n is not, which is never here."""
+    got = found(long((6, "km"), (4, "n"), stays=(RIGHT, OUT)))
+    assert got == {(WS, 6, 4, 1), (OS, 6, 4, 1), (OS, 3, 4, 2), (OS, 2, 4, 3), (OS, 1, 4, 6)}
+
+
+def test_several_dimensions_over_one_loop() -> None:
+    """Loops multiply over dimensions: k over 8 and 4 is 32, and three dimensions are a cube of MACs."""
+    assert found(long((8, "k"), (4, "k"), (16, "n"), stays=(RIGHT,))) == {(WS, 32, 16, 1)}
+    assert found(long((8, "m"), (8, "k"), (8, "n"), stays=(OUT,), rate=2)) == {(OS, 8, 8, 16)}
+
+
+def test_free_array() -> None:
+    """A free dimension of a prime size gives it to m, k or n whole."""
+    assert found(long((7, "mkn"), stays=(OUT,))) == {(OS, 7, 1, 1), (OS, 1, 1, 7), (OS, 1, 7, 1)}
+    assert found(long((7, "mkn"), stays=(LEFT,))) == {(IS, 1, 7, 1), (IS, 7, 1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("array", "where", "text"),
+    [
+        (long((4, "k"), (4, "n"), stays=(LEFT,)), "core.array.stationary", "no operand named can stay"),
+        (long((2**30, "mkn"), (2**10, "mkn"), (2**10, "mkn")), "core.array.dims", "at most 256 are tried"),
+    ],
+)
+def test_what_cannot_be_unrolled(array: ArrayGeometry, where: str, text: str) -> None:
+    with pytest.raises(InputError, match=text) as error:
+        flows(array)
+    assert error.value.problems[0].where == where
+
+
+def test_short_form_is_itself() -> None:
+    short = ArrayGeometry(4, 4, 1, (WS,), Folds.SERIAL, (("int8", 1),))
+    assert flows(short) == (short,)
+
+
+@pytest.mark.parametrize("stays", [(RIGHT,), (LEFT,), (OUT,)])
+def test_a_fixed_array_maps_as_its_short_form(stays: tuple[OperandName, ...]) -> None:
+    loops = {RIGHT: ("k", "n", WS), LEFT: ("k", "m", IS), OUT: ("m", "n", OS)}[stays[0]]
+    array = long((6, loops[0]), (5, loops[1]), stays=stays)
+    short = ArrayGeometry(6, 5, 1, (loops[2],), Folds.BROADCAST, (("int8", 1),))
+    p = MatmulProblem(2, 31, 29, 23, 8, 8, 8, 16, "int8")
+    a, b = (matmul_frontier(p, Geometry(x, double_buffered=True)).counts.matrix() for x in (array, short))
+    assert np.array_equal(a, b)
+
+
+@settings(max_examples=12, deadline=None)
+@given(m=st.integers(1, 20), k=st.integers(1, 20), n=st.integers(1, 20), double=st.booleans())
+def test_a_free_array_has_the_best_of_its_ways(m: int, k: int, n: int, double: bool) -> None:
+    """The frontier is that of all ways together, and each row says which way it uses."""
+    p = MatmulProblem(1, m, k, n, 8, 8, 8, 8, "int8")
+    array = long((4, "km"), (3, "n"))
+    whole = matmul_frontier(p, Geometry(array, double_buffered=double))
+    every = np.concatenate([matmul_frontier(p, Geometry(f, double_buffered=double)).counts.matrix() for f in flows(array)])
+    best = every[not_dominated(every)]
+    assert sorted(map(tuple, whole.counts.matrix())) == sorted(map(tuple, best))
+    assert {x.array for x in whole.mappings} <= set(flows(array))
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    sizes=st.tuples(st.integers(1, 30), st.integers(1, 30), st.integers(1, 30)),
+    dims=st.lists(st.tuples(st.integers(1, 6), st.sampled_from(["m", "k", "n", "mk", "kn", "mkn"])), min_size=1, max_size=3),
+)
+def test_cycles_are_not_below_what_the_elements_can_do(sizes: tuple[int, int, int], dims: list[tuple[int, str]]) -> None:
+    """No unrolling of a broadcast array is faster than all elements at work; primes and sizes below the array included."""
+    array = long(*dims, stays=(OUT,))
+    p = MatmulProblem(1, *sizes, 8, 8, 8, 8, "int8")
+    cycles = matmul_frontier(p, Geometry(array, double_buffered=False)).counts.array_cycles.min()
+    assert cycles >= p.macs / array.elements
+    ways = itertools.product(*(itertools.product(*([[d for d in range(1, s + 1) if s % d == 0]] * len(x))) for s, x in dims))
+    best = np.inf
+    for way in ways:
+        if any(prod(part) != s for part, (s, _) in zip(way, dims, strict=True)):
+            continue
+        spread = {"m": 1, "k": 1, "n": 1}
+        for part, (_, loops) in zip(way, dims, strict=True):
+            for units, loop in zip(part, loops, strict=True):
+                spread[loop] *= units
+        best = min(best, prod(-(-size // spread[d]) for d, size in zip("mkn", sizes, strict=True)))
+    assert cycles == best
