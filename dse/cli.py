@@ -88,6 +88,7 @@ def _without_cache(context: typer.Context) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `dse` with `arguments` (those of the process unless given); the exit code."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # our matrices are small: more threads wait for each other, and round differently
     try:
         app(args=None if arguments is None else list(arguments), prog_name="dse")
     except SystemExit as end:

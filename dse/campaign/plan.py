@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ACCELERATOR", "WORKLOAD", "Plan", "Sources", "expand", "load_plan", "load_plans", "located", "make_plan", "scale"]
 
-_PLAIN_SAMPLERS: Final = (SamplerName.AUTO, SamplerName.EXHAUSTIVE)
+_PLAIN_SAMPLERS: Final = (SamplerName.AUTO, SamplerName.EXHAUSTIVE, SamplerName.SURROGATE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from dse.campaign.form import LowFidelityForm
 from dse.campaign.sources import located
 from dse.campaign.view import load_run
 from dse.errors import DseError
@@ -21,21 +22,25 @@ if TYPE_CHECKING:
     from dse.campaign.plan import Plan
     from dse.campaign.view import Run
     from dse.search.evaluator import Evaluator, EvaluatorFactory
+    from dse.search.goals import Goals
+    from dse.search.limits import OuterChoices
     from dse.search.space import Dimension, Space, Value
 
 TIMED: Final = 3
 """Trials that are timed to choose a sampler, spread over the space; the first also fills caches and is left out of the mean."""
+
+AUTO_SCREENS: Final = 1_000
+AUTO_KEEPS: Final = 20
+"""Outer choices that `auto` looks at by their bounds, and the best of them, with which it begins (docs/benchmarks.md says what for)."""
 
 
 def choose_sampler(plan: Plan, factory: EvaluatorFactory) -> Sampler:
     """The sampler of a new run: as given, or what `auto` stands for by the processor time of a few trials."""
     if plan.sampler.name != SamplerName.AUTO:
         return plan.sampler
-    from dse.search.samplers import has_torch  # optuna takes 0.4 s to import
-
     evaluator = factory()
     times = []
-    for outer in _spread(plan, TIMED):
+    for outer in _spread(plan.choices, TIMED):
         began = time.process_time()
         try:
             sweep(evaluator, plan.space.choice(outer), plan.space, plan.goals, plan.limits)
@@ -43,7 +48,7 @@ def choose_sampler(plan: Plan, factory: EvaluatorFactory) -> Sampler:
             continue  # a trial that fails is no measure; its error comes when it is its turn
         times.append(time.process_time() - began)
     seconds = float(np.mean(times[1:] or times)) if times else 0.0
-    return resolve(plan.sampler, plan.choices, plan.form.budget.trials, seconds_per_trial=seconds, gp=has_torch())
+    return resolve(plan.sampler, plan.choices, plan.form.budget.trials, seconds_per_trial=seconds)
 
 
 def first_choices(plan: Plan, factory: EvaluatorFactory, sampler: Sampler, *, warm_start: Sequence[str] = ()) -> tuple[int, ...]:
@@ -58,8 +63,11 @@ def first_choices(plan: Plan, factory: EvaluatorFactory, sampler: Sampler, *, wa
     found: list[int] = []
     for folder in (*(located(f, plan.folder) for f in given.warm_start), *warm_start):
         found += from_run(load_run(folder), plan.space, given.warm_start_keep)
-    if given.low_fidelity is not None:
-        found += screened(plan, factory(), given.low_fidelity.screen, given.low_fidelity.keep)
+    look = given.low_fidelity
+    if look is None and plan.sampler.name == SamplerName.AUTO:
+        look = LowFidelityForm(screen=AUTO_SCREENS, keep=min(AUTO_KEEPS, max(1, plan.trials // 5)))
+    if look is not None:
+        found += screened(factory(), plan.choices, plan.goals, look.screen, look.keep)
     choices = plan.choices
     return tuple(outer for outer in dict.fromkeys(found) if choices.allows(outer))[: plan.trials]
 
@@ -75,25 +83,25 @@ def from_run(run: Run, space: Space, keep: int) -> list[int]:
     return list(found)[:keep]
 
 
-def screened(plan: Plan, evaluator: Evaluator, count: int, keep: int) -> list[int]:
+def screened(evaluator: Evaluator, choices: OuterChoices, goals: Goals, count: int, keep: int) -> list[int]:
     """The best `keep` of `count` outer choices by their bounds: front after front of what each bound reports."""
     outers, values = [], []
-    for outer in _spread(plan, count):
+    space = choices.space
+    for outer in _spread(choices, count):
         try:
-            found = sweep(evaluator, plan.space.choice(outer), plan.space, plan.goals, plan.limits, rough=True)
+            found = sweep(evaluator, space.choice(outer), space, goals, choices.limits, rough=True)
         except DseError:
             continue  # its error comes when the choice is tried in full
         for design in found.front:
             outers.append(outer)
-            values.append([design.metrics[name] for name in plan.goals.objectives])
+            values.append([design.metrics[name] for name in goals.objectives])
     if not values:
         return []
-    order = peel(np.array(values), plan.goals.maximise, len(values))
+    order = peel(np.array(values), goals.maximise, len(values))
     return list(dict.fromkeys(outers[row] for row in order))[:keep]
 
 
-def _spread(plan: Plan, count: int) -> list[int]:
-    choices = plan.choices
+def _spread(choices: OuterChoices, count: int) -> list[int]:
     start, step = spread_order(choices.count)
     positions = ((start + i * step) % choices.count for i in range(min(4 * count, choices.count)))
     return [outer for outer in (choices.at(p) for p in positions) if choices.allows(outer)][:count]

@@ -90,14 +90,23 @@ class OuterChoices:
 
     space: Space
     limits: Limits = Limits()
+    shard: tuple[int, int] | None = None
+    """(index from 0, count): only the choices whose places in all dimensions add up to `index` modulo `count`.
+
+    Neighbours in any dimension are in different shards, so every shard sees the whole space, thinned evenly.
+    """
+
+    @property
+    def _all(self) -> bool:
+        return self.shard is None and not self.limits.split(self.space)[0]
 
     @cached_property
     def _listed(self) -> NDArray[np.int64] | None:
-        """All of them in order; None where there is no limit, or the space is too large to list."""
-        if not self.limits.split(self.space)[0] or self.space.outer_size > LISTED:
+        """All of them in order; None where nothing is left out, or the space is too large to list."""
+        if self._all or self.space.outer_size > LISTED:
             return None
         every = np.arange(self.space.outer_size, dtype=np.int64)
-        return every[self.limits.outer_mask(self.space, every)]
+        return every[self.mask(every)]
 
     @property
     def count(self) -> int:
@@ -107,15 +116,23 @@ class OuterChoices:
     @property
     def known(self) -> bool:
         """Whether `count` is exact."""
-        return self._listed is not None or not self.limits.split(self.space)[0]
+        return self._listed is not None or self._all
 
     def at(self, position: int) -> int:
         """Outer index of the choice at `position`."""
         return position if self._listed is None else int(self._listed[position])
 
+    def mask(self, outers: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of `outers` [D] are among them [D]."""
+        allowed = self.limits.outer_mask(self.space, outers)
+        if self.shard is not None:
+            index, count = self.shard
+            allowed &= sum(_digits(self.space.outer, outers)) % count == index
+        return allowed
+
     def allows(self, outer: int) -> bool:
-        """Whether outer choice `outer` meets the limits."""
-        return bool(self.limits.outer_mask(self.space, np.array([outer], dtype=np.int64))[0])
+        """Whether outer choice `outer` is among them."""
+        return bool(self.mask(np.array([outer], dtype=np.int64))[0])
 
 
 def _digits(dimensions: tuple[Dimension, ...], indices: NDArray[np.int64]) -> list[NDArray[np.int64]]:

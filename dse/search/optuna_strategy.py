@@ -85,6 +85,10 @@ class OptunaStrategy:
             return ()
         try:
             return self._ask(self._study(history, batch), seen, count)
+        except ImportError as error:
+            raise UsageError(
+                f"sampler '{self._sampler.name}' needs the package {error.name}, which is not installed; take another, such as tpe"
+            ) from error
         except (ValueError, NotImplementedError, RuntimeError) as error:
             raise UsageError(f"sampler '{self._sampler.name}' cannot search this campaign: {error}; take another, such as tpe") from error
 

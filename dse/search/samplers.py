@@ -19,6 +19,8 @@ POPULATIONS: Final = ((1_000, 20), (3_000, 50))
 """(trials, population of NSGA-II): 20 for budgets under 1,000, 50 up to 3,000."""
 LARGEST_POPULATION: Final = 100
 TORCH: Final = "torch"
+NOT_OPTUNA: Final = (SamplerName.AUTO, SamplerName.EXHAUSTIVE, SamplerName.SURROGATE)
+"""Samplers of our own; they take no options."""
 
 _OURS: Final[Mapping[str, tuple[str, Mapping[str, object]]]] = {
     SamplerName.TPE: ("TPESampler", {"multivariate": True, "constant_liar": True}),
@@ -34,7 +36,7 @@ _NOT_OFFERED: Final = ("BaseSampler", "BaseGASampler", "GridSampler", "PartialFi
 def sampler_names() -> tuple[str, ...]:
     """Everything that `sampler` takes."""
     found = [n for n in dir(optuna.samplers) if n.endswith("Sampler") and n not in _NOT_OFFERED]
-    return (SamplerName.AUTO, SamplerName.EXHAUSTIVE, *_OURS, *found)
+    return (*NOT_OPTUNA, *_OURS, *found)
 
 
 def has_torch() -> bool:
@@ -53,7 +55,7 @@ def class_and_options(sampler: Sampler) -> tuple[str, dict[str, object]]:
     Raises:
         UsageError: no such sampler, options that it does not take, or torch is needed and missing.
     """
-    if sampler.name in (SamplerName.AUTO, SamplerName.EXHAUSTIVE):
+    if sampler.name in NOT_OPTUNA:
         if sampler.options:
             raise UsageError(f"sampler '{sampler.name}' takes no options; given: {', '.join(sampler.options)}")
         return "", {}

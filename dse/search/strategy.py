@@ -29,6 +29,8 @@ class SamplerName(StrEnum):
     GP = "gp"
     """Gaussian process; needs torch."""
     RANDOM = "random"
+    SURROGATE = "surrogate"
+    """Gaussian process over whole fronts, one step around the front and anywhere; see `front_strategy`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +44,10 @@ class Sampler:
         return self.name
 
 
-TPE_BUDGET: Final = 1_000
-"""Trials up to which `auto` prefers TPE: beyond, its cost per suggestion grows past the cost of a trial."""
-GP_BUDGET: Final = 300
-"""Trials up to which a Gaussian process is worth its time: its suggestions cost seconds after some hundred trials."""
-NSGA2_BELOW_S: Final = 0.007
-"""A trial cheaper than this costs less than TPE's better suggestions: break-even measured near 7 ms."""
-GP_ABOVE_S: Final = 0.1
-"""A trial dearer than this pays for a Gaussian process: break-even with TPE measured near 100 ms."""
+SURROGATE_BUDGET: Final = 1_000
+"""Trials up to which `auto` prefers the surrogate: beyond them, everything good is near and its cost counts for less."""
+NSGA2_BELOW_S: Final = 0.001
+"""A trial cheaper than this costs less than a fifth of asking the surrogate for it."""
 EXHAUSTIVE_BATCH: Final = 8
 TPE_BATCH: Final = 10
 """Asking for more at once costs TPE hypervolume: 0.96 at 1 and 10, 0.85 at 50 (measured, 300 trials)."""
@@ -81,23 +79,21 @@ class Strategy(Protocol):
         """
 
 
-def resolve(sampler: Sampler, choices: OuterChoices, trials: int, *, seconds_per_trial: float | None = None, gp: bool = False) -> Sampler:
+def resolve(sampler: Sampler, choices: OuterChoices, trials: int, *, seconds_per_trial: float | None = None) -> Sampler:
     """The sampler that `auto` stands for; any other is returned as it is.
 
-    Everything is enumerated where it fits the budget. Else by the measured cost of a trial (rules of thumb from
-    measurements with 1 ms to 60 s per trial): below 7 ms NSGA-II; from 100 ms on a Gaussian process, where torch is
-    installed (`gp`) and the budget is at most 300 trials; TPE up to 1,000 trials; beyond them NSGA-II.
-    Without a measurement `auto` stays `auto`.
+    Everything is enumerated where it fits the budget. Else the surrogate, which measured best of all samplers up to 1,000 trials
+    (docs/benchmarks.md); NSGA-II beyond them, or where a trial costs less than a millisecond. Without a measurement `auto` stays `auto`.
     """
     if sampler.name != SamplerName.AUTO:
         return sampler
     if choices.known and choices.count <= trials:
         return Sampler(SamplerName.EXHAUSTIVE)
+    if trials > SURROGATE_BUDGET:
+        return Sampler(SamplerName.NSGA2)
     if seconds_per_trial is None:
         return sampler
-    if seconds_per_trial < NSGA2_BELOW_S or trials > TPE_BUDGET:
-        return Sampler(SamplerName.NSGA2)
-    return Sampler(SamplerName.GP if gp and seconds_per_trial >= GP_ABOVE_S and trials <= GP_BUDGET else SamplerName.TPE)
+    return Sampler(SamplerName.NSGA2 if seconds_per_trial < NSGA2_BELOW_S else SamplerName.SURROGATE)
 
 
 def make_strategy(sampler: Sampler, choices: OuterChoices, goals: Goals, seed: int, seeds: Sequence[int] = ()) -> Strategy:
@@ -108,6 +104,10 @@ def make_strategy(sampler: Sampler, choices: OuterChoices, goals: Goals, seed: i
     """
     if sampler.name == SamplerName.EXHAUSTIVE:
         return Exhaustive(choices)
+    if sampler.name == SamplerName.SURROGATE:
+        from dse.search.front_strategy import FrontStrategy
+
+        return FrontStrategy(choices, goals, seed, tuple(seeds))
     from dse.search.optuna_strategy import OptunaStrategy  # optuna takes 0.4 s to import
 
     return OptunaStrategy(sampler, choices, goals, seed, tuple(seeds))

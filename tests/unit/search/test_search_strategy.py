@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
+import optuna
 import pytest
 
+from dse.errors import UsageError
+from dse.search.archive import Archive
 from dse.search.limits import OuterChoices
-from dse.search.space import Dimension, Scale, Space
+from dse.search.space import Dimension, Scale, Space, digits_of
 from dse.search.strategy import Sampler, SamplerName, make_strategy, resolve
 from dse.search.sweep import sweep
 from dse.search.trial import TrialRecord, recorded
@@ -13,7 +18,7 @@ from tests.search_fakes import GOALS, SPACE, FakeEvaluator
 
 CHOICES = OuterChoices(SPACE)
 
-SAMPLERS = [SamplerName.EXHAUSTIVE, SamplerName.TPE, SamplerName.NSGA2, SamplerName.RANDOM]
+SAMPLERS = [SamplerName.EXHAUSTIVE, SamplerName.TPE, SamplerName.NSGA2, SamplerName.RANDOM, SamplerName.SURROGATE]
 
 
 def run(sampler: SamplerName, trials: int, seed: int = 1) -> list[TrialRecord]:
@@ -60,23 +65,83 @@ def test_nsga2_keeps_its_generations() -> None:
 
 
 @pytest.mark.parametrize(
-    ("trials", "seconds", "gp", "expected"),
+    ("trials", "seconds", "expected"),
     [
-        (60, None, False, "exhaustive"),  # 60 choices
-        (1000, 5.0, True, "exhaustive"),
-        (59, None, False, "auto"),  # not measured yet
-        (59, 0.001, True, "nsga2"),
-        (59, 0.02, True, "tpe"),
-        (59, 0.2, True, "gp"),
-        (59, 0.2, False, "tpe"),
+        (60, None, "exhaustive"),  # 60 choices
+        (1000, 5.0, "exhaustive"),
+        (59, None, "auto"),  # not measured yet
+        (59, 0.0005, "nsga2"),
+        (59, 0.02, "surrogate"),
+        (59, 60.0, "surrogate"),
     ],
 )
-def test_auto_by_budget_and_measured_cost(trials: int, seconds: float | None, gp: bool, expected: str) -> None:
-    assert resolve(Sampler("auto"), CHOICES, trials, seconds_per_trial=seconds, gp=gp).name == expected
+def test_auto_by_budget_and_measured_cost(trials: int, seconds: float | None, expected: str) -> None:
+    assert resolve(Sampler("auto"), CHOICES, trials, seconds_per_trial=seconds).name == expected
 
 
 def test_auto_for_large_budgets() -> None:
     large = OuterChoices(Space((Dimension("x", tuple(range(5000)), Scale.ORDERED),), ()))
-    assert resolve(Sampler("auto"), large, 2000, seconds_per_trial=1.0, gp=True).name == "nsga2"
-    assert resolve(Sampler("auto"), large, 1000, seconds_per_trial=1.0, gp=True).name == "tpe"  # too many for GP
+    assert resolve(Sampler("auto"), large, 2000, seconds_per_trial=1.0).name == "nsga2"
+    assert resolve(Sampler("auto"), large, 1000, seconds_per_trial=1.0).name == "surrogate"
     assert resolve(Sampler("random"), large, 9000).name == "random"
+
+
+def test_the_surrogate_finds_more_than_chance() -> None:
+    """Trials until 0.97 of the hypervolume of the whole space are found: fewer than of a random search, for every seed."""
+    every = [sweep(FakeEvaluator(), SPACE.choice(outer), SPACE, GOALS) for outer in range(60)]
+    whole = Archive(GOALS, (1e-3, 1.0))
+    whole.add_batch([recorded(s, number=i, batch=0, outer=i, sampler_state={}) for i, s in enumerate(every)])
+
+    def needed(sampler: SamplerName, seed: int) -> int:
+        archive = Archive(GOALS, (1e-3, 1.0))
+        for record in run(sampler, 60, seed):
+            archive.add_batch([record])
+            if archive.hypervolume >= 0.97 * whole.hypervolume:
+                return record.number
+        raise AssertionError("the whole space was visited")
+
+    seeds = range(5)
+    assert sum(needed(SamplerName.SURROGATE, s) for s in seeds) < sum(needed(SamplerName.RANDOM, s) for s in seeds)
+
+
+def test_shards_share_the_space_without_overlap() -> None:
+    shards = [OuterChoices(SPACE, shard=(index, 4)) for index in range(4)]
+    listed = [[s.at(position) for position in range(s.count)] for s in shards]
+    assert sorted(outer for own in listed for outer in own) == list(range(60))
+    assert all(s.known and all(s.allows(outer) for outer in own) for s, own in zip(shards, listed, strict=True))
+    for dimension, size in enumerate((5, 3, 4)):  # every shard has every value of every dimension
+        assert all(len({digits_of(SPACE.outer, outer)[dimension] for outer in own}) == size for own in listed)
+
+
+def test_gp_of_optuna_where_torch_is_installed() -> None:
+    pytest.importorskip("torch", reason="torch is not installed (extra 'gp')")
+    outers = [record.outer for record in run(SamplerName.GP, 24)]
+    assert len(set(outers)) == 24
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("NSGAIIISampler", {"population_size": 8}), ("TPESampler", {"n_startup_trials": 3}), ("RandomSampler", {})],
+)
+def test_any_sampler_of_optuna_by_name_with_its_options(name: str, options: dict[str, str | int]) -> None:
+    strategy = make_strategy(Sampler(name, options), CHOICES, GOALS, 1)
+    asked = strategy.ask([], 0, 8)
+    assert len({one.outer for one in asked}) == 8
+
+
+def test_a_sampler_whose_package_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    strategy = make_strategy(Sampler("QMCSampler", {"qmc_type": "halton"}), CHOICES, GOALS, 1)
+    with pytest.raises(UsageError, match="needs the package scipy"):
+        strategy.ask([], 0, 8)
+
+
+def test_optuna_never_chooses_its_own_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **given: object) -> object:
+        assert given.get("sampler") is not None
+        return made(*_, **given)
+
+    made = optuna.create_study
+    monkeypatch.setattr(optuna, "create_study", refuse)
+    for sampler in (SamplerName.TPE, SamplerName.NSGA2, SamplerName.RANDOM):
+        assert len(run(sampler, 12)) == 12
