@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from dse.ir.operator import Kind
 from dse.schedule.segments import Cut, slice_counts
+from dse.schedule.streams import SOFTMAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,9 @@ MAX_SEGMENT_OPERATORS: Final = 24
 VECTOR_OPS_PER_ARRAY_MAC: Final = 1 / 64
 """Operations of the vector unit per MAC of the array, for estimates alone: tpu7x 1/64 (16,384 lanes, 1,048,576 MACs per cycle),
 h100_sxm 1/32 (accelerators/catalogue)."""
+
+SOFTMAX_WITHIN: Final = 4
+"""Operators behind the product of scores among which its softmax is sought: scale, mask, soft cap, softmax."""
 
 
 class Hold(StrEnum):
@@ -79,14 +83,32 @@ def segment_of(builder: SegmentBuilder, candidate: Candidate) -> Segment:
 
 
 def _nested(builder: SegmentBuilder, first: int, streams: list[str]) -> Iterator[tuple[Cut, ...]]:
-    """Every index of one stream, and inside it slices of one that some operator sums over."""
+    """Slices of a stream that some operator sums over, inside every index of another one.
+
+    Where they are the keys of a softmax that follows, the queries around them are cut as well, alone or inside every index of a
+    further stream (heads, sequences): rows of queries against columns of keys, as FlashAttention-2 does (arXiv 2307.08691).
+    """
     summed = frozenset().union(*builder.reducible)
+    sizes = builder.streams.sizes
+    around = [s for s in streams if s in builder.sliceable[first]]
     for inner in streams:
-        if inner in summed:
-            for outer in streams:
-                if outer != inner and outer in builder.sliceable[first]:
-                    for count in slice_counts(builder.streams.sizes[inner])[1:]:
-                        yield Cut(outer, builder.streams.sizes[outer]), Cut(inner, count)
+        if inner not in summed:
+            continue
+        outers: list[tuple[Cut, ...]] = [(Cut(s, sizes[s]),) for s in around if s != inner]
+        if _scores(builder, first, inner):
+            parts = [Cut(s, n) for s in around if s != inner for n in slice_counts(sizes[s])[1:]]
+            outers += [(part,) for part in parts]
+            outers += [(Cut(s, sizes[s]), part) for s in around for part in parts if s not in (inner, part.stream)]
+        for outer in outers:
+            yield from ((*outer, Cut(inner, count)) for count in slice_counts(sizes[inner])[1:])
+
+
+def _scores(builder: SegmentBuilder, first: int, keys: str) -> bool:
+    """Whether the operator at `first` is a product over whose columns, the stream `keys`, a softmax just behind it sums."""
+    if builder.order[first].kind is not Kind.CONTRACTION or keys not in builder.sliceable[first]:
+        return False
+    behind = range(first + 1, min(len(builder.order), first + 1 + SOFTMAX_WITHIN))
+    return any(builder.order[p].op_type == SOFTMAX and keys in builder.reducible[p] for p in behind)
 
 
 def _is_held(storage: Storage, first: int, last: int, cuts: tuple[Cut, ...], hold: Hold) -> bool:

@@ -143,7 +143,8 @@ def _copies_bytes(builder: SegmentBuilder, storage: Storage, segment: Segment) -
     elif mine[-1]:
         copies = apart + 1
     else:
-        copies = 1 + ceil(apart / prod(c.slices for c, own in zip(segment.cuts, mine, strict=True) if not own))
+        innermost = max(i for i, own in enumerate(mine) if own)
+        copies = 1 + ceil(apart / prod(c.slices for c in segment.cuts[innermost + 1 :]))
     return copies * builder.slice_bytes(storage, segment.cuts)
 
 

@@ -52,3 +52,19 @@ def swiglu_chain(rows: int, width: int, hidden: int, blocks: int) -> OperatorGra
     graph = helper.make_graph(nodes, "swiglu_chain", inputs, [output])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10)
     return read_onnx(model, name="swiglu_chain")
+
+
+def attention(queries: int, keys: int, width: int, value_width: int) -> OperatorGraph:
+    """softmax(q k) v of one head in fp16: q [queries, width], k [width, keys], v [keys, value_width]."""
+    kind = TensorProto.FLOAT16
+    shapes = (("q", [queries, width]), ("k", [width, keys]), ("v", [keys, value_width]))
+    inputs = [helper.make_tensor_value_info(name, kind, shape) for name, shape in shapes]
+    nodes = [
+        helper.make_node("MatMul", ["q", "k"], ["s"], name="score"),
+        helper.make_node("Softmax", ["s"], ["p"], name="probability", axis=-1),
+        helper.make_node("MatMul", ["p", "v"], ["o"], name="context"),
+    ]
+    output = helper.make_tensor_value_info("o", kind, [queries, value_width])
+    graph = helper.make_graph(nodes, "attention", inputs, [output])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    return read_onnx(model, name="attention")

@@ -1,0 +1,74 @@
+"""Fused attention against closed forms: FlashAttention-2's order (arXiv 2307.08691) moves N_q (E + F) + (N_q / B) N_k (E + F) elements.
+
+Unfused: the scores and the probabilities go out and come back, 4 N_q N_k elements more than compulsory.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dse.cost.metrics import Objective
+from dse.evaluate import Schedule, compile_step, graph_step, price
+from dse.schedule.candidates import Hold, candidates
+from dse.schedule.plan import make_plans
+from dse.schedule.segments import Cut
+from tests.unit.cost.design_points import points
+
+from .graphs import GEOMETRY, attention
+
+BYTES = 2
+QUERIES, KEYS, E, F = 64, 128, 16, 32
+
+
+def streams() -> tuple[str, str]:
+    """Names of the streams of queries and of keys."""
+    builder = make_plans(attention(QUERIES, KEYS, E, F), Schedule.FUSED, GEOMETRY).builder
+    names = {builder.streams.sizes[s]: s for s in builder.streams.loops["probability"]}
+    return names[QUERIES], names[KEYS]
+
+
+@pytest.mark.parametrize("slices", [2, 4, 16, 64])
+@pytest.mark.parametrize("columns", [2, 8, 32])
+def test_query_stationary_order_moves_the_closed_form(slices: int, columns: int) -> None:
+    """Rows of queries stay, keys and values run past them, scores never leave; counted by the segment itself."""
+    builder = make_plans(attention(QUERIES, KEYS, E, F), Schedule.FUSED, GEOMETRY).builder
+    queries, keys = streams()
+    held = frozenset(builder.storages)
+    segment = builder.build(0, 2, (Cut(queries, slices), Cut(keys, columns)), held)
+    closed = QUERIES * (E + F) + slices * KEYS * (E + F)
+    assert sum(segment.dram_bytes) == BYTES * closed
+
+
+def test_keys_past_all_queries_are_compulsory() -> None:
+    builder = make_plans(attention(QUERIES, KEYS, E, F), Schedule.FUSED, GEOMETRY).builder
+    segment = builder.build(0, 2, (Cut(streams()[1], 16),), frozenset(builder.storages))
+    assert sum(segment.dram_bytes) == BYTES * (QUERIES + KEYS) * (E + F)
+
+
+def test_rows_of_queries_against_columns_of_keys_are_offered() -> None:
+    builder = make_plans(attention(QUERIES, KEYS, E, F), Schedule.FUSED, GEOMETRY).builder
+    queries, keys = streams()
+    offered = {c.cuts for c in candidates(builder, 2**20, 1024) if c.hold is Hold.ALL and c.last == 2}
+    assert (Cut(queries, 4), Cut(keys, 8)) in offered
+    assert (Cut(queries, 64), Cut(keys, 2)) in offered
+
+
+def test_traffic_of_the_best_plan_by_buffer_size() -> None:
+    """Where DRAM is all that counts: never below compulsory, compulsory once everything fits, unfused at most, falling with the buffer."""
+    graph = attention(QUERIES, KEYS, E, F)
+    sizes = [0.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 65536.0, 262144.0]
+    found = price(compile_step(graph_step(graph, 1), GEOMETRY), dram_bound(sizes), objective=Objective.LATENCY)
+    compulsory = BYTES * (QUERIES + KEYS) * (E + F)
+    assert (found.dram_bytes >= compulsory).all()
+    assert found.dram_bytes[-1] == compulsory
+    assert all(a >= b * (1 - 1e-3) for a, b in zip(found.dram_bytes[:-1], found.dram_bytes[1:], strict=True))
+    alone = price(compile_step(graph_step(graph, 1), GEOMETRY, schedule=Schedule.LAYER_BY_LAYER), dram_bound(sizes))
+    assert (found.dram_bytes <= alone.dram_bytes * (1 + 1e-3)).all()
+    assert alone.dram_bytes[-1] == compulsory + 4 * BYTES * QUERIES * KEYS
+
+
+def dram_bound(sizes: list[float]):
+    table = points(dram_bytes_per_s=1.0, buffer_capacity_bytes=sizes)
+    table.mac_pj["fp16"] = np.ones(table.size)
+    return table
