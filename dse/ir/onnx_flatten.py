@@ -248,6 +248,8 @@ class _Flattener:
                 raise node.error(f"is not a valid ONNX model: {_short(e)}") from e
         elif node.op_type in SHAPES:
             types = self._registered(node)
+        elif node.op_type in READERS and "::" not in node.op_type and defs.has(node.op_type):  # onnxruntime writes them into older opsets
+            types = _newer_types(proto, {n: flat.types[n] for n in proto.input if n}, {})
         for name in proto.output:
             if name:
                 found = types.get(name, TypeProto())

@@ -1,6 +1,19 @@
 """Readers of single ONNX operators: each turns one node into costed operators; `register` is the plug-in point."""
 
-from dse.ir.onnx_ops import contraction, contrib, convolution, einsum, elementwise, move, pooling, quantised, rearrange, rowwise, view
+from dse.ir.onnx_ops import (
+    contraction,
+    contrib,
+    convolution,
+    einsum,
+    elementwise,
+    move,
+    pooling,
+    quantised,
+    rearrange,
+    recurrent,
+    rowwise,
+    view,
+)
 from dse.ir.onnx_ops.registry import READERS, SHAPES, Node, Reader, ReadingContext, load_plugins, register
 
 __all__ = [
@@ -19,6 +32,7 @@ __all__ = [
     "pooling",
     "quantised",
     "rearrange",
+    "recurrent",
     "register",
     "rowwise",
     "view",

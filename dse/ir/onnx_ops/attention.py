@@ -57,7 +57,7 @@ def attention(node: Node, context: ReadingContext, a: Attention) -> tuple[Operat
     sizes = {"b": batch, "g": groups, "r": repeats, "s": queries, "t": attended, "e": q_width, "v": v_width}
     split = context.invent(f"{out}.query", query, (batch, queries, groups, repeats, q_width), storage=query)
     q = context.operand(split, ("b", "s", "g", "r", "e"))
-    operators.append(_operator(f"{node.name}.query", "View", Kind.VIEW, sizes, (context.operand(query, ("b", "s", None)),), (q,)))
+    operators.append(operator_over(f"{node.name}.query", "View", Kind.VIEW, sizes, (context.operand(query, ("b", "s", None)),), (q,)))
     k = context.operand(keys, ("b", "g", "t" if attended == length else None, "e"), batch * groups * attended * q_width)
     v = context.operand(values, ("b", "g", "t" if attended == length else None, "v"), batch * groups * attended * v_width)
     if attended < length:
@@ -67,16 +67,16 @@ def attention(node: Node, context: ReadingContext, a: Attention) -> tuple[Operat
     shape = [sizes[d] for d in axes]
     scores, masked, weights = (context.invent(f"{out}.{part}", query, shape, role=Role.SCORE) for part in ("scores", "masked", "weights"))
     s, m, p = (context.operand(x, axes) for x in (scores, masked, weights))
-    operators.append(_operator(f"{node.name}.scores", "MatMul", Kind.CONTRACTION, sizes, (q, k), (s,)))
+    operators.append(operator_over(f"{node.name}.scores", "MatMul", Kind.CONTRACTION, sizes, (q, k), (s,)))
     each = SCALE_OPERATIONS + MASK_OPERATIONS + SOFTCAP_OPERATIONS * a.softcap
     bias = (context.operand(a.mask, (None,) * len(context.shape(a.mask))),) if a.mask and a.mask not in context.immediates else ()
-    operators.append(_operator(f"{node.name}.mask", "Mask", Kind.VECTOR, sizes, (s, *bias), (m,), prod(shape) * each))
+    operators.append(operator_over(f"{node.name}.mask", "Mask", Kind.VECTOR, sizes, (s, *bias), (m,), prod(shape) * each))
     operations = prod(shape) * PER_INPUT_ELEMENT["Softmax"]
-    operators.append(_operator(f"{node.name}.softmax", "Softmax", Kind.VECTOR, sizes, (m,), (p,), operations, ("t",)))
+    operators.append(operator_over(f"{node.name}.softmax", "Softmax", Kind.VECTOR, sizes, (m,), (p,), operations, ("t",)))
     result = context.invent(f"{out}.context", out, (batch, queries, groups, repeats, v_width), storage=out)
     c = context.operand(result, ("b", "s", "g", "r", "v"))
-    operators.append(_operator(f"{node.name}.context", "MatMul", Kind.CONTRACTION, sizes, (p, v), (c,)))
-    operators.append(_operator(node.name, node.op_type, Kind.VIEW, sizes, (c,), (context.operand(out, ("b", "s", None)),)))
+    operators.append(operator_over(f"{node.name}.context", "MatMul", Kind.CONTRACTION, sizes, (p, v), (c,)))
+    operators.append(operator_over(node.name, node.op_type, Kind.VIEW, sizes, (c,), (context.operand(out, ("b", "s", None)),)))
     return tuple(operators)
 
 
@@ -90,7 +90,7 @@ def _rotate(node: Node, context: ReadingContext, name: str, part: str, tables: t
     inputs = (context.operand(name, dims), *rows)
     operations = tensor.elements * PER_INPUT_ELEMENT["RotaryEmbedding"]
     out = (context.operand(rotated, dims),)
-    operators.append(_operator(f"{node.name}.{part}.rotary", "RotaryEmbedding", Kind.VECTOR, sizes, inputs, out, operations))
+    operators.append(operator_over(f"{node.name}.{part}.rotary", "RotaryEmbedding", Kind.VECTOR, sizes, inputs, out, operations))
     return rotated
 
 
@@ -111,7 +111,7 @@ def cached(
         sizes = {"b": batch, "g": groups, "t": positions, "e": width // groups}
         source = context.operand(new, ("b", "t", None))
         target = context.operand(heads, ("b", "g", "t", "e"))
-        operators.append(_operator(f"{node.name}.{part}", "View", Kind.VIEW, sizes, (source,), (target,)))
+        operators.append(operator_over(f"{node.name}.{part}", "View", Kind.VIEW, sizes, (source,), (target,)))
     if not past and not present:
         return heads
     past_shape = context.shape(past) if past else (0, 0, 0, 0)
@@ -126,7 +126,7 @@ def cached(
     inputs = [context.operand(heads, ("b", "g", "t", "e"))]
     if past:
         inputs.append(context.operand(past, ("b", "g", None, "e")))
-    operators.append(_operator(name, "Concat", Kind.MOVE, sizes, tuple(inputs), (context.operand(present, ("b", "g", None, "e")),)))
+    operators.append(operator_over(name, "Concat", Kind.MOVE, sizes, tuple(inputs), (context.operand(present, ("b", "g", None, "e")),)))
     return present
 
 
@@ -143,11 +143,11 @@ def _window(
     """The last positions of a cache, read in place."""
     view = context.invent(f"{node.outputs[0]}.{part}.window", name, [sizes[d] for d in axes], storage=name)
     target = context.operand(view, axes)
-    operators.append(_operator(f"{node.name}.{part}.window", "View", Kind.VIEW, sizes, (source,), (target,)))
+    operators.append(operator_over(f"{node.name}.{part}.window", "View", Kind.VIEW, sizes, (source,), (target,)))
     return target
 
 
-def _operator(
+def operator_over(
     name: str,
     op_type: str,
     kind: Kind,
@@ -157,8 +157,8 @@ def _operator(
     vector_ops: int = 0,
     reduced: tuple[str, ...] = (),
 ) -> Operator:
-    """An operator over those of `sizes` that its operands name; MACs of a contraction are their product."""
-    used = {d for x in (*outputs, *inputs) for d in x.axes if d is not None}
+    """An operator over those of `sizes` that its operands name or that it reduces; MACs of a contraction are their product."""
+    used = {*reduced, *(d for x in (*outputs, *inputs) for d in x.axes if d is not None)}
     dims = tuple((d, size) for d, size in sizes.items() if d in used)
     return Operator(
         name=name,

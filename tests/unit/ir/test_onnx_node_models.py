@@ -21,7 +21,7 @@ REFUSED = {
     "results depend on data": "NonZero Unique Compress NonMaxSuppression",
     "random numbers": "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike",
     "training": "Adagrad Adam Momentum Gradient",
-    "no cost yet": "LSTM GRU RNN DFT STFT Det DeformConv LRN MaxRoiPool RoiAlign AffineGrid MelWeightMatrix FlexAttention",
+    "no cost yet": "DFT STFT Det DeformConv LRN MaxRoiPool RoiAlign AffineGrid MelWeightMatrix FlexAttention",
     "windows by computed type": "BlackmanWindow HannWindow HammingWindow",
     "tree ensembles and vectors": "TreeEnsemble ArrayFeatureExtractor Binarizer",
 }
