@@ -117,6 +117,9 @@ def _refuse_strays(pools: PoolTexts, asked: EqualTexts, flags: dict[str, bool], 
         raise UsageError("--output-len, --prompt-len, --prefill-batch and --prefill-parallel belong to pools: give --prefill-chips")
     if not asked.versus and (asked.budget is not None or asked.prices is not None):
         raise UsageError("--budget and --prices belong to a comparison: give --versus SYSTEM")
+    for option, number in (("--tpot-limit-ms", asked.tpot_limit_ms), ("--budget", asked.budget)):
+        if number is not None and not 0 < number < float("inf"):
+            raise UsageError(f"{option} {number:g}: give a number above 0")
     limit = asked.tpot_limit_ms is not None and not pools.prefill_chips and not asked.versus
     if (limit or flags["--front"]) and not pattern:
         raise UsageError("--tpot-limit-ms and --front need a grid: give --batches, --cache-lens or a pattern as --parallel")

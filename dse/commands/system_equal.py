@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dse.errors import InfeasibleError
+from dse.errors import InfeasibleError, UsageError
 from dse.report.output import Format, write_records
 
 if TYPE_CHECKING:
@@ -49,7 +49,10 @@ def compare_systems(
     from dse.plugins import load_system
     from dse.serving_equal import Equal, compare_equal, read_price_table
 
-    systems = [system, *(load_system(name.strip()).system for name in texts.versus.split(",") if name.strip())]
+    names = [name.strip() for name in texts.versus.split(",")]
+    if not all(names):
+        raise UsageError(f"--versus {texts.versus}: give names or files of systems with commas between, for example --versus h100_node")
+    systems = [system, *(load_system(name).system for name in names)]
     found = compare_equal(
         workload,
         systems,

@@ -82,4 +82,6 @@ def _values(part: str, chips: int) -> tuple[str, ...]:
         if name == "redundant":
             return tuple(f"{name}={n * chips}" for n in (0, 1, 2))
         return tuple(f"{name}={n}" for n in divisors(chips))
+    if ANY in value:
+        raise UsageError(f"--parallel {part}: * stands alone and means all that could divide; write {name}=* or numbers, {name}=2|4")
     return tuple(f"{name}={v.strip()}" for v in value.split(ALTERNATIVE)) if ALTERNATIVE in value else (part,)
