@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parent
 BEGIN, END = "<!-- results: written by run.py -->", "<!-- end of results -->"
 Value = float | bool | str
+_PATH: Final = re.compile(r' d="[^"]*"')
 _DIGITS: Final = re.compile(r"(\d\.\d\d)\d+")
-"""Coordinates beyond a hundredth of a point, which nobody sees."""
+"""Coordinates of paths beyond a hundredth of a point, which nobody sees."""
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,16 @@ def write(name: str, found: Outcome, checks: Sequence[Check], cpu_s: float) -> N
     if found.picture is not None:
         with styled():
             drawn = found.picture()
-        (folder / "picture.svg").write_text(_DIGITS.sub(r"\1", to_svg(drawn)), encoding="utf-8")
+        (folder / "picture.svg").write_text(_shortened(to_svg(drawn)), encoding="utf-8")
     page = folder / "README.md"
     text = page.read_text(encoding="utf-8") if page.exists() else f"# {name}\n\n{BEGIN}\n{END}\n"
     before, _, rest = text.partition(BEGIN)
     after = rest.partition(END)[2]
     page.write_text(before + BEGIN + "\n\n" + _markdown(checks, found, cpu_s) + "\n" + END + after, encoding="utf-8")
+
+
+def _shortened(svg: str) -> str:
+    return _PATH.sub(lambda path: _DIGITS.sub(r"\1", path[0]), svg)
 
 
 def _markdown(checks: Sequence[Check], found: Outcome, cpu_s: float) -> str:

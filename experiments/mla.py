@@ -111,6 +111,9 @@ class Layer:
     model: str = "deepseek_v3"
     precision: str = "bf16"
     rope: bool = False
+    masked: Masked = Masked.COMPUTED
+    """Closed forms count the whole rectangle of scores; kernels skip what a mask leaves out."""
+    part: Part = Part.ATTENTION
 
 
 @lru_cache(maxsize=4096)
@@ -126,8 +129,8 @@ def workload(layer: Layer) -> Workload:
         precision=layer.precision,
         rope=Switch.ON if layer.rope else Switch.OFF,
         norms=Switch.OFF,
-        part=Part.ATTENTION,
-        masked=Masked.COMPUTED,  # closed forms count the whole rectangle of scores
+        part=layer.part,
+        masked=layer.masked,
     )
     return load_workload(options)
 

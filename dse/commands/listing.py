@@ -24,6 +24,8 @@ class Kind(StrEnum):
     EXPERIMENTS = "experiments"
 
 
+_EXPERIMENTS: Final = Path("experiments")
+_QUESTION: Final = "**Question.**"
 _COLUMNS: Final = {
     Kind.MODELS: ("name", "attention_schemes", "summary"),
     Kind.ACCELERATORS: ("name", "technology", "area_mm2", "cores", "summary"),
@@ -44,7 +46,7 @@ def list_(
 ) -> None:
     """List what the catalogues have, in order of names.
 
-    Experiments are the folders with a campaign.yaml under ./experiments.
+    Experiments are the folders with a run.py (python -m experiments NAME) or a campaign.yaml (dse search) under ./experiments.
     """
     rows = {Kind.MODELS: _models, Kind.ACCELERATORS: _accelerators, Kind.SYSTEMS: _systems, Kind.EXPERIMENTS: _experiments}
     write_records(rows[what](), _COLUMNS[what], form)
@@ -81,5 +83,14 @@ def _systems() -> list[dict[str, Cell]]:
 def _experiments() -> list[dict[str, Cell]]:
     from dse.files import load_yaml
 
-    found = sorted(Path("experiments").glob("*/campaign.yaml"))
-    return [{"name": p.parent.name, "campaign": str(p), "question": str(load_yaml(p).data.get("question") or "")} for p in found]
+    found: dict[str, dict[str, Cell]] = {}
+    for page in sorted(_EXPERIMENTS.glob("**/run.py")):
+        readme = page.parent / "README.md"
+        text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+        asked = next((line for line in text.splitlines() if line.startswith(_QUESTION)), "")
+        name = page.parent.relative_to(_EXPERIMENTS).as_posix()
+        found[name] = {"name": name, "campaign": None, "question": asked.removeprefix(_QUESTION).strip()}
+    for campaign in sorted(_EXPERIMENTS.glob("**/campaign.yaml")):
+        name = campaign.parent.relative_to(_EXPERIMENTS).as_posix()
+        found[name] = {"name": name, "campaign": str(campaign), "question": str(load_yaml(campaign).data.get("question") or "")}
+    return [found[name] for name in sorted(found)]

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 
 import pytest
 
+from dse.campaign.evaluator import CatalogueSources
+from dse.campaign.plan import load_plan
 from experiments import kit
 
 NAMES = kit.experiments()
+BEYOND = "beyond_the_papers/"
+"""Their smoke sizes take some ten seconds each: `make experiments-smoke` and `pytest -m long` run them."""
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.long] if n.startswith(BEYOND) else []) for n in NAMES])
 def test_smoke_size_is_as_expected(name: str) -> None:
     checks = kit.compare(name, kit.outcome(name, smoke=True), smoke=True)
     assert checks
@@ -47,6 +52,20 @@ def test_a_value_outside_its_band_ends_with_6(monkeypatch: pytest.MonkeyPatch, c
     assert "NOT as expected" in capsys.readouterr().out
 
 
+def test_the_co_design_campaign_is_planned_exactly() -> None:
+    folder = kit.ROOT / BEYOND / "co_design"
+    plan = load_plan(folder / "campaign.yaml", CatalogueSources(str(folder)))
+    assert plan.trials == plan.space.outer_size == 9
+    assert plan.space.size == 9 * 7 * 13 * 3
+
+
+@pytest.mark.long
+def test_the_notebook_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(kit.ROOT / BEYOND / "python_api" / "notebook.py"))
+    assert "chips on the front; knee: " in capsys.readouterr().out
+
+
 def test_the_makefile_runs_them() -> None:
     text = (Path(kit.ROOT).parent / "Makefile").read_text(encoding="utf-8")
-    assert "-m experiments" in text
+    assert "python -m experiments\n" in text
+    assert "python -m experiments --smoke\n" in text
