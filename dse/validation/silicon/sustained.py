@@ -8,7 +8,7 @@ from dse.validation.silicon.chip import read_chip
 
 if TYPE_CHECKING:
     from dse.hw.read import AcceleratorDescription
-    from dse.ir.precision import Precision
+    from dse.ir.lowering import Precision
 
 FAMILY: Final = "gemm"
 """Kernel family whose constants stand for all operators of a step: plain products."""
