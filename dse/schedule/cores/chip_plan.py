@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from dse.errors import GraphError
 from dse.schedule.cores.groups import find_work, fused_groups, make_group, single_groups
 from dse.schedule.cores.layout import NoRoom
-from dse.schedule.cores.planner import NoPlan, Planned, Planner
+from dse.schedule.cores.planner import NoPlan, Planned, Planner, better
 from dse.schedule.plan import Schedule, make_plans
 
 if TYPE_CHECKING:
@@ -52,16 +52,16 @@ def plan_graph(
     if schedule is Schedule.FUSED and len(work.order) <= MOST_OPERATORS_FUSED:
         choices += [g for g in _fused(work, planner, chip, kinds) if g not in choices]
     firsts = [(planner.first(groups), groups) for groups in choices]
-    fitting = [(found.value, i) for i, (found, _) in enumerate(firsts) if isinstance(found, Planned)]
-    if not fitting:
-        found = firsts[0][0]
-        assert isinstance(found, NoPlan)
-        return found
-    _, best = min(fitting)
-    searched = planner.plan(firsts[best][1], seed)
-    first = firsts[best][0]
-    assert isinstance(first, Planned)
-    return first if isinstance(searched, NoPlan) else min(searched, first, key=lambda p: p.value)
+    best: tuple[Planned, tuple[Group, ...]] | None = None
+    for found, groups in firsts:
+        if isinstance(found, Planned) and (best is None or better(found.outcome, best[0].outcome, objective)):
+            best = found, groups
+    if best is None:
+        refused = firsts[0][0]
+        assert isinstance(refused, NoPlan)
+        return refused
+    searched = planner.plan(best[1], seed)
+    return searched if isinstance(searched, Planned) and not better(best[0].outcome, searched.outcome, objective) else best[0]
 
 
 def _fused(work: Work, planner: Planner, chip: Chip, kinds: Mapping[str, KindPricer]) -> list[tuple[Group, ...]]:

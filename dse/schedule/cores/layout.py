@@ -222,7 +222,7 @@ class Layouter:
 class _Pass:
     """One go through the groups in their order."""
 
-    def __init__(self, by: Layouter, groups: tuple[Group, ...], assigned: tuple[Assigned, ...], places: Mapping[str, Place]) -> None:
+    def __init__(self, by: Layouter, groups: tuple[Group, ...], assigned: tuple[Assigned, ...], places: dict[str, Place]) -> None:
         self.by, self.groups, self.assigned, self.places = by, groups, assigned, places
         self.memories = [_Memory() for _ in by.chip.cores]
         self.buffers = {b.name: _Memory() for b in by.chip.shared}
@@ -240,8 +240,12 @@ class _Pass:
 
     def run(self) -> tuple[tuple[LaidGroup, ...], tuple[Held, ...]] | NoRoom | str:
         """Laid groups and held tensors; or the storage to spill; or what does not fit."""
-        for index in range(len(self.groups)):
+        for index, group in enumerate(self.groups):
+            own = {f.storage for f in group.writes}
             problem = self._one(index)
+            while isinstance(problem, str) and problem in own:  # nothing is laid out yet that depends on it
+                self.places[problem] = Place(self.places.get(problem, Place.OWN) + 1)
+                problem = self._one(index)
             if problem is not None:
                 return problem
         return tuple(self.done), tuple(self.held.values())

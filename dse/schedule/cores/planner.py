@@ -8,6 +8,7 @@ from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Final
 
+from dse.cost.frontier_pricing import TIE_TOLERANCE
 from dse.cost.metrics import Objective
 from dse.schedule.cores.estimate import Estimator, choose_shapes
 from dse.schedule.cores.layout import Assigned, Layouter, NoRoom
@@ -148,7 +149,7 @@ class Planner:
             tried = [option if i == index else c for i, c in enumerate(now)]
             found = self.evaluate(groups, self.place(groups, offered, tried))
             count += 1
-            if not isinstance(found, NoRoom) and value_of(found, self.objective) < best.value:
+            if not isinstance(found, NoRoom) and better(found, best.outcome, self.objective):
                 best = Planned(found, False, count, value_of(found, self.objective))
                 now = tried
         return Planned(best.outcome, False, count, best.value)
@@ -240,10 +241,22 @@ def value_of(outcome: Outcome, objective: Objective) -> float:
             return outcome.energy_j * outcome.latency_s
 
 
+def better(found: Outcome, best: Outcome, objective: Objective) -> bool:
+    """Whether an outcome is to be preferred: by the objective; between values that are equal but for `TIE_TOLERANCE`, by the other of
+    latency and energy, so that a shade of one never costs a multiple of the other."""
+    if objective is Objective.EDP:
+        return value_of(found, objective) < value_of(best, objective)
+    first, second = (found.latency_s, found.energy_j), (best.latency_s, best.energy_j)
+    if objective is Objective.ENERGY:
+        first, second = first[::-1], second[::-1]
+    if first[0] < second[0] * (1 - TIE_TOLERANCE):
+        return True
+    return first[0] <= second[0] * (1 + TIE_TOLERANCE) and (first[1], first[0]) < (second[1], second[0])
+
+
 def _better(best: Planned | NoPlan | None, found: Outcome | NoRoom, groups: tuple[Group, ...], objective: Objective) -> Planned | NoPlan:
     if isinstance(found, NoRoom):
         return best if best is not None else NoPlan(groups[found.index], found)
-    value = value_of(found, objective)
-    if isinstance(best, Planned) and best.value <= value:
+    if isinstance(best, Planned) and not better(found, best.outcome, objective):
         return best
-    return Planned(found, False, 0, value)
+    return Planned(found, False, 0, value_of(found, objective))

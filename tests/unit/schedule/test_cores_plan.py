@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dse.cost.evaluation import evaluate
+from dse.cost.frontier_pricing import TIE_TOLERANCE
 from dse.cost.many_core import ChipEvaluation, evaluate_chip
 from dse.cost.metrics import Objective
 from dse.errors import GraphError
@@ -56,7 +57,8 @@ def test_small_plans_are_the_best_of_all(objective: Objective, vector: bool) -> 
     assert isinstance(planned, Planned)
     assert planned.exact
     assert planned.trials == len(values)
-    assert planned.value == min(values)
+    assert planned.value <= min(values) * (1 + TIE_TOLERANCE)
+    assert planned.value in values
 
 
 @pytest.mark.parametrize(("cores", "rows"), [(2, 4), (3, 16), (2, 64)])
