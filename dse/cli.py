@@ -12,13 +12,28 @@ import typer
 from typer.core import TyperGroup
 
 from dse import __version__
-from dse.commands import check, compare, evaluate, frontier, import_hardware, listing, lower, map, schema, search, system, trace, validate
+from dse.commands import (
+    check,
+    compare,
+    evaluate,
+    frontier,
+    import_hardware,
+    listing,
+    lower,
+    map,
+    nest,
+    schema,
+    search,
+    system,
+    trace,
+    validate,
+)
 from dse.errors import DseError, ExitCode, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = (listing, check, schema, lower, evaluate, map, frontier, compare, search, trace, import_hardware, system, validate)
+COMMANDS = (listing, check, schema, lower, evaluate, map, nest, frontier, compare, search, trace, import_hardware, system, validate)
 """In the order of `dse --help`; a new command is one module more."""
 
 

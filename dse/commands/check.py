@@ -26,6 +26,7 @@ class Kind(StrEnum):
     CAMPAIGN = "campaign"
     SYSTEM = "system"
     MAPPING = "mapping"
+    NEST = "nest"
 
 
 _SHARED_KEYS: Final = frozenset({"schema_version", "name", "summary"})
@@ -78,6 +79,7 @@ def check_file(path: str) -> tuple[Kind, tuple[str, ...]]:
     from dse.files import load_yaml, validate
     from dse.hw.technology import Technology
     from dse.mapping.file_form import MappingFile
+    from dse.mapping.nest_form import NestFile
     from dse.plugins import accelerator_catalogues, chip_catalogues, model_catalogues, system_catalogues
 
     accelerators, models = next(iter(accelerator_catalogues().values())), next(iter(model_catalogues().values()))
@@ -90,8 +92,8 @@ def check_file(path: str) -> tuple[Kind, tuple[str, ...]]:
         return kind, accelerators.from_file(path).warnings()
     if kind is Kind.CHIP:
         return kind, next(iter(chip_catalogues().values())).from_file(path).warnings()
-    if kind in (Kind.TECHNOLOGY, Kind.MAPPING):
-        validate(document, Technology if kind is Kind.TECHNOLOGY else MappingFile)
+    if kind in (Kind.TECHNOLOGY, Kind.MAPPING, Kind.NEST):
+        validate(document, {Kind.TECHNOLOGY: Technology, Kind.MAPPING: MappingFile, Kind.NEST: NestFile}[kind])
     elif kind is Kind.MODEL:
         models.from_file(path)
     elif kind is Kind.SYSTEM:

@@ -20,6 +20,7 @@ class SchemaKind(StrEnum):
     CAMPAIGN = "campaign"
     SYSTEM = "system"
     MAPPING = "mapping"
+    NEST = "nest"
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +31,9 @@ def register(app: typer.Typer) -> None:
 def schema(
     kind: Annotated[
         SchemaKind,
-        typer.Argument(metavar="KIND", help="Kind of file: accelerator, chip, model, campaign, system or mapping.", show_default=False),
+        typer.Argument(
+            metavar="KIND", help="Kind of file: accelerator, chip, model, campaign, system, mapping or nest.", show_default=False
+        ),
     ],
 ) -> None:
     """Print the JSON Schema of a kind of file; the descriptions in it are the documentation of its keys."""
@@ -51,6 +54,10 @@ def schema_of(kind: SchemaKind) -> dict[str, object]:
         from dse.mapping.file_form import MappingFile
 
         return MappingFile.model_json_schema()
+    if kind is SchemaKind.NEST:
+        from dse.mapping.nest_form import NestFile
+
+        return NestFile.model_json_schema()
     if kind is SchemaKind.CHIP:
         return next(iter(chip_catalogues().values())).json_schema()
     if kind is SchemaKind.ACCELERATOR:

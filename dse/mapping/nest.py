@@ -13,13 +13,15 @@ import numpy as np
 from dse.errors import InputError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from numpy.typing import NDArray
 
     from dse.hw.importers.machine import Machine
 
     FloatArray = NDArray[np.float64]
+    Where = Callable[[tuple[str, ...]], str]
+    _Fault = tuple[tuple[str, ...], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,75 +184,97 @@ def _distinct_sums(steps: tuple[int, ...], counts: tuple[int, ...]) -> int:
     return int(reached.sum())
 
 
-def check_nest(problem: NestProblem, nest: Nest, machine: Machine, *, where: str = "mapping") -> None:
-    """Check that a nest covers the problem, and that machine and nest name the same things.
+def check_nest(problem: NestProblem, nest: Nest, machine: Machine, *, where: str | Where = "mapping") -> None:
+    """Check that a nest covers the problem, and that machine and nest name the same things; `where` names it in errors, in whole or by
+    the key of a nest file (`dse.mapping.nest_form`) at fault.
 
     Raises:
         InputError: all that is wrong, one problem each: what was given, what is allowed.
     """
     wrong = [*_problem_faults(problem), *_spatial_faults(problem, nest, machine), *_loop_faults(problem, nest)]
-    wrong += [text for operand in problem.operands for text in _place_faults(operand, nest, machine)]
+    wrong += [fault for operand in problem.operands for fault in _place_faults(operand, nest, machine)]
     if wrong:
-        raise InputError([Problem(where, text) for text in wrong])
+        raise InputError([Problem(where if isinstance(where, str) else where(at), text) for at, text in wrong])
 
 
-def _problem_faults(problem: NestProblem) -> Iterable[str]:
+def _problem_faults(problem: NestProblem) -> Iterable[_Fault]:
     known = dict(problem.sizes)
     for dim, size in problem.sizes:
         if size < 1:
-            yield f"dimension {dim} has size {size}; give a whole number of at least 1"
+            yield ("sizes", dim), f"dimension {dim} has size {size}; give a whole number of at least 1"
     outputs = [o.name for o in problem.operands if o.is_output]
     if len(outputs) != 1:
-        yield f"exactly one operand has partial_bits, the output; given: {', '.join(outputs) or 'none'}"
+        yield ("operands",), f"exactly one operand has partial_bits, the output; given: {', '.join(outputs) or 'none'}"
     for operand in problem.operands:
         for dim in {t.dim for a in operand.axes for t in a.terms} - known.keys():
-            yield f"operand {operand.name} is indexed by {dim}, which is no dimension; known: {', '.join(known)}"
+            yield (
+                ("operands", operand.name, "axes"),
+                f"operand {operand.name} is indexed by {dim}, which is no dimension; known: {', '.join(known)}",
+            )
 
 
-def _spatial_faults(problem: NestProblem, nest: Nest, machine: Machine) -> Iterable[str]:
+def _spatial_faults(problem: NestProblem, nest: Nest, machine: Machine) -> Iterable[_Fault]:
     known, array = dict(problem.sizes), dict(machine.dimensions)
     used: dict[str, float] = {}
     for array_dim, dim, units in nest.spatial:
         if array_dim not in array:
-            yield f"spatial: array dimension {array_dim} is not one of {machine.name}'s: {', '.join(array)}"
+            yield ("spatial", array_dim), f"spatial: array dimension {array_dim} is not one of {machine.name}'s: {', '.join(array)}"
         if dim not in known:
-            yield f"spatial: {dim} is no dimension of the operator; known: {', '.join(known)}"
+            yield ("spatial",), f"spatial: {dim} is no dimension of the operator; known: {', '.join(known)}"
         if not units >= 1:
-            yield f"spatial: {units:g} units for {dim}; give at least 1"
+            yield ("spatial",), f"spatial: {units:g} units for {dim}; give at least 1"
         used[array_dim] = used.get(array_dim, 1.0) * units
     for array_dim, units in used.items():
         if units > array.get(array_dim, units) * (1 + _ROUNDING):
-            yield f"spatial: {units:g} units on array dimension {array_dim}, which has {array[array_dim]}"
+            yield ("spatial", array_dim), f"spatial: {units:g} units on array dimension {array_dim}, which has {array[array_dim]}"
 
 
-def _loop_faults(problem: NestProblem, nest: Nest) -> Iterable[str]:
+def _loop_faults(problem: NestProblem, nest: Nest) -> Iterable[_Fault]:
     known = dict(problem.sizes)
     covered = dict.fromkeys(known, 1.0)
     for dim, factor in (*nest.loops, *((d, u) for _, d, u in nest.spatial)):
         if dim not in known:
-            yield f"a loop runs over {dim}, which is no dimension; known: {', '.join(known)}"
+            yield (
+                ("operands", problem.operands[0].name, "temporal"),
+                f"a loop runs over {dim}, which is no dimension; known: {', '.join(known)}",
+            )
         elif factor < 1:
-            yield f"a loop over {dim} has {factor} steps; give at least 1"
+            yield ("operands", problem.operands[0].name, "temporal"), f"a loop over {dim} has {factor} steps; give at least 1"
         else:
             covered[dim] *= factor
     for dim, size in known.items():
         if covered[dim] < size * (1 - _ROUNDING):
-            yield f"loops and unrollings over {dim} cover {covered[dim]:g} of {size}; raise a factor"
+            yield (
+                ("operands", problem.operands[0].name, "temporal"),
+                f"loops and unrollings over {dim} cover {covered[dim]:g} of {size}; raise a factor",
+            )
 
 
-def _place_faults(operand: NestOperand, nest: Nest, machine: Machine) -> Iterable[str]:
+def _place_faults(operand: NestOperand, nest: Nest, machine: Machine) -> Iterable[_Fault]:
     levels = machine.levels(operand.place)
     cuts = dict(nest.cuts).get(operand.name)
     if not levels:
         held = sorted({o for m in machine.memories for o in m.operands})
-        yield f"operand {operand.name} is placed in {operand.place}, which no memory of {machine.name} holds; held: {', '.join(held)}"
+        yield (
+            ("operands", operand.name),
+            f"operand {operand.name} is placed in {operand.place}, which no memory of {machine.name} holds; held: {', '.join(held)}",
+        )
     elif cuts is None:
-        yield f"operand {operand.name} has no loops per memory; give {len(levels)}: {', '.join(m.name for m in levels)}"
+        yield (
+            ("operands", operand.name, "temporal"),
+            f"operand {operand.name} has no loops per memory; give {len(levels)}: {', '.join(m.name for m in levels)}",
+        )
     elif len(cuts) != len(levels):
         known = ", ".join(m.name for m in levels)
-        yield f"operand {operand.name} has {len(cuts)} memories in the mapping and {len(levels)} in the machine: {known}"
+        yield (
+            ("operands", operand.name, "temporal"),
+            f"operand {operand.name} has {len(cuts)} memories in the mapping and {len(levels)} in the machine: {known}",
+        )
     elif list(cuts) != sorted(cuts) or cuts[-1] != len(nest.loops):
-        yield f"operand {operand.name}: its memories hold {cuts[-1]} of {len(nest.loops)} loops; the outermost holds all that are left"
+        yield (
+            ("operands", operand.name),
+            f"operand {operand.name}: its memories hold {cuts[-1]} of {len(nest.loops)} loops; the outermost holds all that are left",
+        )
 
 
 _ROUNDING = 1e-9

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dse.hw.importers.machine import Machine
-    from dse.mapping.nest import Nest, NestProblem, NestShape
+    from dse.mapping.nest import Nest, NestProblem, NestShape, Where
     from dse.mapping.nest_flows import Flow
 
     FloatArray = NDArray[np.float64]
@@ -114,7 +114,9 @@ class NestCosts:
         return np.zeros(self.words.shape[1])
 
 
-def cost_nest(problem: NestProblem, machine: Machine, nest: Nest, *, rules: NestRules = OUR_RULES, where: str = "mapping") -> NestCosts:
+def cost_nest(
+    problem: NestProblem, machine: Machine, nest: Nest, *, rules: NestRules = OUR_RULES, where: str | Where = "mapping"
+) -> NestCosts:
     """Cost of one mapping, arrays [1].
 
     Raises:
