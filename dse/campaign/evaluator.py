@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from dataclasses import fields as fields_of
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from dse import plugins
 from dse.campaign.plan_workloads import scenario_fields
 from dse.campaign.prepared import LoweredStep, PreparedWorkload, RoughWorkload, ScreenedWorkload, actual, alias
-from dse.campaign.sources import ACCELERATOR, CHOICES, WORKLOAD, located
+from dse.campaign.sources import ACCELERATOR, CHOICES, WORKLOAD, located, located_routing
 from dse.campaign.system_evaluator import SystemCampaignEvaluator, SystemSources
 from dse.campaign.totals import step_totals
 from dse.cost.metrics import Objective
-from dse.errors import UsageError
 from dse.evaluate import Schedule, compile_step, read_step
 from dse.ir.lowering import LoweringRequest, Part, Phase
 from dse.workload import Switch, WorkloadOptions
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
 
 _STEPS_KEPT: Final = 32
 _COMPILED_KEPT: Final = 8
-_TAKES_ROUTING: Final = "routing" in {field.name for field in fields_of(WorkloadOptions)}
 _Made = TypeVar("_Made")
 
 
@@ -137,11 +134,11 @@ class WorkloadEvaluator:
         for fields in all_fields:
             model = located(str(fields["model"]), self._folder)
             key = (model, *((name, value) for name, value in fields.items() if name != "model"))
-            yield _cached(self._steps, key, kept, partial(_lowered, model, fields, key))
+            yield _cached(self._steps, key, kept, partial(_lowered, model, fields, key, self._folder))
 
 
-def _lowered(model: str, fields: Mapping[str, Value], key: Hashable) -> LoweredStep:
-    request = lowering_request(fields)
+def _lowered(model: str, fields: Mapping[str, Value], key: Hashable, folder: str) -> LoweredStep:
+    request = lowering_request(fields, folder)
     step = read_step(plugins.load_model(model).lower(request))
     return LoweredStep(key, step, step_totals(step), float(request.query_len))
 
@@ -152,18 +149,18 @@ def _description(name: str) -> AcceleratorDescription:
     return plugins.load_accelerator(name)
 
 
-def lowering_request(workload: Mapping[str, Value]) -> LoweringRequest:
-    """The request behind the fields of a `WorkloadForm` without its model.
+def lowering_request(workload: Mapping[str, Value], folder: str = ".") -> LoweringRequest:
+    """The request behind the fields of a `WorkloadForm` without its model; files that it names may lie in `folder`.
 
     Raises:
-        UsageError: unknown precision.
+        UsageError: unknown precision or routing.
+        InputError: a histogram that cannot be read.
     """
     query_len, layer, norms = workload["query_len"], workload["layer"], workload["norms"]
-    routing: dict[str, Any] = {"routing": workload["routing"]} if _TAKES_ROUTING else {}
-    if not _TAKES_ROUTING and workload["routing"] != "uniform":
-        raise UsageError("this version lowers uniform routing only")
+    seed = workload["seed"]
     options = WorkloadOptions(
-        **routing,
+        routing=located_routing(str(workload["routing"]), folder),
+        seed=None if seed is None else int(str(seed)),
         phase=Phase(str(workload["phase"])),
         batch=int(str(workload["batch"])),
         query_len=None if query_len is None else int(str(query_len)),

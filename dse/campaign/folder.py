@@ -68,12 +68,12 @@ def choose_folder(request: FolderRequest, name: str, identity: Mapping[str, obje
             known = [run for run in known if not differences(_identity(run), identity)]
         if request.new or not known:
             return Chosen(fresh)
-        return _go_on(known[-1], identity, force=request.force)
+        return _go_on(known[-1], name, identity, force=request.force)
     if not (request.run_dir / LOG).exists():
         return Chosen(request.run_dir)
     if request.new:
         raise UsageError(f"--new: {request.run_dir} already holds a run; give another --run-dir, or --force to write over it")
-    return _go_on(request.run_dir, identity, force=request.force)
+    return _go_on(request.run_dir, name, identity, force=request.force)
 
 
 def _name_after(known: list[Path], identity_hash: str) -> str:
@@ -88,7 +88,12 @@ def _name_after(known: list[Path], identity_hash: str) -> str:
     return f"{now:{_STAMP}}-{identity_hash[:6]}"
 
 
-def _go_on(folder: Path, identity: Mapping[str, object], *, force: bool) -> Chosen:
+def _go_on(folder: Path, name: str, identity: Mapping[str, object], *, force: bool) -> Chosen:
+    other = read_manifest(folder).get("campaign")
+    if other not in (None, name) and not force:
+        raise RunError(
+            f"{folder}: holds a run of campaign '{other}', this is '{name}'; give another --run-dir, or --force to set its results aside"
+        )
     old = _identity(folder)
     lines = differences(old, identity)
     if not lines:

@@ -41,7 +41,9 @@ class WorkloadForm(FileForm):
     attention: str | None = None
     """Attention scheme; left out: the model's first."""
     routing: str = "uniform"
-    """How tokens spread over the experts of a mixture, as `--routing` takes it."""
+    """How tokens spread over the experts of a mixture: uniform, worst, zipf:S, histogram:FILE or loads:FILE."""
+    seed: Annotated[int, Field(ge=0)] | None = None
+    """Seed by which the experts' loads are drawn, as one batch has them; left out: expected loads."""
     weight: Annotated[float, Field(gt=0)] = 1.0
     """Steps of this workload in the mix, relative to the other workloads."""
     over: dict[str, Annotated[tuple[Scalar, ...], Field(min_length=1, max_length=MAX_SCENARIOS)]] = Field(default_factory=dict)

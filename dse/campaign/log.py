@@ -113,6 +113,8 @@ def _parse(path: Path, raw: bytes) -> tuple[LogContent, int]:
     lines = raw.splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
         record = _record(line)
+        if record is None and number == 1:
+            _check_format(path, [_first_of_another_version(line)])
         if record is None and number == len(lines) and number > 1:
             break
         if record is None:
@@ -139,6 +141,16 @@ def _record(line: bytes) -> Mapping[str, object] | None:
         return None
     record = json.loads(match["record"])  # as we wrote it: the checksum says so
     return record if isinstance(record, dict) else None
+
+
+def _first_of_another_version(line: bytes) -> Mapping[str, object]:
+    """The header of a log whose checksums are made otherwise; ours where it is none, so that it counts as damaged."""
+    try:
+        record = json.loads(line)["record"]
+        known = record.get("format") == FORMAT
+    except (ValueError, KeyError, TypeError, AttributeError):
+        known = False
+    return record if known else {"format": FORMAT, "version": VERSION}
 
 
 def _line(record: Mapping[str, object]) -> bytes:

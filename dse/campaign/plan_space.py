@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from pydantic import ValidationError
 
 from dse.campaign.form import WorkloadForm
-from dse.campaign.plan_workloads import precision_problem, unknown_scheme
+from dse.campaign.plan_workloads import precision_problem, routing_problem, unknown_scheme
 from dse.campaign.sources import ACCELERATOR, CHOICES, WORKLOAD, inside
 from dse.errors import DseError, InputError, Problem, did_you_mean
 from dse.search.space import Dimension, Scale, Space
@@ -117,6 +118,8 @@ class SpaceBuilder:
             self._problem(path, unknown_scheme(value, schemes) + of)
         elif name == "precision" and precision_problem(value):
             self._problem(path, precision_problem(value))
+        elif name == "routing" and routing_problem(value, str(Path(self._document.path).parent)):
+            self._problem(path, routing_problem(value, str(Path(self._document.path).parent)))
         else:
             base = self._form.steps[workload].model_dump(mode="json")
             try:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from dse.campaign.form_workload import MAX_SCENARIOS, WorkloadForm
-from dse.campaign.sources import WORKLOAD
+from dse.campaign.sources import WORKLOAD, located_routing
 from dse.errors import DseError, Problem, UsageError, did_you_mean
 from dse.ir.precision import precision
+from dse.routing import read_routing
 from dse.search.quantities import ONE, Scenario
 
 if TYPE_CHECKING:
@@ -106,6 +108,10 @@ def _check(step: WorkloadForm, place: tuple[str, ...], schemes: Sequence[str], d
         wrong = precision_problem(value)
         if wrong:
             problems.append(Problem(document.where((*place, "precision")), wrong))
+    for value in step.over.get("routing", (step.routing,)):
+        wrong = routing_problem(value, str(Path(document.path).parent))
+        if wrong:
+            problems.append(Problem(document.where((*place, "routing")), wrong))
     base = step.model_dump(mode="json", exclude={"over"})
     for name, values in step.over.items():
         for value in values:
@@ -133,3 +139,12 @@ def precision_problem(given: object) -> str:
 
 def _word(value: Value) -> str:
     return {True: "true", False: "false", None: "null"}[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def routing_problem(given: object, folder: str) -> str:
+    """What is wrong with a routing; empty where nothing is."""
+    try:
+        read_routing(located_routing(str(given), folder))
+    except DseError as error:
+        return str(error).replace("--routing", "routing")
+    return ""

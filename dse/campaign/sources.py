@@ -17,6 +17,8 @@ ACCELERATOR: Final = "accelerator"
 WORKLOAD: Final = "workload."
 CHOICES: Final = {"schedule": ("fused", "layer_by_layer"), "mapping.objective": ("latency", "energy", "edp")}
 """Other dimensions and the words that they take."""
+FILE_ROUTINGS: Final = ("histogram", "loads")
+"""Kinds of routing that name a file."""
 
 
 class Field(Protocol):
@@ -66,3 +68,16 @@ def located(name: str, folder: str) -> str:
     """`name`, or its path from the campaign's folder where it is a file there."""
     beside = Path(folder) / name
     return str(beside) if name.endswith((".yaml", ".yml", ".json")) and beside.is_file() else name
+
+
+def located_routing(text: str, folder: str) -> str:
+    """A routing whose file, if it names one, is looked for beside the campaign first."""
+    kind, _, name = text.partition(":")
+    beside = Path(folder) / name
+    return f"{kind}:{beside}" if name and kind in FILE_ROUTINGS and beside.is_file() else text
+
+
+def routing_file(text: str, folder: str) -> Path | None:
+    """The file that a routing names; None where it names none."""
+    kind, _, name = located_routing(text, folder).partition(":")
+    return Path(name) if kind in FILE_ROUTINGS and name else None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import dse
-from dse.campaign.sources import located
+from dse.campaign.sources import located, routing_file
 
 if TYPE_CHECKING:
     from dse.campaign.plan import Plan
@@ -41,7 +41,21 @@ def input_hashes(plan: Plan) -> tuple[tuple[str, str], ...]:
         if dimension.path.startswith("workload.") and dimension.path.endswith(".model"):
             names |= {str(value) for value in dimension.values}
     files = {name: Path(located(name, plan.folder)) for name in names}
-    return tuple((name, hashlib.sha256(files[name].read_bytes()).hexdigest()) for name in sorted(names) if files[name].is_file())
+    for routing in _routings(plan):
+        file = routing_file(routing, plan.folder)
+        if file is not None:
+            files[routing] = file
+    return tuple((name, hashlib.sha256(files[name].read_bytes()).hexdigest()) for name in sorted(files) if files[name].is_file())
+
+
+def _routings(plan: Plan) -> set[str]:
+    found = {step.routing for step in plan.form.steps.values()}
+    for step in plan.form.steps.values():
+        found |= {str(value) for value in step.over.get("routing", ())}
+    for dimension in plan.space.outer:
+        if dimension.path.startswith("workload.") and dimension.path.endswith(".routing"):
+            found |= {str(value) for value in dimension.values}
+    return found
 
 
 def environment() -> dict[str, object]:

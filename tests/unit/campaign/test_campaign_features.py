@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from dse.campaign.evaluator import CatalogueSources, WorkloadEvaluatorFactory
 from dse.campaign.folder import FolderRequest
 from dse.campaign.include import cells, load_campaign
 from dse.campaign.plan import load_plans
 from dse.campaign.runner import Stagnation, stagnated
 from dse.campaign.session import SessionRequest, SessionResult, run_session
 from dse.campaign.summary import all_runs, diagnosis, run_rows
-from dse.errors import ExitCode, InputError, UsageError
+from dse.campaign.version import input_hashes
+from dse.errors import ExitCode, InputError, RunError, UsageError
 from dse.files import parse_yaml
 from tests.search_fakes import CAMPAIGN, FakeFactory, FakeSources, fake_plan
 
@@ -162,3 +164,53 @@ def test_dask_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_a_cluster_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"dask://HOST:PORT|not installed"):
         session(tmp_path, cluster="ray://x")
+
+
+MOE = """\
+schema_version: 1
+name: robust
+workload:
+  model: deepseek_v2_lite
+  cache_len: 1024
+  batch: 16
+  part: ffn
+  layer: 3
+  over: {routing: [uniform, "zipf:1.2", "histogram:loads.csv", worst]}
+accelerator: flat_cloud
+space:
+  memories.dram.bandwidth_gb_per_s: {values: [100, 400, 1600]}
+objectives:
+  - {metric: latency_s, across: worst}
+  - {metric: joules_per_token, across: mix}
+"""
+
+
+def test_robust_objectives_over_routings(tmp_path: Path) -> None:
+    """The worst over several routings of the experts, one of them measured; a changed file is another campaign."""
+    (tmp_path / "robust.yaml").write_text(MOE, encoding="utf-8")
+    (tmp_path / "loads.csv").write_text("".join(f"{1 + e % 7}\n" for e in range(64)), encoding="utf-8")
+    (plan,) = load_plans(tmp_path / "robust.yaml", CatalogueSources(str(tmp_path)))
+    assert [name for name, _ in input_hashes(plan)] == ["histogram:loads.csv"]
+    run = run_session(plan, WorkloadEvaluatorFactory(plan), SessionRequest(folder=FolderRequest(run_dir=tmp_path / "run"))).run
+    names = [f"step[routing={r}].latency_s" for r in ("uniform", "zipf:1.2", "histogram:loads.csv", "worst")]
+    for member in run.archive.members:
+        single = [member.design.metrics[name] for name in names]
+        assert member.design.metrics["worst.latency_s"] == max(single)
+        assert len(set(single)) > 1  # fewer distinct experts are read where the load is skewed
+    (tmp_path / "loads.csv").write_text("1\n" * 64, encoding="utf-8")
+    request = SessionRequest(folder=FolderRequest(run_dir=tmp_path / "run"), inputs=input_hashes(plan))
+    with pytest.raises(RunError, match=r"inputs\.histogram:loads\.csv"):
+        run_session(plan, WorkloadEvaluatorFactory(plan), request)
+
+
+def test_robust_objectives_over_drawn_loads(tmp_path: Path) -> None:
+    text = MOE.replace(
+        'over: {routing: [uniform, "zipf:1.2", "histogram:loads.csv", worst]}', 'routing: "zipf:0.8"\n  over: {seed: [1, 2, 3]}'
+    )
+    (tmp_path / "robust.yaml").write_text(text, encoding="utf-8")
+    (plan,) = load_plans(tmp_path / "robust.yaml", CatalogueSources(str(tmp_path)))
+    run = run_session(plan, WorkloadEvaluatorFactory(plan), SessionRequest(folder=FolderRequest(run_dir=tmp_path / "run"))).run
+    best = run.archive.members[0].design.metrics
+    drawn = [best[f"step[seed={seed}].latency_s"] for seed in (1, 2, 3)]
+    assert best["worst.latency_s"] == max(drawn)
+    assert len(set(drawn)) > 1
