@@ -3,6 +3,8 @@
 from dse.ir.onnx_ops import (
     contraction,
     contrib,
+    contrib_fused,
+    contrib_quantised,
     convolution,
     einsum,
     elementwise,
@@ -24,6 +26,8 @@ __all__ = [
     "ReadingContext",
     "contraction",
     "contrib",
+    "contrib_fused",
+    "contrib_quantised",
     "convolution",
     "einsum",
     "elementwise",

@@ -5,6 +5,9 @@ The models here come from torch 2.13.0 (torch.onnx.export of networks written by
   llama  width 256, 8 heads of 32, 2 key heads, feed-forward 688, RMSNorm, rotary embedding, a cache that is concatenated
   gpt2   width 192, 6 heads, vocabulary 1,000, learned positions, tied output, causal mask from a stored triangle
   mobile 3 inverted residuals with depthwise convolutions, hard swish, a dilated grouped convolution, a transposed one, bilinear resize
+Of the transformers package (5.23) with two layers of width 64: hfdeepseek (DeepSeek-V3, dense), hfopt (OPT), hfllama4bit (Llama, weights
+packed by onnxruntime's MatMulNBits quantizer), bertfused (BERT without pooler through onnxruntime's transformer optimizer), bertq (the same through
+its dynamic quantizer and the session's own fusions). mobilenetfused: torchvision's mobilenet_v3_small after the session's fusions.
 Names say exporter and opset: `script` is TorchScript, `dynamo` is torch.export.
 """
 

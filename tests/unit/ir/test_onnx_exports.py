@@ -19,9 +19,23 @@ DIMS = {
     "gpt2": {"batch": 2, "seq": 16},
     "bert": {"batch": 2, "seq": 16},
     "mobile": {},
+    **{key: {"batch": 2, "seq": 16} for key in ("bertq", "bertfused", "hfllama4bit", "hfdeepseek", "hfopt")},
+    "mobilenetfused": {},
 }
 # torch 2.13.0, torch.utils.flop_counter.FlopCounterMode on the module itself, one forward pass; two FLOPs are one MAC.
-TORCH_FLOPS = {"resnet18": 3_628_146_688, "llama": 8_355_840, "gpt2": 40_992_768, "bert": 12_910_592, "mobile": 11_791_104}
+TORCH_FLOPS = {
+    "resnet18": 3_628_146_688,
+    "llama": 8_355_840,
+    "gpt2": 40_992_768,
+    "bert": 12_910_592,
+    "mobile": 11_791_104,
+    "bertq": 3_932_160,
+    "bertfused": 3_932_160,
+    "hfllama4bit": 4_603_904,
+    "hfdeepseek": 3_817_472,
+    "hfopt": 4_341_760,
+    "mobilenetfused": 13_032_960,
+}
 FILES = sorted(DATA.glob("*.onnx"))
 
 
