@@ -14,6 +14,7 @@ from dse.ir.tensor import DATA_TYPES
 from dse.mapping.file_form import MappingFile
 from dse.mapping.given import mapping_text, read_mapping
 from dse.mapping.loop_nest import NestLoop, loop_nest
+from dse.mapping.matmul import inner_json
 from dse.mapping.problem import MatmulProblem
 from dse.plugins import load_accelerator
 
@@ -53,7 +54,7 @@ class ExplainedMap:
     memories: tuple[str, str]
     """Names of the outermost buffer and the DRAM."""
     inner: tuple[str, ...] = ()
-    """Names of the registers."""
+    """Names of the memories inside the outermost buffer, from inner to outer."""
     infeasible: TooLarge | None = None
     mapped: MappedProduct | None = None
     nest: tuple[NestLoop, ...] = ()
@@ -107,6 +108,7 @@ class ExplainedMap:
             "stationary": str(m.mapping.stationary),
             "kept": kept,
             "tile": {"m": m.mapping.tile_m, "k": m.mapping.tile_k, "n": m.mapping.tile_n},
+            "inner": inner_json(m.mapping),
             "loop_nest": [asdict(loop) for loop in self.nest],
             "counts": counts,
             "busy_cycles": {name: seconds * self.clock_hz for name, seconds in m.busy_s.items()},
@@ -280,7 +282,14 @@ def _levers(description: AcceleratorDescription, mapped: MappedProduct, latency_
         "buffer_write": f"{buffer}.write_gb_per_s",
         "buffer_port": f"{buffer}.bandwidth_gb_per_s",
     }
-    changes = {parameters[next(iter(mapped.busy_s))]: factor, f"{buffer}.capacity_kib": 2.0}
+    buffers = [buffer]
+    for i, (name, memory) in enumerate(description.file.inner):
+        for way in ("read_gb_per_s", "write_gb_per_s", "bandwidth_gb_per_s"):
+            port = way.partition("_")[0] if way[0] != "b" else "port"
+            parameters[f"inner{i}_{port}"] = f"memories.{name}.{way}"
+        if memory.kind == "buffer":
+            buffers.append(f"memories.{name}")
+    changes = {parameters[next(iter(mapped.busy_s))]: factor} | {f"{name}.capacity_kib": 2.0 for name in buffers}
     clock = float(description.table({}).clock_hz[0])
     found = []
     for path, by in changes.items():

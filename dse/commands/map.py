@@ -119,6 +119,10 @@ def _write_tables(found: ExplainedMap) -> None:
         {"quantity": "mapping", "value": f"{mapping.dataflow}; {mapping.stationary} tile stays in the buffer; tiles of: {kept}"},
         {"quantity": "buffer", "value": f"{mapped.counts[0]:,.0f} bytes occupied"},
     ]
+    if mapping.inner is not None:
+        inside = ", ".join(o for o in ("left", "right", "out") if getattr(mapping.inner.kept, o)) or "nothing"
+        text = f"tiles of {mapping.inner.tile_m} x {mapping.inner.tile_k} x {mapping.inner.tile_n} of: {inside}"
+        facts.append({"quantity": "inside it", "value": f"{text}; {mapping.inner.stationary} tile stays"})
     title = f"{p.groups} x [{p.m} x {p.k} x {p.n}] in {p.dtype} on {found.accelerator}, "
     if found.best:
         title += "mapping as given"
@@ -168,5 +172,10 @@ def _level_rows(found: ExplainedMap) -> list[dict[str, Cell]]:
         if prefix == "dram":
             row |= {"least_bytes": mapped.bounds.dram_bytes, "ratio": mapped.dram_bytes / mapped.bounds.dram_bytes}
         rows.append(row)
+    for i in reversed(range(len(found.inner))):
+        name = found.inner[i]
+        busy = [s for n, s in mapped.busy_s.items() if n.startswith(f"inner{i}_")]
+        moved: dict[str, Cell] = {"read_bytes": counts[f"{name}_read_bytes"], "written_bytes": counts[f"{name}_write_bytes"]}
+        rows.append({"level": name, **moved, "busy_share": max(busy) / mapped.latency_s if busy else None})
     rows.append({"level": "array", "busy_share": mapped.busy_s["array"] / mapped.latency_s})
     return rows

@@ -53,8 +53,8 @@ def column_names(geometry: Geometry) -> tuple[str, ...]:
 def stages(geometry: Geometry) -> tuple[Stage, ...]:
     """Resources from the array to DRAM.
 
-    The array works with the memory next to it. Transfers into that memory overlap if it says so, and so on outwards. Latency is
-    found from the inside: t = max or sum of t and the busiest resource of the next stage.
+    The array works with the buffers next to it, all those inside the outermost one. Transfers into them overlap if each of them says
+    so, and so on outwards. Latency is found from the inside: t = max or sum of t and the busiest resource of the next stage.
     """
     found: list[Stage] = []
     nearest: tuple[Busy, ...] = (Busy("array", Resource.ARRAY, (ARRAY,)),)
@@ -63,7 +63,8 @@ def stages(geometry: Geometry) -> tuple[Stage, ...]:
             continue  # as fast as the array
         read = FIRST_INNER + 2 * i
         nearest += _ports(f"inner{i}", (Resource.INNER, Resource.INNER), (read, read + 1), shared=memory.shared_port)
-        found.append(Stage(nearest, memory.overlapped))
+    if len(nearest) > 1:
+        found.append(Stage(nearest, all(memory.overlapped for memory in geometry.inner if not memory.registers)))
         nearest = ()
     outer = geometry.outer
     nearest += _ports("buffer", (Resource.BUFFER_READ, Resource.BUFFER_WRITE), (BUFFER_READ, BUFFER_WRITE), shared=outer.shared_port)

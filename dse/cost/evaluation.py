@@ -13,7 +13,7 @@ from dse.cost.metrics import RESOURCES, Objective, Resource
 from dse.cost.roofline import Roofline, roofline
 from dse.cost.traffic import Moved, matmul_ports, vector_ports
 from dse.cost.workload_pricing import busy_seconds, edp_weight_w, price_part, price_workload
-from dse.mapping.frontier import MatmulMapping
+from dse.mapping.matmul import MatmulMapping, inner_json
 from dse.schedule.place import frontier_of
 from dse.units import BYTES_PER_GIB, JOULES_PER_PJ
 
@@ -152,6 +152,7 @@ def _mapping_json(mapping: MatmulMapping | None) -> dict[str, object] | None:
         "tile": {"m": mapping.tile_m, "k": mapping.tile_k, "n": mapping.tile_n},
         "groups_together": mapping.together,
         "shared_sums": mapping.shared_sums,
+        "inner": inner_json(mapping),
     }
 
 

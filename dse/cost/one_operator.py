@@ -255,7 +255,8 @@ def lower_bounds(problem: MatmulProblem, geometry: Geometry, table: DesignTable)
     """Bounds on DRAM traffic, energy and latency at the first design point (facts: decision 0010).
 
     Traffic: compulsory bytes, or `2 M N K / sqrt(S) - 2 S` elements of the narrowest width with everything on chip counted in S,
-    array registers included. Energy: MACs, this traffic, and what must enter the array beyond it from the cheapest port.
+    array registers included. Energy: MACs, this traffic, and what must cross each border inside beyond it: that of everything inside the
+    outermost buffer, at the cheapest port of buffer and DRAM, and that of the array, at the cheapest port of all.
     Latency: MACs at peak or this traffic at peak, plus overheads.
     """
     array = geometry.array
@@ -268,9 +269,14 @@ def lower_bounds(problem: MatmulProblem, geometry: Geometry, table: DesignTable)
     dram = max(compulsory, _least_bytes(problem, inside))
     read, write = float(table.dram_read_pj_per_byte[0]), float(table.dram_write_pj_per_byte[0])
     energy = (problem.left_bytes + problem.right_bytes) * read + problem.out_bytes * write + (dram - compulsory) * min(read, write)
-    near = min(float(table.buffer_read_pj_per_byte[0]), float(table.buffer_write_pj_per_byte[0]))
-    if near <= min(read, write) and not geometry.inner:
-        energy += max(0.0, _least_bytes(problem, registers) - dram) * near
+    held = sum(float(m.capacity_bytes[0]) * g.instances for m, g in zip(table.inner, geometry.inner, strict=True) if g.registers)
+    inner = [m for m, g in zip(table.inner, geometry.inner, strict=True) if not g.registers]
+    known = registers + held
+    below = known + sum(float(m.capacity_bytes[0]) for m in inner)
+    outside = min(read, write, float(table.buffer_read_pj_per_byte[0]), float(table.buffer_write_pj_per_byte[0]))
+    nearest = min([outside, *(float(p[0]) for m in inner for p in (m.read_pj_per_byte, m.write_pj_per_byte))])
+    into_inner, into_array = _least_bytes(problem, below), _least_bytes(problem, known)
+    energy += max(0.0, into_inner - dram) * outside + max(0.0, into_array - max(into_inner, dram)) * nearest
     peak = array.elements * rate * float(table.clock_hz[0])
     latency = max(problem.macs / peak, dram * (1.0 / float(table.dram_bytes_per_s[0]))) + overhead_s(table)
     compute = problem.macs * float(table.mac_pj[problem.dtype][0])

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dse.cost.frontier_pricing import BUFFER_READ, DRAM_READ
-from dse.mapping.frontier import mapping_counts
-from dse.mapping.matmul import TileGrid, array_sides
+from dse.mapping.frontier import mapping_traffic
 from dse.mapping.problem import MatmulProblem
-from dse.mapping.tiles import sides
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,23 +38,7 @@ def matmul_ports(operator: PlacedOperator, mapping: MatmulMapping, geometry: Geo
     """What each operand of a matrix product moves, all slices, with what held tensors bring in and send out."""
     problem = operator.work.problem
     assert isinstance(problem, MatmulProblem)
-    geometry = mapping.used(geometry)
-    rate = geometry.array.rate(problem.dtype)
-    assert rate is not None
-    sizes = (problem.m, problem.k, problem.n)
-    tile = (mapping.tile_m, mapping.tile_k, mapping.tile_n)
-    at = zip(sizes, tile, array_sides(geometry.array, mapping.dataflow, rate), strict=True)
-    grid = TileGrid(*(sides(size, np.array([side]), array) for size, side, array in at))
-    traffic, _ = mapping_counts(
-        problem,
-        geometry,
-        grid,
-        dataflow=mapping.dataflow,
-        stationary=mapping.stationary,
-        kept=mapping.kept,
-        together=mapping.together,
-        shared_sums=mapping.shared_sums,
-    )
+    traffic, _ = mapping_traffic(problem, geometry, mapping)
     ports = (*operator.inputs[:2], operator.outputs[0])
     slices = operator.work.slices
     moved = [

@@ -60,20 +60,15 @@ def counts_of(matrix: FloatArray) -> Counts:
 
 @dataclass(frozen=True, slots=True)
 class OperandTraffic:
-    """Bytes that one operand moves in R mappings, arrays [R]."""
+    """Bytes that one operand occupies and moves in R mappings, arrays [R]."""
 
     footprint_bytes: FloatArray
+    """In the outermost buffer."""
     dram_read_bytes: FloatArray
     dram_write_bytes: FloatArray
     buffer_read_bytes: FloatArray
     buffer_write_bytes: FloatArray
-
-
-def add_up(operands: tuple[OperandTraffic, ...], array_cycles: FloatArray) -> Counts:
-    """Counts of mappings from what each operand moves; arrays broadcast to the shape of all together and are flattened."""
-    columns = [sum(getattr(o, f.name) for o in operands) for f in fields(OperandTraffic)]
-    shape = np.broadcast_shapes(*(np.shape(c) for c in columns), array_cycles.shape)
-    footprint, dram_read, dram_write, buffer_read, buffer_write, cycles = (
-        np.broadcast_to(np.asarray(c, dtype=np.float64), shape).ravel() for c in (*columns, array_cycles)
-    )
-    return Counts(footprint, dram_read, dram_write, buffer_read, buffer_write, cycles)
+    inner_footprint_bytes: FloatArray
+    """In a buffer inside the outermost one; the bytes that it reads and writes follow."""
+    inner_read_bytes: FloatArray
+    inner_write_bytes: FloatArray

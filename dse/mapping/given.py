@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from dse.errors import InputError, Problem, did_you_mean
 from dse.files import dump_yaml, render
 from dse.hw.accelerator import Dataflow, Loop, OperandName
 from dse.mapping.flows import flows
-from dse.mapping.frontier import MatmulMapping, mapping_counts
+from dse.mapping.frontier import MatmulMapping, mapping_traffic
 from dse.mapping.loop_nest import NestLoop, loop_nest
-from dse.mapping.matmul import Kept, Stationary, TileGrid, array_sides
-from dse.mapping.tiles import sides
+from dse.mapping.matmul import InnerTile, Kept, Stationary, array_sides
 
 if TYPE_CHECKING:
     from dse.files import Document, Value
@@ -24,8 +21,8 @@ if TYPE_CHECKING:
 
 BUFFER: Final = "buffer"
 DRAM: Final = "dram"
+INNER: Final = "inner"
 ARRAY: Final = "array"
-_LEVELS: Final = (DRAM, BUFFER, ARRAY)
 _TILED: Final = (Loop.M, Loop.K, Loop.N)
 _LACKING: Final = {Loop.N: Stationary.LEFT, Loop.M: Stationary.RIGHT, Loop.K: Stationary.OUT}
 """Operand whose tile stays while the loop runs."""
@@ -36,21 +33,7 @@ def counts_of_mapping(
     problem: MatmulProblem, geometry: Geometry, mapping: MatmulMapping
 ) -> tuple[tuple[OperandTraffic, OperandTraffic, OperandTraffic], Counts]:
     """Traffic of left, right and out, and counts, of one mapping, arrays [1]; any tile sides."""
-    used = mapping.used(geometry)
-    covered = array_sides(used.array, mapping.dataflow, _rate(used.array, problem))
-    tiles = (mapping.tile_m, mapping.tile_k, mapping.tile_n)
-    sizes = (problem.m, problem.k, problem.n)
-    grid = TileGrid(*(sides(size, np.array([tile]), cover) for size, tile, cover in zip(sizes, tiles, covered, strict=True)))
-    return mapping_counts(
-        problem,
-        used,
-        grid,
-        dataflow=mapping.dataflow,
-        stationary=mapping.stationary,
-        kept=mapping.kept,
-        together=mapping.together,
-        shared_sums=mapping.shared_sums,
-    )
+    return mapping_traffic(problem, geometry, mapping)
 
 
 def _rate(array: ArrayGeometry, problem: MatmulProblem) -> int:
@@ -68,10 +51,13 @@ def mapping_values(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMa
     values: dict[str, Value] = {"schema_version": 1, "gemm": gemm, "dataflow": str(mapping.dataflow)}
     if geometry.array.dims:
         values["covers"] = dict(zip("mkn", _covers(used.array, mapping.dataflow, problem), strict=True))
-    values["keeps"] = {BUFFER: [str(o) for o in OperandName if getattr(mapping.kept, o)]}
+    keeps: dict[str, Value] = {BUFFER: [str(o) for o in OperandName if getattr(mapping.kept, o)]}
+    if mapping.inner is not None:
+        keeps[INNER] = [str(o) for o in OperandName if getattr(mapping.inner.kept, o)]
+    values["keeps"] = keeps
     if mapping.shared_sums:
         values["shared_sums"] = True
-    values["loops"] = [_loop_values(loop) for loop in loop_nest(problem, geometry, mapping)]
+    values["loops"] = [_loop_values(loop) for loop in loop_nest(problem, geometry, mapping, every_level=True)]
     return values
 
 
@@ -116,14 +102,18 @@ class _Reader:
         self.document, self.file, self.problem, self.geometry = document, file, problem, geometry
         self.problems: list[Problem] = []
         self.sizes = {Loop.GROUPS: problem.groups, Loop.M: problem.m, Loop.K: problem.k, Loop.N: problem.n}
+        self.two_levels = INNER in file.keeps
+        several = any(not m.registers for m in geometry.inner)
+        self.levels = (DRAM, BUFFER, INNER, ARRAY) if several else (DRAM, BUFFER, ARRAY)
 
     def mapping(self) -> MatmulMapping:
         """See `read_mapping`."""
         array = self._array()
         self._levels()
-        tiles, kept = self._tiles(), self._kept()
+        kept = self._kept(BUFFER)
+        tiles, stationary = self._tiles(DRAM, self.sizes), self._stationary(DRAM, self.sizes)
+        inner = self._inner(tiles)
         together = self._together()
-        stationary = self._stationary()
         self._shared()
         self._done()
         assert array is not None
@@ -137,6 +127,7 @@ class _Reader:
             together=together,
             shared_sums=self.file.shared_sums,
             array=array if self.geometry.array.dims else None,
+            inner=inner,
         )
         self._compare(found)
         self._done()
@@ -173,37 +164,50 @@ class _Reader:
         return ways.get((asked.m, asked.k, asked.n))
 
     def _levels(self) -> None:
-        seen: dict[tuple[str, Loop], int] = {}
+        order = {level: i for i, level in enumerate(self.levels)}
+        seen: set[tuple[str, Loop]] = set()
+        deepest = 0
         for i, loop in enumerate(self.file.loops):
             at = ("loops", i, "level")
-            if loop.level not in _LEVELS:
-                near = did_you_mean(loop.level, _LEVELS)
-                self._fault(at, f"level '{loop.level}' is not known; allowed: {', '.join(_LEVELS)}.{near}")
-            elif i and _LEVELS.index(loop.level) < max(_LEVELS.index(x.level) for x in self.file.loops[:i] if x.level in _LEVELS):
-                self._fault(at, f"a loop of {loop.level} stands inside one of a level nearer to the array; order them {', '.join(_LEVELS)}")
+            if loop.level not in order:
+                near = did_you_mean(loop.level, order)
+                self._fault(at, f"level '{loop.level}' is not known; allowed: {', '.join(order)}.{near}")
+            elif order[loop.level] < deepest:
+                self._fault(at, f"a loop of {loop.level} stands inside one of a level nearer to the array; order them {', '.join(order)}")
             if (loop.level, loop.loop) in seen:
                 self._fault(("loops", i), f"a second loop over {loop.loop} at {loop.level}; give one with the step of the inner one")
-            seen[loop.level, loop.loop] = i
+            seen.add((loop.level, loop.loop))
+            deepest = max(deepest, order.get(loop.level, 0))
+        for level in self.file.keeps:
+            if level not in self.levels[1:-1]:
+                self._fault(("keeps", level), f"memory '{level}' takes no tiles here; allowed: {', '.join(self.levels[1:-1])}")
 
-    def _tiles(self) -> dict[Loop, int]:
-        tiles = {d: self.sizes[d] for d in _TILED}
-        for i, loop in self._at(DRAM):
-            size = self.sizes[loop.loop]
+    def _tiles(self, level: str, sizes: dict[Loop, int]) -> dict[Loop, int]:
+        """Sides of the tiles that the loops of `level` step through, out of `sizes`."""
+        tiles = {d: sizes[d] for d in _TILED}
+        for i, loop in self._at(level):
+            size = sizes.get(loop.loop, 1)
             if loop.step > size:
                 self._fault(("loops", i, "step"), f"a step of {loop.step} over {loop.loop}, which has {size}; give at most {size}")
-            tiles[loop.loop] = min(loop.step, size)
+            if loop.loop in tiles:
+                tiles[loop.loop] = min(loop.step, size)
         return tiles
 
-    def _kept(self) -> Kept:
-        for level in self.file.keeps:
-            if level != BUFFER:
-                self._fault(("keeps", level), f"memory '{level}' takes no tiles here; allowed: {BUFFER}")
-        kept = self.file.keeps.get(BUFFER, ())
+    def _kept(self, level: str) -> Kept:
+        kept = self.file.keeps.get(level, ())
+        inner = [m for m in self.geometry.inner if not m.registers]
+        allowed = {o for m in inner for o in m.operands} if level == INNER else set(self.geometry.outer.operands)
         for operand in kept:
-            if operand not in self.geometry.outer.operands:
-                allowed = ", ".join(self.geometry.outer.operands)
-                self._fault(("keeps", BUFFER), f"the buffer may hold {allowed}, not {operand}")
+            if operand not in allowed:
+                self._fault(("keeps", level), f"{level} may hold {', '.join(sorted(allowed))}, not {operand}")
         return Kept(*(o in kept for o in (OperandName.LEFT, OperandName.RIGHT, OperandName.OUT)))
+
+    def _inner(self, tiles: dict[Loop, int]) -> InnerTile | None:
+        """Tiles in the buffers inside the outermost one; None where there are none."""
+        if not self.two_levels:
+            return None
+        sides = self._tiles(BUFFER, tiles)
+        return InnerTile(self._stationary(BUFFER, tiles), self._kept(INNER), sides[Loop.M], sides[Loop.K], sides[Loop.N])
 
     def _together(self) -> int:
         steps = [(i, loop.step) for i, loop in self._at(DRAM) if loop.loop is Loop.GROUPS]
@@ -217,14 +221,15 @@ class _Reader:
             self._fault(("loops", steps[0][0], "step"), f"{steps[0][1]} groups at once; {most} can run, one on each array")
         return steps[0][1]
 
-    def _stationary(self) -> Stationary:
-        given = [(i, loop) for i, loop in self._at(DRAM) if loop.loop is not Loop.GROUPS]
+    def _stationary(self, level: str, sizes: dict[Loop, int]) -> Stationary:
+        """The operand whose tile stays while the innermost loop of `level` runs."""
+        given = [(i, loop) for i, loop in self._at(level) if loop.loop in _TILED]
         inner = given[-1] if given else None
-        several = [(i, loop) for i, loop in given if loop.step < self.sizes[loop.loop]]
+        several = [(i, loop) for i, loop in given if loop.step < sizes[loop.loop]]
         for i, loop in given:
             lacking = _NAMES[_LACKING[loop.loop]]
             if loop.stays and (inner is None or i != inner[0]):
-                self._fault(("loops", i, "stays"), f"{loop.stays} cannot stay: other DRAM loops run inside this one")
+                self._fault(("loops", i, "stays"), f"{loop.stays} cannot stay: other loops of {level} run inside this one")
             elif loop.stays and loop.stays != lacking:
                 self._fault(("loops", i, "stays"), f"{loop.stays} cannot stay while {loop.loop} runs; {lacking} can, which lacks it")
         if inner is not None and (inner[1].stays or not several):
@@ -237,7 +242,8 @@ class _Reader:
 
     def _compare(self, mapping: MatmulMapping) -> None:
         """Whatever the file says of its loops against what follows from the mapping."""
-        expected = {(x.level, x.loop): x for x in loop_nest(self.problem, self.geometry, mapping)}
+        passes = INNER if self.two_levels else BUFFER
+        expected = {(x.level, x.loop): x for x in loop_nest(self.problem, self.geometry, mapping, every_level=True)}
         for i, loop in enumerate(self.file.loops):
             known = expected.get((loop.level, str(loop.loop)))
             if known is None:
@@ -252,14 +258,14 @@ class _Reader:
                         ("loops", i, name),
                         f"'{name}' of {loop.loop} at {loop.level} is {shown}; with this array and these tiles it is {must}",
                     )
-            if loop.level != DRAM and loop.stays and loop.stays != known.stays:
+            if loop.level in (passes, ARRAY) and loop.stays and loop.stays != known.stays:
                 self._fault(("loops", i, "stays"), f"{loop.stays} does not stay in this loop; {known.stays or 'nothing'} does")
-        inner = [loop for loop in self.file.loops if loop.level == BUFFER]
-        streams = [x.loop for (level, _), x in expected.items() if level == BUFFER and x.stays]
-        for i, loop in self._at(BUFFER):
-            if str(loop.loop) in streams and inner[-1] is not loop:
-                held = expected[BUFFER, str(loop.loop)].stays
-                self._fault(("loops", i), f"{loop.loop} must be the innermost loop of the buffer: the array holds {held} while it streams")
+        inside = [loop for loop in self.file.loops if loop.level == passes]
+        streams = [x.loop for (level, _), x in expected.items() if level == passes and x.stays]
+        for i, loop in self._at(passes):
+            if str(loop.loop) in streams and inside[-1] is not loop:
+                held = expected[passes, str(loop.loop)].stays
+                self._fault(("loops", i), f"{loop.loop} must be the innermost loop of {passes}: the array holds {held} while it streams")
 
 
 def _line(problem: Problem) -> int:

@@ -26,7 +26,7 @@ class NestLoop:
     """One loop, the outermost first."""
 
     level: str
-    """Memory whose tiles the loop steps through, or `array`."""
+    """Memory whose tiles the loop steps through, `inner` for all buffers inside the outermost one, or `array`."""
     loop: str
     """`groups`, `m`, `k` or `n`."""
     count: int
@@ -39,26 +39,29 @@ class NestLoop:
     """Operand that stays put while the loop runs; empty where none does."""
 
 
-def loop_nest(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMapping) -> tuple[NestLoop, ...]:
-    """The loops of `mapping`, those of one step included."""
+def loop_nest(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMapping, *, every_level: bool = False) -> tuple[NestLoop, ...]:
+    """The loops of `mapping`, those of one step included; with `every_level` also those over inner tiles that are the whole outer tile."""
     geometry = mapping.used(geometry)
     rate = geometry.array.rate(problem.dtype)
     assert rate is not None
     covered = dict(zip("mkn", array_sides(geometry.array, mapping.dataflow, rate), strict=True))
     size = {"m": problem.m, "k": problem.k, "n": problem.n}
     tile = {"m": mapping.tile_m, "k": mapping.tile_k, "n": mapping.tile_n}
+    inner, inside, level = mapping.inner, tile, "buffer"
+    if inner is not None:
+        inside = {"m": inner.tile_m, "k": inner.tile_k, "n": inner.tile_n}
+        level = "inner" if every_level or inside != tile else level
     loops = [NestLoop("dram", "groups", -(-problem.groups // mapping.together), mapping.together, spatial=False, stays="")]
-    innermost = _LACKS[mapping.stationary]
-    for loop in (*(d for d in "mkn" if d != innermost), innermost):
-        count = int(sides(size[loop], np.array([tile[loop]]), 1).count[0])
-        stays = _operand(mapping.stationary) if loop == innermost else ""
-        loops.append(NestLoop("dram", loop, count, tile[loop], spatial=False, stays=stays))
+    loops += _tile_loops("dram", size, tile, mapping.stationary)
+    if inner is not None and level == "inner":
+        loops += _tile_loops("buffer", tile, inside, inner.stationary)
+    tile = inside
     stream = _STREAMS[mapping.dataflow]
     held = _ARRAY_HOLDS[mapping.dataflow]
     passes = {d: (-(-tile[d] // covered[d]), min(covered[d], tile[d])) for d in "mkn" if d != stream}
-    loops += [NestLoop("buffer", d, count, step, spatial=False, stays="") for d, (count, step) in passes.items()]
+    loops += [NestLoop(level, d, count, step, spatial=False, stays="") for d, (count, step) in passes.items()]
     per_step = rate if mapping.dataflow is Dataflow.OUTPUT_STATIONARY else 1
-    loops.append(NestLoop("buffer", stream, -(-tile[stream] // per_step), per_step, spatial=False, stays=held))
+    loops.append(NestLoop(level, stream, -(-tile[stream] // per_step), per_step, spatial=False, stays=held))
     if mapping.together > 1:
         loops.append(NestLoop("array", "groups", mapping.together, 1, spatial=True, stays=""))
     for loop in (d for d in "mkn" if d != stream):
@@ -67,6 +70,14 @@ def loop_nest(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMapping
     if per_step > 1:
         loops.append(NestLoop("array", "k", per_step, 1, spatial=True, stays=""))
     return tuple(loops)
+
+
+def _tile_loops(level: str, size: dict[str, int], tile: dict[str, int], stationary: Stationary) -> list[NestLoop]:
+    """Loops over the tiles of one level; the operand that lacks the innermost one stays."""
+    last = _LACKS[stationary]
+    order = (*(d for d in "mkn" if d != last), last)
+    counts = {d: int(sides(size[d], np.array([tile[d]]), 1).count[0]) for d in order}
+    return [NestLoop(level, d, counts[d], tile[d], spatial=False, stays=_operand(stationary) if d == last else "") for d in order]
 
 
 def _operand(stationary: Stationary) -> str:

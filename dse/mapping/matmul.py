@@ -7,25 +7,23 @@ Input-stationary mappings are weight-stationary ones of the transposed product, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dse.hw.accelerator import Dataflow, Folds
-from dse.mapping.counts import OperandTraffic
-from dse.units import BITS_PER_BYTE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dse.hw.accelerator import ArrayGeometry
+    from dse.hw.accelerator import ArrayGeometry, Geometry
     from dse.mapping.problem import MatmulProblem
     from dse.mapping.tiles import Sides
 
     FloatArray = NDArray[np.float64]
-    BoolArray = NDArray[np.bool_]
+    IntArray = NDArray[np.int64]
 
 
 class Stationary(StrEnum):
@@ -46,6 +44,51 @@ class Kept:
     left: bool
     right: bool
     out: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InnerTile:
+    """Tiles in the buffers inside the outermost one: sides, which operand's tile stays while the innermost loop over them runs, and
+    which operands have one."""
+
+    stationary: Stationary
+    kept: Kept
+    tile_m: int
+    tile_k: int
+    tile_n: int
+
+
+@dataclass(frozen=True, slots=True)
+class MatmulMapping:
+    """One mapping in words: tile sides, what stays, what is kept in the outermost buffer, dataflow."""
+
+    dataflow: Dataflow
+    stationary: Stationary
+    kept: Kept
+    tile_m: int
+    tile_k: int
+    tile_n: int
+    together: int
+    """Groups that run at the same time on different arrays."""
+    shared_sums: bool = False
+    """Output-stationary arrays that would be idle take a stretch of the others' sums."""
+    array: ArrayGeometry | None = None
+    """How an array of the long form is used: as one with these rows and columns; None in the short form."""
+    inner: InnerTile | None = None
+    """What the buffers inside the outermost one do; None where they do nothing."""
+
+    def used(self, geometry: Geometry) -> Geometry:
+        """`geometry` with its array as this mapping uses it."""
+        return geometry if self.array is None else replace(geometry, array=self.array)
+
+
+def inner_json(mapping: MatmulMapping) -> dict[str, object] | None:
+    """What the buffers inside the outermost one do, in plain words; None where they do nothing."""
+    inner = mapping.inner
+    if inner is None:
+        return None
+    kept = [name for name in ("left", "right", "out") if getattr(inner.kept, name)]
+    return {"stationary": str(inner.stationary), "kept": kept, "tile": {"m": inner.tile_m, "k": inner.tile_k, "n": inner.tile_n}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,157 +114,6 @@ def array_sides(array: ArrayGeometry, dataflow: Dataflow, rate: int) -> tuple[in
             return array.rows, 1, array.columns
 
 
-def matmul_traffic(
-    problem: MatmulProblem,
-    grid: TileGrid,
-    *,
-    dataflow: Dataflow,
-    stationary: Stationary,
-    kept: Kept,
-    double_buffered: bool,
-    together: int = 1,
-    shares: NDArray[np.int64] | None = None,
-) -> tuple[OperandTraffic, OperandTraffic, OperandTraffic]:
-    """Bytes that left, right and out move, all groups; arrays [T].
-
-    At the DRAM boundary a kept operand is read once per tile and again for every tile of the loop it lacks, except the
-    stationary one; partial sums that leave are written and read back, the very first read is skipped (facts of the
-    single-buffer machine: Huang et al., ISCA 2024; loop reuse derived here). At the array boundary an operand is read
-    once per array pass that uses it; partial sums are accumulated in the buffer between passes. `together` groups run at
-    the same time, each with tiles of its own. Sums that `shares` [T] arrays share come together in the buffer (or DRAM).
-    """
-    q_m, q_k, q_n = grid.m.count, grid.k.count, grid.n.count
-    one = np.ones_like(q_m)
-    left_trips = one if stationary is Stationary.LEFT else q_n
-    right_trips = one if stationary is Stationary.RIGHT else q_m
-    out_trips = one if stationary is Stationary.OUT else q_k
-    passes = _array_trips(grid, dataflow, stationary)
-    tiles = double_buffered
-    rounds = -(-problem.groups // together)
-    left = _input_traffic(
-        elements=problem.groups * problem.m * problem.k,
-        tile=together * grid.m.side * grid.k.side * _copies(q_m * q_k * rounds, tiles),
-        bits=problem.left_bits,
-        trips=left_trips,
-        array_trips=passes.left,
-        share=problem.left_share,
-        work_share=problem.work_share,
-        kept=kept.left,
-        on_chip=problem.left_on_chip,
-    )
-    right = _input_traffic(
-        elements=problem.groups * problem.k * problem.n,
-        tile=together * grid.k.side * grid.n.side * _copies(q_k * q_n * rounds, tiles),
-        bits=problem.right_bits,
-        trips=right_trips,
-        array_trips=passes.right,
-        share=problem.right_share,
-        work_share=problem.work_share,
-        kept=kept.right,
-        on_chip=problem.right_on_chip,
-    )
-    out = _output_traffic(
-        problem,
-        tile=together * grid.m.side * grid.n.side,
-        copies=_copies(q_m * q_n * rounds, tiles),
-        trips=out_trips,
-        array_trips=passes.out if shares is None else passes.out * shares,
-        kept=kept.out,
-    )
-    return left, right, out
-
-
-@dataclass(frozen=True, slots=True)
-class _ArrayTrips:
-    """How often each operand crosses the array boundary, arrays [T]."""
-
-    left: NDArray[np.int64]
-    right: NDArray[np.int64]
-    out: NDArray[np.int64]
-
-
-def _array_trips(grid: TileGrid, dataflow: Dataflow, stationary: Stationary) -> _ArrayTrips:
-    """Crossings of the array boundary; an operand that fills the array exactly once per stay crosses only then."""
-    one_fold = (grid.k.folds_full == 1) & (grid.n.folds_full == 1)
-    match dataflow:
-        case Dataflow.WEIGHT_STATIONARY:
-            stays = one_fold if stationary is Stationary.RIGHT else np.zeros_like(one_fold)
-            return _ArrayTrips(left=grid.n.folds, right=np.where(stays, 1, grid.m.count), out=grid.k.folds)
-        case Dataflow.OUTPUT_STATIONARY:
-            one_fold = (grid.m.folds_full == 1) & (grid.n.folds_full == 1)
-            stays = one_fold if stationary is Stationary.OUT else np.zeros_like(one_fold)
-            return _ArrayTrips(left=grid.n.folds, right=grid.m.folds, out=np.where(stays, 1, grid.k.count))
-        case Dataflow.INPUT_STATIONARY:
-            raise AssertionError("input-stationary mappings are counted as weight-stationary ones of the transposed product")
-
-
-def _copies(tiles: NDArray[np.int64], double_buffered: bool) -> NDArray[np.int64]:
-    """Copies that a tile occupies: two where tiles are replaced during the operator and transfers overlap."""
-    return np.where(double_buffered & (tiles > 1), 2, 1)
-
-
-def _input_traffic(
-    *,
-    elements: int,
-    tile: NDArray[np.int64],
-    bits: float,
-    trips: NDArray[np.int64],
-    array_trips: NDArray[np.int64],
-    share: float,
-    work_share: float,
-    kept: bool,
-    on_chip: bool,
-) -> OperandTraffic:
-    width = bits / BITS_PER_BYTE
-    zero = np.zeros(tile.shape)
-    from_array = _float(elements * width * array_trips)
-    if on_chip:
-        return OperandTraffic(zero, zero, zero, work_share * from_array, zero)
-    if not kept:
-        return OperandTraffic(zero, from_array, zero, zero, zero)
-    filled = _float(elements * width * share * trips)
-    return OperandTraffic(_float(tile * width * share), filled, zero, work_share * from_array, filled)
-
-
-def _output_traffic(
-    problem: MatmulProblem,
-    *,
-    tile: NDArray[np.int64],
-    copies: NDArray[np.int64],
-    trips: NDArray[np.int64],
-    array_trips: NDArray[np.int64],
-    kept: bool,
-) -> OperandTraffic:
-    """Partial sums cross at `partial_bits`, the finished output once at `out_bits`.
-
-    Where products share outputs (`out_share` below 1) every crossing of the array is a partial sum but the last of each output.
-    """
-    elements = problem.groups * problem.m * problem.n
-    distinct = elements * problem.out_share
-    final = distinct * problem.out_bits / BITS_PER_BYTE
-    partial = distinct * problem.partial_bits / BITS_PER_BYTE
-    zero = np.zeros(tile.shape)
-    array_read = _float((elements * array_trips - distinct) * problem.partial_bits / BITS_PER_BYTE)
-    if kept or problem.out_on_chip:
-        array_read = problem.work_share * array_read
-    array_write = array_read + final
-    if not (kept or problem.out_on_chip):  # shared outputs come and go as often as the array asks
-        return OperandTraffic(zero, array_read, array_write, zero, zero)
-    unfinished = (array_trips > 1) | (trips > 1)
-    width = np.where(unfinished, problem.partial_bits, problem.out_bits) / BITS_PER_BYTE
-    if problem.out_on_chip:
-        accumulators = np.where(array_trips > 1, tile * width * problem.out_share, 0.0)
-        returned = np.where(trips > 1, np.inf, 0.0)  # the finished tensor has no room for partial sums of a later visit
-        return OperandTraffic(accumulators + returned, zero, zero, array_read, array_write)
-    spilled = _float((trips - 1) * partial)
-    footprint = _float(tile * copies * width * problem.out_share)
-    return OperandTraffic(footprint, spilled, spilled + final, array_read + spilled + final, array_write + spilled)
-
-
-def _float(counts: NDArray[np.generic]) -> FloatArray:
-    return counts.astype(np.float64)
-
-
 def array_cycles(
     problem: MatmulProblem,
     grid: TileGrid,
@@ -232,6 +124,7 @@ def array_cycles(
     rate: int,
     together: int = 1,
     shares: NDArray[np.int64] | None = None,
+    stay: IntArray | None = None,
 ) -> FloatArray:
     """Busy cycles of the arrays, all groups; arrays [T].
 
@@ -242,7 +135,8 @@ def array_cycles(
     out, those of `together` groups at a time; where there are fewer passes than arrays the weight-stationary stream is
     cut into equal shares; the weights that go to several arrays then count as one read, a multicast. A round takes as long
     as a pass with the most rows of its tile. Output-stationary arrays that `shares` [T] (`sum_shares`) of them work on one
-    output each take a stretch of its sum.
+    output each take a stretch of its sum. `stay` is the length of stream for which weights that fill the array once stay, the whole
+    stream unless given.
     """
     weights = dataflow is Dataflow.WEIGHT_STATIONARY
     stream, rows, columns = (grid.m, grid.k, grid.n) if weights else (grid.k, grid.m, grid.n)
@@ -250,7 +144,7 @@ def array_cycles(
     if array.count == 1:
         total = shape.on_one_array(stream, rows, columns)
         if weights and stationary is Stationary.RIGHT and array.folds is Folds.PIPELINED:
-            total = np.minimum(total, shape.with_resident_weights(stream, rows, columns))
+            total = np.minimum(total, shape.with_resident_weights(stream, rows, columns, stay))
     else:
         total = shape.on_several_arrays(stream, rows, columns, together, shares)
     total = total * (-(-problem.groups // together) * problem.work_share)
@@ -297,12 +191,17 @@ class _Passes:
                     total = total + stream_tiles * row_tiles * column_tiles * rounds * cycles
         return total
 
-    def with_resident_weights(self, stream: Sides, rows: Sides, columns: Sides) -> FloatArray:
+    def with_resident_weights(self, stream: Sides, rows: Sides, columns: Sides, stay: IntArray | None) -> FloatArray:
         """Weights that fill one array once per stay: only the first stream tile of a stay waits for their load."""
         one_fold = (rows.folds_full == 1) & (columns.folds_full == 1)
+        length = np.asarray(stream.size) if stay is None else stay
+        stays = -(-stream.size // length)
+        first_of_last = np.minimum(stream.side, stream.size - (stays - 1) * length)
         total: FloatArray = np.zeros(())
         for tiles, elements in _full_and_last(rows):
-            total = total + tiles * (self._cycles(stream.side, elements) + stream.size - stream.side)
+            waits = (stays - 1) * (self._cycles(stream.side, elements) - stream.side)
+            waits = waits + self._cycles(first_of_last, elements) - first_of_last
+            total = total + tiles * (waits + stream.size)
         return np.where(one_fold, total * columns.count, np.inf)
 
     def _cycles(self, elements: NDArray[np.int64], row_elements: NDArray[np.int64]) -> NDArray[np.int64]:

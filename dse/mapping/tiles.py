@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -66,9 +66,15 @@ def sides(size: int, side: IntArray, array_side: int) -> Sides:
     return Sides(size, side, count, last, (count - 1) * full + tail, full, tail)
 
 
+EVERY_UP_TO: Final = 512
+"""Largest dimension of which every side is looked at; of larger ones the least side for each number of tiles, and whole array passes."""
+
+
 @lru_cache(maxsize=1024)
 def all_sides(size: int, array_side: int) -> Sides:
-    """Every side from one array pass upwards, less those that another beats on side, count and folds alike.
+    """Sides from one array pass upwards, less those that another beats on side, count and folds alike.
+
+    All of them up to `EVERY_UP_TO`; of a larger dimension the least side for each count, and multiples of the array's side.
 
     A smaller side needs fewer bytes; fewer tiles mean less traffic; fewer folds fewer cycles and buffer accesses. All
     counts of a mapping grow with each of the three, so a side beaten on all three is beaten in every mapping. The tile
@@ -76,10 +82,13 @@ def all_sides(size: int, array_side: int) -> Sides:
     folds stay. Source: derived here; checked against brute force in the tests.
     """
     least = min(array_side, size)
-    candidates = _least_side_per_count(size, least)
-    if array_side > 1:
+    if array_side == 1:
+        candidates = _least_side_per_count(size, least)
+    elif size <= EVERY_UP_TO:
+        candidates = np.arange(least, size + 1, dtype=np.int64)
+    else:
         multiples = np.arange(least, size, array_side, dtype=np.int64)
-        candidates = np.unique(np.concatenate((candidates, multiples, np.array([size]))))
+        candidates = np.unique(np.concatenate((_least_side_per_count(size, least), multiples, np.array([size]))))
     found = sides(size, candidates, array_side)
     rank = found.count * (found.folds.max() + 1) + found.folds
     best_before = np.minimum.accumulate(np.concatenate(([rank[0] + 1], rank[:-1])))

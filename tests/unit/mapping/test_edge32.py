@@ -156,9 +156,10 @@ def with_memories(repository: Path, tmp_path: Path, more: str, array: str = "") 
 
 
 def test_a_memory_that_is_not_mapped_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], repository: Path) -> None:
-    inner = "  l1: {kind: buffer, capacity_kib: 4, bandwidth_gb_per_s: 512, double_buffered: false}\n"
+    inner = "  l0: {kind: buffer, capacity_kib: 1, bandwidth_gb_per_s: 512, double_buffered: false, operands: [left]}\n"
+    inner += "  l1: {kind: buffer, capacity_kib: 4, bandwidth_gb_per_s: 512, double_buffered: false}\n"
     assert main(["map", "--gemm", "4,4,4", "-a", with_memories(repository, tmp_path, inner)]) == 3
-    assert "finds no mappings" in capsys.readouterr().err
+    assert "two buffers inside the outermost one that hold left" in capsys.readouterr().err
 
 
 def test_registers_count_as_accelforge_does(tmp_path: Path, capsys: pytest.CaptureFixture[str], repository: Path) -> None:

@@ -1,0 +1,314 @@
+"""Mappings that share everything but their tile sides, and the counts of any of them.
+
+Every element of an operand comes back once per tile of the one dimension that the operand lacks. So each count of bytes is a sum of
+three terms, one per dimension, and a block of mappings is counted by adding three small tables; only footprints and array cycles
+couple the dimensions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from dse.hw.accelerator import Dataflow, OperandName
+from dse.mapping.counts import COUNT_NAMES, INNER_COLUMNS, OperandTraffic, counts_of
+from dse.mapping.crossings import AXES, Home, Trips, moved, tile_bytes_per_element
+from dse.mapping.matmul import InnerTile, Kept, MatmulMapping, Stationary, TileGrid, array_cycles, sum_shares
+from dse.mapping.registers import register_bytes, register_traffic
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dse.hw.accelerator import Geometry
+    from dse.mapping.counts import Counts
+    from dse.mapping.problem import MatmulProblem
+    from dse.mapping.residence import Residence
+    from dse.mapping.tiles import Sides
+    from dse.mapping.tilings import Tiling
+
+    FloatArray = NDArray[np.float64]
+    IntArray = NDArray[np.int64]
+    Index = tuple[IntArray, IntArray, IntArray]
+
+NAMES: Final = tuple(OperandName)
+LACKED: Final = (2, 0, 1)
+"""Position in (m, k, n) of the dimension that left, right and out lack."""
+STAYS: Final = {Stationary.LEFT: 0, Stationary.RIGHT: 1, Stationary.OUT: 2}
+FOOTPRINT, DRAM_READ, DRAM_WRITE, BUFFER_READ, BUFFER_WRITE, CYCLES = range(6)
+
+
+@dataclass(frozen=True)
+class View:
+    """An operator on an array with one dataflow; input-stationary mappings are seen as weight-stationary ones of the transpose."""
+
+    problem: MatmulProblem
+    geometry: Geometry
+    residence: Residence
+    dataflow: Dataflow
+    rate: int
+    covered: tuple[int, int, int]
+    """Elements of (m, k, n) that an array pass covers; 1 where the dimension streams."""
+    transposed: bool = False
+
+    @property
+    def held(self) -> int:
+        """Position of the operand that stays in the array."""
+        return 1 if self.dataflow is Dataflow.WEIGHT_STATIONARY else 2
+
+    @property
+    def columns(self) -> int:
+        """Number of count columns."""
+        return len(COUNT_NAMES) + INNER_COLUMNS * len(self.geometry.inner)
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """m, k and n."""
+        return self.problem.m, self.problem.k, self.problem.n
+
+    @property
+    def held_name(self) -> OperandName:
+        """The operand that stays in the array, as it is called in the product itself."""
+        return OperandName.LEFT if self.transposed else NAMES[self.held]
+
+    def on_chip(self, position: int) -> bool:
+        """Whether the schedule holds the operand in the outermost buffer."""
+        return (self.problem.left_on_chip, self.problem.right_on_chip, self.problem.out_on_chip)[position]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Every combination of the tilings of m, k and n given."""
+
+    view: View
+    stays: Stationary
+    """Operand whose outer tile stays while the innermost DRAM loop runs."""
+    homes: tuple[Home, Home, Home]
+    """Of left, right and out."""
+    tilings: tuple[Tiling, Tiling, Tiling]
+    """Of m, k and n."""
+    together: int = 1
+    inner_stays: Stationary | None = None
+    """Operand whose inner tile stays while the innermost loop over inner tiles runs; None where outer tiles are inner ones."""
+    one_pass: bool = False
+    """The tile of the operand in the array is one array pass, and stays there while the innermost loop runs."""
+    shared_sums: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Numbers of tilings of m, k and n."""
+        return len(self.tilings[0]), len(self.tilings[1]), len(self.tilings[2])
+
+    @property
+    def size(self) -> int:
+        """Number of mappings."""
+        m, k, n = self.shape
+        return m * k * n
+
+    @property
+    def rounds(self) -> int:
+        """Times that groups run one after another."""
+        return -(-self.view.problem.groups // self.together)
+
+    def trips(self, position: int) -> Trips:
+        """How often the operand at `position` crosses, along the dimension that it lacks."""
+        tiling = self.tilings[LACKED[position]]
+        one, inner, outer = np.ones_like(tiling.outer_count), tiling.inner.count, tiling.outer_count
+        stays_outer, held = STAYS[self.stays] == position, self.view.held == position
+        if self.inner_stays is None:
+            outer = inner = one if stays_outer else inner
+            still = self.one_pass and stays_outer
+            stayed = one
+        else:
+            stays_inner = STAYS[self.inner_stays] == position
+            stayed = outer
+            inner = outer if stays_inner else inner
+            still = self.one_pass and stays_inner
+            outer = one if stays_outer else outer
+        array = (stayed if still else tiling.inner.count) if held else tiling.inner.folds
+        return Trips(outer, inner, array)
+
+    @cached_property
+    def tables(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Bytes of every column by tiling of m, k and n, [columns, S] each: those of the operand that lacks the dimension.
+
+        Sums that several arrays share depend on all three dimensions and are left out (`coupled`).
+        """
+        found = [np.zeros((self.view.columns, size)) for size in self.shape]
+        for position in range(2 if self.shared_sums else 3):
+            at = LACKED[position]
+            self._add(found[at], position, self.trips(position), self.tilings[1].inner)
+        for i, level in enumerate(self.view.geometry.inner):
+            if level.registers and self.view.held_name in level.operands:
+                found[0][len(COUNT_NAMES) + INNER_COLUMNS * i] = register_bytes(self.view.problem, NAMES[self.view.held])
+        return found[0], found[1], found[2]
+
+    def _add(self, columns: FloatArray, position: int, trips: Trips, k: Sides) -> None:
+        """Add what an operand moves to `columns` [columns, ...]; `k` are the inner tilings of the sum in the same shape."""
+        traffic = moved(self.view.problem, NAMES[position], trips, self.homes[position])
+        columns[DRAM_READ] += traffic.dram_read
+        columns[DRAM_WRITE] += traffic.dram_write
+        columns[BUFFER_READ] += traffic.buffer_read
+        columns[BUFFER_WRITE] += traffic.buffer_write
+        if self.homes[position].inner:
+            at = len(COUNT_NAMES) + INNER_COLUMNS * dict(self.view.residence.inner)[NAMES[position]]
+            columns[at + 1] += traffic.inner_read
+            columns[at + 2] += traffic.inner_write
+        if position != self.view.held:
+            return
+        for i, level in enumerate(self.view.geometry.inner):
+            if level.registers and self.view.held_name in level.operands:
+                at = len(COUNT_NAMES) + INNER_COLUMNS * i
+                read, written = register_traffic(self.view.problem, NAMES[position], traffic, k, self.view.rate)
+                columns[at + 1] += read
+                columns[at + 2] += written
+
+    def footprints(self, at: Index) -> list[tuple[int, FloatArray]]:
+        """(column, bytes) of the mappings at `at`; where a memory gives each operand a share, the capacity that this takes."""
+        geometry, inner_at = self.view.geometry, dict(self.view.residence.inner)
+        outer: list[FloatArray] = []
+        inside: dict[int, list[FloatArray]] = {}
+        for position, name in enumerate(NAMES):
+            home = self.homes[position]
+            if home.outer or home.inner or (home.on_chip and position == STAYS[Stationary.OUT]):
+                sizes = self._footprint(position, at)
+                if home.outer or home.on_chip:
+                    outer.append(sizes[0] / self._share(name, inner=False))
+                if home.inner:
+                    inside.setdefault(inner_at[name], []).append(sizes[1] / self._share(name, inner=True))
+        found = [(FOOTPRINT, _joined(outer, pool=not geometry.outer.capacity_shares))] if outer else []
+        for i, parts in inside.items():
+            found.append((len(COUNT_NAMES) + INNER_COLUMNS * i, _joined(parts, pool=not geometry.inner[i].capacity_shares)))
+        return found
+
+    def _footprint(self, position: int, at: Index) -> tuple[FloatArray, FloatArray]:
+        """Bytes of one operand in the outermost buffer and in an inner one."""
+        name, home, geometry = NAMES[position], self.homes[position], self.view.geometry
+        a, b = (self.tilings[d].take(at[d]) for d in AXES[name])
+        outer, inner = tile_bytes_per_element(self.view.problem, name, self._trips_at(position, at), home)
+        double = geometry.double_buffered and not home.on_chip
+        outer = outer * self.together * (a.outer_side * b.outer_side) * self._copies(a.outer_count, b.outer_count, double=double)
+        double = home.inner and geometry.inner[dict(self.view.residence.inner)[name]].double_buffered
+        inner = inner * self.together * (a.inner.side * b.inner.side) * self._copies(a.inner.count, b.inner.count, double=double)
+        return outer, inner
+
+    def _trips_at(self, position: int, at: Index) -> Trips:
+        """Trips of an operand for the mappings at `at`; those of sums that several arrays share included."""
+        trips, index = self.trips(position), at[LACKED[position]]
+        here = Trips(trips.outer[index], trips.inner[index], trips.array[index])
+        if not (self.shared_sums and position == 2):
+            return here
+        shares = self._shares(self.grid(at))
+        one = np.ones_like(shares)
+        return Trips(here.outer * one, here.inner * one, here.array * shares)
+
+    def _share(self, name: OperandName, *, inner: bool) -> float:
+        """Part of its buffer that an operand may fill."""
+        return dict(self.view.residence.inner_shares if inner else self.view.residence.outer_shares).get(name, 1.0)
+
+    def _copies(self, a: IntArray, b: IntArray, *, double: bool) -> IntArray:
+        """Copies that a tile occupies: where transfers overlap two, if it is replaced during the operator; `a` and `b` tiles."""
+        return np.where((a > 1) | (b > 1) | (self.rounds > 1), 2, 1) if double else np.ones((), dtype=np.int64)
+
+    def grid(self, at: Index) -> TileGrid:
+        """Inner tiles at `at`."""
+        return TileGrid(*(t.inner.take(i) for t, i in zip(self.tilings, at, strict=True)))
+
+    def cycles(self, at: Index) -> FloatArray:
+        """Busy cycles of the array, in the shape to which `at` broadcasts."""
+        view, inner_stays = self.view, self.inner_stays
+        stay = None
+        if inner_stays is not None:
+            stream = LACKED[view.held]
+            stay = self.tilings[stream].outer_side[at[stream]]
+        grid = self.grid(at)
+        found = array_cycles(
+            view.problem,
+            grid,
+            view.geometry.array,
+            dataflow=view.dataflow,
+            stationary=inner_stays or self.stays,
+            rate=view.rate,
+            together=self.together,
+            shares=self._shares(grid) if self.shared_sums else None,
+            stay=stay,
+        )
+        return np.broadcast_to(found, np.broadcast_shapes(*(i.shape for i in at)))
+
+    def _shares(self, grid: TileGrid) -> IntArray:
+        return sum_shares(grid, self.view.geometry.array, rate=self.view.rate, together=self.together)
+
+    def coupled(self, at: Index) -> list[tuple[int, FloatArray]]:
+        """(column, counts) that are no sums over dimensions, beside footprints and cycles: sums that several arrays share."""
+        if not self.shared_sums:
+            return []
+        spread = self._trips_at(2, at)
+        columns = np.zeros((self.view.columns, *spread.array.shape))
+        self._add(columns, 2, spread, self.tilings[1].inner.take(at[1]))
+        return [(i, column) for i, column in enumerate(columns) if column.any()]
+
+    def one(self) -> tuple[tuple[OperandTraffic, OperandTraffic, OperandTraffic], Counts]:
+        """Traffic of left, right and out of the product itself, and counts, of the first mapping, arrays [1]."""
+        zero = np.zeros(1, dtype=np.int64)
+        at = (zero, zero, zero)
+        found = []
+        for position, name in enumerate(NAMES):
+            outer, inner = self._footprint(position, at)
+            x = moved(self.view.problem, name, self._trips_at(position, at), self.homes[position])
+            traffic = (outer, x.dram_read, x.dram_write, x.buffer_read, x.buffer_write, inner, x.inner_read, x.inner_write)
+            found.append(OperandTraffic(*traffic))
+        left, right, out = found
+        return ((right, left, out) if self.view.transposed else (left, right, out)), counts_of(self.rows(at))
+
+    def rows(self, at: Index, cycles: FloatArray | None = None) -> FloatArray:
+        """Counts [R, columns] of the mappings at `at`, three arrays that broadcast to R mappings, in their order flattened."""
+        m, k, n = self.tables
+        shape = np.broadcast_shapes(*(i.shape for i in at))
+        found = np.empty((self.view.columns, *shape))
+        for column, target in enumerate(found):
+            np.add(m[column][at[0]] + k[column][at[1]], n[column][at[2]], out=target)
+        for column, counts in (*self.footprints(at), *self.coupled(at)):
+            found[column] += counts
+        found[CYCLES] = self.cycles(at) if cycles is None else cycles
+        return found.reshape(self.view.columns, -1).T
+
+    def floor(self, starts: tuple[IntArray, ...]) -> Block:
+        """A block of one mapping per cell of neighbouring tilings, cells beginning at `starts` along m, k and n.
+
+        Each has the least of every side, number of tiles and passes in its cell, so none of its bytes is above those of any mapping
+        in the cell; its cycles mean nothing.
+        """
+        m, k, n = (tiling.least(start) for tiling, start in zip(self.tilings, starts, strict=True))
+        return replace(self, tilings=(m, k, n), shared_sums=False)
+
+    def describe(self, at: tuple[int, int, int]) -> MatmulMapping:
+        """The mapping at `at` in words, as one of the product itself."""
+        outer = [int(t.outer_side[i]) for t, i in zip(self.tilings, at, strict=True)]
+        inside = [int(t.inner.side[i]) for t, i in zip(self.tilings, at, strict=True)]
+        kept_outer = [home.outer and not home.on_chip for home in self.homes]
+        kept_inner = [home.inner for home in self.homes]
+        stays, inner_stays, dataflow = self.stays, self.inner_stays or self.stays, self.view.dataflow
+        if self.view.transposed:
+            outer, inside = outer[::-1], inside[::-1]
+            kept_outer, kept_inner = ([kept[1], kept[0], kept[2]] for kept in (kept_outer, kept_inner))
+            stays, inner_stays, dataflow = transposed_stationary(stays), transposed_stationary(inner_stays), Dataflow.INPUT_STATIONARY
+        m, k, n = inside
+        inner = InnerTile(inner_stays, Kept(*kept_inner), m, k, n)
+        used = inner if any(kept_inner) or self.inner_stays is not None else None
+        m, k, n = outer
+        return MatmulMapping(dataflow, stays, Kept(*kept_outer), m, k, n, self.together, self.shared_sums, inner=used)
+
+
+def transposed_stationary(stationary: Stationary) -> Stationary:
+    """Which operand stays put, seen from the transposed product."""
+    return {Stationary.LEFT: Stationary.RIGHT, Stationary.RIGHT: Stationary.LEFT, Stationary.OUT: Stationary.OUT}[stationary]
+
+
+def _joined(parts: list[FloatArray], *, pool: bool) -> FloatArray:
+    """Footprints together: their sum in one pool, the greatest where each operand has a share."""
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part if pool else np.maximum(total, part)
+    return total

@@ -1,0 +1,257 @@
+"""The mapping space: the blocks of mappings that can hold a frontier row."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from dse.hw.accelerator import Dataflow
+from dse.mapping.blocks import LACKED, NAMES, STAYS, Block, View, transposed_stationary
+from dse.mapping.crossings import Home
+from dse.mapping.matmul import Stationary, array_sides
+from dse.mapping.residence import residence
+from dse.mapping.tiles import all_sides, ladder_sides, one_pass_side, thin_sides, whole_side
+from dse.mapping.tilings import flat, nested, single
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator
+
+    from dse.hw.accelerator import Geometry
+    from dse.mapping.matmul import MatmulMapping
+    from dse.mapping.problem import MatmulProblem
+    from dse.mapping.tiles import Sides
+    from dse.mapping.tilings import Tiling
+
+    _Triple = tuple[Tiling, Tiling, Tiling]
+
+_A, _B, _C = Stationary.LEFT, Stationary.RIGHT, Stationary.OUT
+_OPERANDS: Final = dict(zip("ABC", range(3), strict=True))
+
+
+class _Shape(NamedTuple):
+    """Blocks with one level of tiles: who stays, who has a tile, and which sides of m, k and n are tried."""
+
+    stays: Stationary
+    tiles: str
+    m: str
+    k: str
+    n: str
+    one_pass: bool = False
+
+
+def _weight_shapes() -> Iterator[_Shape]:
+    yield _Shape(_C, "", "whole", "whole", "whole")
+    for tiles in ("A", "AC"):
+        yield _Shape(_A, tiles, "every", "every", "ladder")
+    for tiles in ("C", "AC"):
+        yield _Shape(_C, tiles, "every", "ladder", "every")
+    for tiles in ("", "A", "C", "AC"):
+        yield _Shape(_B, tiles, "ladder", "single", "single", one_pass=True)
+        yield _Shape(_B, tiles + "B", "ladder", "every", "every")
+
+
+def _output_shapes() -> Iterator[_Shape]:
+    yield _Shape(_C, "", "whole", "whole", "whole")
+    for tiles in ("A", "AB", "AC", "ABC"):
+        yield _Shape(_A, tiles, "every", "every", "ladder")
+    for tiles in ("B", "AB", "BC", "ABC"):
+        yield _Shape(_B, tiles, "ladder", "every", "every")
+    for tiles in ("", "A", "B", "AB"):
+        yield _Shape(_C, tiles, "single", "ladder", "single", one_pass=True)
+        yield _Shape(_C, tiles + "C", "every", "ladder", "every")
+
+
+_SHAPES: Final = {Dataflow.WEIGHT_STATIONARY: tuple(_weight_shapes()), Dataflow.OUTPUT_STATIONARY: tuple(_output_shapes())}
+
+
+class Regime(NamedTuple):
+    """Blocks with two levels of tiles: who stays at each, and who has tiles where."""
+
+    stays: int
+    inner_stays: int
+    outer: tuple[bool, bool, bool]
+    inner: tuple[bool, bool, bool]
+    one_pass: bool
+
+
+def view_of(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow) -> View:
+    """The operator as the array with `dataflow` sees it."""
+    rate = geometry.array.rate(problem.dtype)
+    assert rate is not None, "the schedule refuses data types that the array cannot compute"
+    where, transposed = residence(geometry), dataflow is Dataflow.INPUT_STATIONARY
+    if transposed:
+        problem, where, dataflow = problem.transposed(), where.transposed(), Dataflow.WEIGHT_STATIONARY
+    return View(problem, geometry, where, dataflow, rate, array_sides(geometry.array, dataflow, rate), transposed)
+
+
+def blocks(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow, *, excess: float) -> list[Block]:
+    """The parts of the space that can hold a frontier row.
+
+    Left out because another block is at least as good on every count: a stationary operand without a tile (its stay would serve
+    nobody); a tile of the array's own operand in a weight-stationary array unless it stays (it is used once per tile, so passing it
+    by costs the same traffic and no buffer); a tile that is fetched as often as the next memory inside asks. Checked against brute
+    force.
+    """
+    view = view_of(problem, geometry, dataflow)
+    found: dict[Hashable, Block] = {}
+    for together in _together(problem.groups, geometry.array.count):
+        for block in (*_flat_blocks(view, excess), *_nested_blocks(view, excess)):
+            here = replace(block, together=together)
+            found.setdefault(_identity(here), here)
+            if view.dataflow is Dataflow.OUTPUT_STATIONARY and geometry.array.count > 1 and (here.one_pass or _has_tiles(here)):
+                shared = replace(here, shared_sums=True)
+                found.setdefault(_identity(shared), shared)
+    return list(found.values())
+
+
+def whole_blocks(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow) -> Iterator[Block]:
+    """One mapping each: the whole operator as one tile that has no home."""
+    view = view_of(problem, geometry, dataflow)
+    m, k, n = (flat(whole_side(size, side)) for size, side in zip(view.sizes, view.covered, strict=True))
+    homes = tuple(Home(on_chip=view.on_chip(i)) for i in range(3))
+    for together in _together(problem.groups, geometry.array.count):
+        for shared in {False, view.dataflow is Dataflow.OUTPUT_STATIONARY and geometry.array.count > 1}:
+            yield Block(view, _C, homes, (m, k, n), together=together, shared_sums=shared)  # type: ignore[arg-type]  # three
+
+
+def block_of(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMapping) -> Block:
+    """The block of one mapping."""
+    view = view_of(problem, geometry, mapping.dataflow)
+    outer = (mapping.tile_m, mapping.tile_k, mapping.tile_n)
+    inner, inside, inner_kept = mapping.stationary, outer, (False,) * 3
+    kept = (mapping.kept.left, mapping.kept.right, mapping.kept.out)
+    stays = mapping.stationary
+    if mapping.inner is not None:
+        inner, inside = mapping.inner.stationary, (mapping.inner.tile_m, mapping.inner.tile_k, mapping.inner.tile_n)
+        inner_kept = (mapping.inner.kept.left, mapping.inner.kept.right, mapping.inner.kept.out)
+    if view.transposed:
+        outer, inside, stays, inner = outer[::-1], inside[::-1], transposed_stationary(stays), transposed_stationary(inner)
+        kept, inner_kept = ((x[1], x[0], x[2]) for x in (kept, inner_kept))
+    homes = [Home(outer=kept[i] and not view.on_chip(i), inner=inner_kept[i], on_chip=view.on_chip(i)) for i in range(3)]
+    tilings = [single(*given) for given in zip(view.sizes, view.covered, outer, inside, strict=True)]
+    nested_tiles = outer != inside
+    folds = [tiling.inner.folds_full[0] for i, tiling in enumerate(tilings) if i != LACKED[view.held]]
+    one_pass = all(f == 1 for f in folds) and STAYS[inner if nested_tiles else stays] == view.held
+    return Block(
+        view,
+        stays,
+        tuple(homes),  # type: ignore[arg-type]  # three of each
+        tuple(tilings),  # type: ignore[arg-type]
+        together=mapping.together,
+        inner_stays=inner if nested_tiles else None,
+        one_pass=one_pass,
+        shared_sums=mapping.shared_sums,
+    )
+
+
+def _has_tiles(block: Block) -> bool:
+    return any(home.outer or home.inner or home.on_chip for home in block.homes)
+
+
+def _identity(block: Block) -> Hashable:
+    return block.stays, block.inner_stays, block.homes, block.one_pass, block.together, block.shared_sums, *(id(t) for t in block.tilings)
+
+
+def _together(groups: int, arrays: int) -> tuple[int, ...]:
+    """Groups that may run at the same time: powers of two up to the number of arrays."""
+    return tuple(2**i for i in range(min(groups, arrays).bit_length()))
+
+
+def _flat_blocks(view: View, excess: float) -> Iterator[Block]:
+    """One level of tiles; each tile in the outermost buffer or in one inside it."""
+    make: dict[str, Callable[[int, int], Sides]] = {
+        "every": lambda size, side: thin_sides(all_sides(size, side), excess),
+        "ladder": ladder_sides,
+        "single": one_pass_side,
+        "whole": whole_side,
+    }
+    sides = {kind: tuple(flat(one(size, side)) for size, side in zip(view.sizes, view.covered, strict=True)) for kind, one in make.items()}
+    inner = dict(view.residence.inner)
+    for shape in _SHAPES[view.dataflow]:
+        tilings = (sides[shape.m][0], sides[shape.k][1], sides[shape.n][2])
+        choices = []
+        for letter, position in _OPERANDS.items():
+            held = Home(on_chip=view.on_chip(position))
+            if letter not in shape.tiles:
+                choices.append([held])
+                continue
+            name, homes = NAMES[position], []
+            if view.on_chip(position):
+                homes.append(held)
+            elif name in view.residence.outer:
+                homes.append(Home(outer=True))
+            if name in inner:
+                homes.append(replace(held, inner=True))
+            choices.append(homes)
+        for places in itertools.product(*choices):
+            yield Block(view, shape.stays, places, tilings, one_pass=shape.one_pass)  # type: ignore[arg-type]  # three of each
+
+
+def _nested_blocks(view: View, excess: float) -> Iterator[Block]:
+    """Two levels of tiles: outer ones made of whole inner ones."""
+    if not view.residence.inner:
+        return
+    for regime in regimes(view):
+        places = tuple(
+            Home(outer=regime.outer[i] and not view.on_chip(i), inner=regime.inner[i], on_chip=view.on_chip(i)) for i in range(3)
+        )
+        tilings = tuple(_nested_tiling(view, regime, position, excess) for position in (1, 2, 0))  # those that lack m, k and n
+        stays = (_A, _B, _C)
+        yield Block(
+            view,
+            stays[regime.stays],
+            places,  # type: ignore[arg-type]  # three of each
+            tilings,  # type: ignore[arg-type]
+            inner_stays=stays[regime.inner_stays],
+            one_pass=regime.one_pass,
+        )
+
+
+def _nested_tiling(view: View, regime: Regime, position: int, excess: float) -> Tiling:
+    """Tilings of the dimension that the operand at `position` lacks, by which of its numbers of tiles matter."""
+    lacked = LACKED[position]
+    stays, inner_stays, held = regime.stays == position, regime.inner_stays == position, view.held == position
+    resident = regime.outer[position] and (not view.on_chip(position) or position == STAYS[_C])
+    outer = (resident and not stays) or (inner_stays and (regime.inner[position] or regime.one_pass))
+    inner = (regime.inner[position] and not inner_stays) or held
+    one_pass = regime.one_pass and lacked != LACKED[view.held]
+    inner = inner or view.geometry.array.count > 1
+    return nested(view.sizes[lacked], view.covered[lacked], one_pass=one_pass, inner=inner, outer=outer, excess=excess)
+
+
+def regimes(view: View) -> Iterator[Regime]:
+    """Ways to use two levels of tiles that can be better than all others.
+
+    An operand crosses once (1), once per outer tile (2), per inner tile (3) or per array pass (4) along the dimension that it lacks;
+    a tile pays only where it is fetched more rarely than the next memory inside asks.
+    """
+    inner_names = dict(view.residence.inner)
+    may_inner = [name in inner_names for name in NAMES]
+    may_outer = [name in view.residence.outer or view.on_chip(i) for i, name in enumerate(NAMES)]
+    every = (False, True)
+    for stays, inner_stays, one_pass in itertools.product(range(3), range(3), every):
+        if one_pass and inner_stays != view.held:
+            continue
+        for outer in itertools.product(*((True,) if view.on_chip(i) else every[: 1 + may_outer[i]] for i in range(3))):
+            for inner in itertools.product(*(every[: 1 + may_inner[i]] for i in range(3))):
+                regime = Regime(stays, inner_stays, outer, inner, one_pass)  # type: ignore[arg-type]  # three of each
+                if _may_be_best(view, regime):
+                    yield regime
+
+
+def _may_be_best(view: View, regime: Regime) -> bool:
+    if not (any(regime.inner) or regime.one_pass) or not regime.outer[regime.stays]:
+        return False
+    if regime.inner[regime.inner_stays] == regime.one_pass:  # the one that stays has a tile, or is in the array itself
+        return False
+    for position in range(3):
+        stays, inner_stays = regime.stays == position, regime.inner_stays == position
+        outer, inner = 1 if stays else 2, 2 if inner_stays else 3
+        array = (2 if regime.one_pass and inner_stays else 3) if view.held == position else 4
+        asked = inner if regime.inner[position] else array
+        if regime.inner[position] and inner >= array:
+            return False
+        if regime.outer[position] and not view.on_chip(position) and outer >= asked:
+            return False
+    return True

@@ -1,0 +1,90 @@
+"""Ways of cutting one dimension into outer tiles and these into inner ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import moocore
+import numpy as np
+
+from dse.mapping.tiles import Sides, all_sides, ladder_sides, one_pass_side
+from dse.mapping.tiles import sides as sides_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """Candidates along one dimension, arrays [S]. Outer tiles are made of whole inner ones, or are the whole dimension."""
+
+    inner: Sides
+    outer_side: IntArray
+    outer_count: IntArray
+
+    def __len__(self) -> int:
+        return len(self.outer_side)
+
+    @property
+    def size(self) -> int:
+        """Elements of the dimension."""
+        return self.inner.size
+
+    def take(self, index: IntArray) -> Tiling:
+        """The candidates at `index`, of any shape."""
+        return Tiling(self.inner.take(index), self.outer_side[index], self.outer_count[index])
+
+    def least(self, starts: IntArray) -> Tiling:
+        """The least of every number in each stretch of neighbours that begins at one of `starts`."""
+        values = (np.minimum.reduceat(getattr(self.inner, f.name), starts) for f in fields(self.inner)[1:])
+        reduced = (np.minimum.reduceat(x, starts) for x in (self.outer_side, self.outer_count))
+        return Tiling(Sides(self.size, *values), *reduced)
+
+
+def flat(inner: Sides) -> Tiling:
+    """Outer tiles that are the inner ones."""
+    return Tiling(inner, inner.side, inner.count)
+
+
+@lru_cache(maxsize=4096)
+def nested(size: int, array_side: int, *, one_pass: bool, inner: bool, outer: bool, excess: float) -> Tiling:
+    """Tilings of `size` of which none is beaten.
+
+    Inner sides are the array side times powers of two and the whole dimension, or with `one_pass` one array pass. `inner` and `outer`
+    say whether the numbers of inner and outer tiles count. Outer sides are multiples of inner ones: for each number of outer tiles that
+    can be reached the least; where it does not count outer tiles are inner ones, or the whole dimension, which is never replaced.
+
+    A tiling goes if another has sides that are no larger and at most `1 + excess` times its numbers of outer and inner tiles. All
+    counts of a mapping grow at most in proportion to each of these.
+    """
+    candidates = one_pass_side(size, array_side) if one_pass else ladder_sides(size, array_side)
+    parts = [_least_per_count(tiles) if outer else np.unique([1, tiles]) for tiles in candidates.count.tolist()]
+    held = np.concatenate(parts)
+    chosen = candidates.take(np.repeat(np.arange(len(candidates)), [len(part) for part in parts]))
+    found = Tiling(chosen, np.minimum(chosen.side * held, size), -(-chosen.count // held))
+    return found.take(_kept(found, inner=inner, outer=outer, excess=excess))
+
+
+def _least_per_count(tiles: int) -> IntArray:
+    """Inner tiles in an outer one: for each number of outer tiles that can be reached the fewest, ascending."""
+    return all_sides(tiles, 1).side
+
+
+def _kept(found: Tiling, *, inner: bool, outer: bool, excess: float) -> IntArray:
+    """Indices of the tilings that no other beats, in order of their sides."""
+    columns = [found.inner.side, found.outer_side, found.inner.folds, found.inner.count > 1, found.outer_count > 1]
+    for counts, here in ((found.inner.count, inner), (found.outer_count, outer)):
+        if here:
+            columns.append(np.floor(np.log(counts) / np.log1p(excess) + 1e-9) if excess else counts)
+    rows = np.stack([np.asarray(c, dtype=np.float64) for c in columns], axis=1)
+    kept = np.flatnonzero(moocore.is_nondominated(rows, keep_weakly=False))
+    return np.asarray(kept[np.lexsort((found.inner.side[kept], found.outer_side[kept]))])
+
+
+def single(size: int, array_side: int, outer: int, inner: int) -> Tiling:
+    """The one tiling with these sides."""
+    return Tiling(sides_of(size, np.array([inner]), array_side), np.array([outer]), np.array([-(-size // outer)]))
