@@ -41,11 +41,21 @@ class Header:
     goals: Goals
     reference: tuple[float, ...] | None
     """Reference point as given in the campaign, in the order of the objectives."""
+    shard: tuple[int, int] | None = None
+    """(index from 0, count) of a run that searches only its share of the space."""
 
     @property
     def choices(self) -> OuterChoices:
         """Outer choices that the limits leave."""
-        return OuterChoices(self.space, self.limits)
+        return OuterChoices(self.space, self.limits, self.shard)
+
+    @property
+    def strategy_seed(self) -> int:
+        """Of the campaign and the shard: shards that start alike would search alike."""
+        if self.shard is None:
+            return self.seed
+        text = f"{self.seed}:{self.shard[0]}/{self.shard[1]}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") & 0x7FFFFFFF
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""
@@ -80,7 +90,13 @@ class Header:
                 goals["report"],
             ),
             reference=None if values["reference"] is None else tuple(values["reference"]),
+            shard=None if values["shard"] is None else (values["shard"][0], values["shard"][1]),
         )
+
+
+def shard_name(shard: tuple[int, int]) -> str:
+    """`shard-2-of-8`, counted from 1 as on the command line."""
+    return f"shard-{shard[0] + 1}-of-{shard[1]}"
 
 
 def header_of(plan: Plan, sampler: Sampler | None = None, seeds: tuple[int, ...] = ()) -> Header:
@@ -98,6 +114,7 @@ def header_of(plan: Plan, sampler: Sampler | None = None, seeds: tuple[int, ...]
         limits=plan.limits,
         goals=plan.goals,
         reference=plan.reference,
+        shard=plan.shard,
     )
 
 

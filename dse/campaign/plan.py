@@ -48,17 +48,22 @@ class Plan:
     overrides: tuple[str, ...]
     cell: str = ""
     """Name of the combination, of a campaign with a matrix."""
+    shard: tuple[int, int] | None = None
+    """(index from 0, count): only this share of the space, with this share of the trials."""
 
     @property
     def choices(self) -> OuterChoices:
-        """Outer choices that the limits leave."""
-        return OuterChoices(self.space, self.limits)
+        """Outer choices that the limits leave, and the shard."""
+        return OuterChoices(self.space, self.limits, self.shard)
 
     @property
     def trials(self) -> int:
         """Outer trials to do: the budget, or all of a smaller space."""
         choices = self.choices
-        return min(self.form.budget.trials, choices.count if choices.known else self.space.outer_size)
+        own = self.form.budget.trials if self.shard is None else -(-self.form.budget.trials // self.shard[1])
+        if self.sampler.name == SamplerName.EXHAUSTIVE and self.shard is not None:
+            own = self.form.budget.trials  # the shards of an enumeration differ in size by a few
+        return min(own, choices.count if choices.known else self.space.outer_size)
 
     @property
     def reference(self) -> tuple[float, ...] | None:

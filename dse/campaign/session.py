@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from dse.campaign.asking import begun_batch
 from dse.campaign.engines import start_workers_early
 from dse.campaign.folder import Chosen, FolderRequest, choose_folder
-from dse.campaign.header import Header, digest, header_of, identity_config
+from dse.campaign.header import Header, digest, header_of, identity_config, shard_name
 from dse.campaign.lock import RunLock
 from dse.campaign.log import LogContent, ResultLog, read_log, unwritable
 from dse.campaign.runner import Stagnation, Stop, Work, run
@@ -91,7 +91,7 @@ def run_session(
     if request.workers > 1 and request.cluster is None:
         start_workers_early(type(factory).__module__)
     identity = _identity(plan, request)
-    chosen = choose_folder(request.folder, plan.form.name, identity, digest(identity), cell=plan.cell)
+    chosen = choose_folder(request.folder, plan.form.name, identity, digest(identity), cell=place_of(plan))
     folder = chosen.folder
     _make(folder)
     with RunLock(folder / LOCK):
@@ -111,7 +111,7 @@ def run_session(
         header = Header.from_json(log.content.header)
         manifest = manifest or _begin(plan, chosen, identity, request, header)
         work = _work(plan, header, request)
-        strategy = make_strategy(header.sampler, header.choices, header.goals, header.seed, header.seeds)
+        strategy = make_strategy(header.sampler, header.choices, header.goals, header.strategy_seed, header.seeds)
         begun = begun_batch(strategy, log.content.records, work.trials)
         seen = RunView(folder, header, manifest)
         for batch in log.content.batches[: -1 if begun else None]:
@@ -142,7 +142,7 @@ def reusable_trials(plan: Plan, folder: FolderRequest, inputs: tuple[tuple[str, 
     """Trials that a session of `plan` would find done; 0 where it would start a new run or be refused."""
     identity = _identity(plan, SessionRequest(folder=folder, inputs=inputs))
     try:
-        chosen = choose_folder(folder, plan.form.name, identity, digest(identity), cell=plan.cell)
+        chosen = choose_folder(folder, plan.form.name, identity, digest(identity), cell=place_of(plan))
         return 0 if chosen.restart or not (chosen.folder / LOG).exists() else len(read_log(chosen.folder / LOG).records)
     except RunError:
         return 0
@@ -176,8 +176,14 @@ def write_tables(run: Run) -> None:
     atomic_write(run.folder / "pareto.json", to_json(pareto_json(run)))
 
 
+def place_of(plan: Plan) -> str:
+    """Folder of a plan under that of its campaign: the combination, the shard; empty for a campaign that is one run."""
+    return "/".join(part for part in (plan.cell, shard_name(plan.shard) if plan.shard else "") if part)
+
+
 def _identity(plan: Plan, request: SessionRequest) -> dict[str, object]:
-    return {"config": identity_config(plan), "code_version": code_version(), "inputs": dict(request.inputs)}
+    identity: dict[str, object] = {"config": identity_config(plan), "code_version": code_version(), "inputs": dict(request.inputs)}
+    return identity if plan.shard is None else {**identity, "shard": shard_name(plan.shard)}
 
 
 def _make(folder: Path) -> None:

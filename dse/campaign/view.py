@@ -41,7 +41,7 @@ class Run:
         """Whether every design of the space was decided, so that the front is the true one."""
         choices = self.header.choices
         visited = choices.known and len({record.outer for record in self.records}) == choices.count
-        return visited and all(record.state is not TrialState.FAILED for record in self.records)
+        return self.header.shard is None and visited and all(record.state is not TrialState.FAILED for record in self.records)
 
     @property
     def designs(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 TOP: int = 10
 """Rows of the front that `dse search` prints."""
 MOST_WORKERS: int = 256
+MOST_SHARDS: int = 10_000
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or a folder of runs: then its latest.", show_default=False)]
 
@@ -34,11 +35,19 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     campaign = "experiments/mla_reuse_recompute/smoke.yaml"
     run = "runs/mla_smoke"
-    app.command("search", epilog=examples(f"dse search {campaign} --dry-run", f"dse search {campaign} --run-dir {run}"))(search)
+    app.command(
+        "search",
+        epilog=examples(
+            f"dse search {campaign} --dry-run",
+            f"dse search {campaign} --run-dir {run}",
+            f"dse search {campaign} --run-dir runs/sharded --shard 1/2",
+        ),
+    )(search)
     app.command("pareto", epilog=examples(f"dse pareto {run}", f"dse pareto {run} --format json"))(pareto)
     app.command("report", epilog=examples(f"dse report {run}", f"dse report {run} -o report.html"))(report)
     app.command("show", epilog=examples(f"dse show {run} --trial 0", f"dse show {run} --trial 3 --format json"))(show)
     analysis.register(app)
+    app.command("merge", epilog=examples("dse merge runs/sharded", "dse merge runs/sharded -o runs/whole --format json"))(merge)
     app.command("summary", epilog=examples(f"dse summary {run}", f"dse summary {run} --format csv"))(summary)
 
 
@@ -50,6 +59,7 @@ def search(
     timeout: Annotated[float | None, typer.Option(help="Seconds after which no new batch starts.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how large the space is and how long it would take.")] = False,
     storage: Annotated[str | None, typer.Option(help="optuna storage URL that gets a copy of the study.")] = None,
+    shard: Annotated[str | None, typer.Option(metavar="I/N", help="Only the I-th of N shares of the space; see dse merge.")] = None,
     warm_start: Annotated[list[str], typer.Option(metavar="RUN", help="Evaluate the front of this earlier run first.")] = [],  # noqa: B006
     new: Annotated[bool, typer.Option("--new", help="Start a new run.")] = False,
     new_if_changed: Annotated[bool, typer.Option("--new-if-changed", help="Go on where nothing changed, else a new run.")] = False,
@@ -78,6 +88,8 @@ def search(
     if timeout is not None:
         given.append(f"budget.timeout_s={float(timeout)}")
     plans = load_plans(campaign, CatalogueSources(str(campaign.parent)), given)
+    if shard is not None:
+        plans = tuple(replace(plan, shard=_shard(shard)) for plan in plans)
     request = FolderRequest(run_dir=run_dir, new=new, new_if_changed=new_if_changed, force=force)
     if dry_run:
         _write_estimates(plans, request, count, form)
@@ -106,6 +118,37 @@ def _workers(given: str) -> tuple[int, str | None]:
     if "://" in given:
         return 1, given
     raise UsageError(f"--workers {given}: give a number from 1 to {MOST_WORKERS}, or dask://HOST:PORT, or dask://local?workers=N")
+
+
+def _shard(given: str) -> tuple[int, int]:
+    """(index from 0, count)."""
+    index, _, count = given.partition("/")
+    if index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count) <= MOST_SHARDS:
+        return int(index) - 1, int(count)
+    raise UsageError(f"--shard {given}: give I/N with I from 1 to N and N at most {MOST_SHARDS}, for example 2/8")
+
+
+def merge(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of a campaign whose shards lie under it.", show_default=False)],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Run folder to write; left out: FOLDER/merged.")] = None,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """Put the shards of a campaign together into one run with one front; print that front.
+
+    Shards are made by `dse search CAMPAIGN --run-dir FOLDER --shard 1/4` and so on, on as many machines; copy their folders together.
+    The front is exact where the shards enumerate all of the space.
+    """
+    from dse.campaign.merge import MERGED, shards_in
+    from dse.campaign.merge import merge as put_together
+
+    found = shards_in(folder)
+    if not found:
+        raise UsageError(f"{folder}: has no shards under it; make them with dse search CAMPAIGN --run-dir {folder} --shard 1/4, ...")
+    run = put_together(found, output or folder / MERGED)
+    _write_report(run, run.folder / "report.html")
+    _write_front(run, form, top=None)
+    shard = len(found), max(int(path.name.rpartition("-")[2]) for path in found)
+    typer.echo(f"{shard[0]} of {shard[1]} shards, run folder {run.folder}", err=True)
 
 
 def _write_estimates(plans: Sequence[Plan], request: FolderRequest, workers: int, form: Format) -> None:
