@@ -63,6 +63,16 @@ class NoPlan:
     room: NoRoom
 
 
+@dataclass(frozen=True)
+class _Start:
+    """Where a search starts."""
+
+    planned: Planned | NoPlan
+    chosen: list[int]
+    own: list[FloatArray]
+    trials: int
+
+
 class Planner:
     """Plans graphs on one chip."""
 
@@ -71,7 +81,8 @@ class Planner:
         self.transfers = Transfers(chip)
         self.pricer = PartPricer(work, kinds, objective)
         self.layouter = Layouter(chip, work, self.pricer, self.transfers)
-        self.estimator = Estimator(chip, work, kinds, self.transfers, objective)
+        wanted = dict.fromkeys((objective, Objective.LATENCY))
+        self.estimators = [Estimator(chip, work, kinds, self.transfers, o) for o in wanted]
 
     def runnable(self, group: Group) -> bool:
         """Whether some kind of core may run all operators of a group."""
@@ -83,30 +94,42 @@ class Planner:
 
     def first(self, groups: tuple[Group, ...]) -> Planned | NoPlan:
         """The plan that follows from the estimates alone."""
-        offered, chosen, own = self.first_plan(groups)
-        return self._feasible(groups, offered, chosen, own)[0]
+        return self._start(groups, self._offered(groups)).planned
 
     def nowhere(self) -> str | None:
         """The first operator that no core may run."""
         cores = [self.chip.cores[self.chip.of_kind(kind)[0]] for kind in self.chip.kinds]
         return next((o.name for o in self.work.order if not any(may_run(c, o, self.work) for c in cores)), None)
 
-    def first_plan(self, groups: tuple[Group, ...]) -> tuple[list[list[Shape]], list[int], list[FloatArray]]:
-        """Shapes offered for each group, the choice by estimates, and the own costs."""
-        offered = [list(shapes(g, self.chip, self.work)) for g in groups]
-        found, own = choose_shapes(groups, offered, self.estimator)
-        return offered, list(found.choices), own
+    def _offered(self, groups: tuple[Group, ...]) -> list[list[Shape]]:
+        return [list(shapes(g, self.chip, self.work)) for g in groups]
 
-    def plan(self, groups: tuple[Group, ...], seed: int, share: float = 1.0) -> Planned | NoPlan:
-        """The best assignment found for `groups`: of all, where there are few; else by seeded changes of the first.
+    def _start(self, groups: tuple[Group, ...], offered: list[list[Shape]]) -> _Start:
+        """The best of the plans that follow from estimates: of the objective, and of latency, which decides between equal energies."""
+        best: _Start | None = None
+        count = 0
+        for estimator in self.estimators:
+            found, own = choose_shapes(groups, offered, estimator)
+            now = list(found.choices)
+            planned, tried = self._feasible(groups, offered, now, own)
+            count += tried
+            start = _Start(planned, now, own, count)
+            if (
+                best is None
+                or isinstance(best.planned, NoPlan)
+                or (isinstance(planned, Planned) and better(planned.outcome, best.planned.outcome, self.objective))
+            ):
+                best = start
+        assert best is not None
+        return _Start(best.planned, best.chosen, best.own, count)
 
-        `share` of the usual trials are made.
-        """
-        offered, chosen, own = self.first_plan(groups)
+    def plan(self, groups: tuple[Group, ...], seed: int) -> Planned | NoPlan:
+        """The best assignment found for `groups`: of all, where there are few; else by seeded changes of the first."""
+        offered = self._offered(groups)
         places = [[Assigned(s, w) for s in options for w in windows(s, self.chip)] for options in offered]
         if prod(len(p) for p in places) <= MAX_ENUMERATED:
             return self._enumerate(groups, places)
-        return self._search(groups, offered, chosen, own, seed, share)
+        return self._search(groups, offered, seed)
 
     def _enumerate(self, groups: tuple[Group, ...], places: list[list[Assigned]]) -> Planned | NoPlan:
         best: Planned | NoPlan | None = None
@@ -123,26 +146,18 @@ class Planner:
         layout = self.layouter.lay_out(groups, tuple(assigned))
         return layout if isinstance(layout, NoRoom) else run(layout, self.chip, self.kinds, self.leakage_w)
 
-    def _search(
-        self,
-        groups: tuple[Group, ...],
-        offered: list[list[Shape]],
-        chosen: list[int],
-        own: list[FloatArray],
-        seed: int,
-        share: float,
-    ) -> Planned | NoPlan:
+    def _search(self, groups: tuple[Group, ...], offered: list[list[Shape]], seed: int) -> Planned | NoPlan:
         """Shapes of single groups are changed, cores found again, and what the simulation approves is kept.
 
         Groups are taken by the time that they and their transfers take, the longest first; of each the shapes with the least estimates.
         """
         random_ = random.Random(seed)
-        trials = max(LEAST_TRIALS, int(SEARCH_GROUPS * share / (len(groups) * (1 + len(self.chip.cores) / CORES_PER_GROUP))))
-        now = list(chosen)
-        best, count = self._feasible(groups, offered, now, own)
+        trials = max(LEAST_TRIALS, int(SEARCH_GROUPS / (len(groups) * (1 + len(self.chip.cores) / CORES_PER_GROUP))))
+        start = self._start(groups, offered)
+        best, now, count = start.planned, start.chosen, start.trials
         if isinstance(best, NoPlan):
             return best
-        moves = self._moves(groups, offered, own, now, random_)
+        moves = self._moves(groups, offered, start.own, now, random_)
         for index, option in moves[: trials - count]:
             if option == now[index]:
                 continue
@@ -220,7 +235,7 @@ class Planner:
         return found
 
     def _seconds(self, group: Group, shape: Shape) -> float:
-        return sum(self.estimator.compute_s(o, shape) for o in group.operators)
+        return sum(self.estimators[0].compute_s(o, shape) for o in group.operators)
 
     def _moving_s(self, size: float, has: bool, holder: Assigned, to: Assigned) -> float:
         lies, reads = holder.holder, to.division
