@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, floor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from dse.system.chip_program import uses_dense_cut
 from dse.system.chip_time import activation_bytes
@@ -13,9 +13,15 @@ from dse.system.parallel import divisors_of
 from dse.units import BYTES_PER_GIB
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from dse.system.parallel import Parallel
     from dse.system.system import System
     from dse.system.work import KernelWork, ModelWork
+
+
+Number = TypeVar("Number", "float", "NDArray[np.float64]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +35,8 @@ class Memory:
     activation_bytes_per_sequence: float
     capacity_bytes: float
 
-    def used_bytes(self, sequences: float) -> float:
-        """All terms for `sequences` of a group."""
+    def used_bytes(self, sequences: Number) -> Number:
+        """All terms for `sequences` of a group, a number or an array."""
         per = self.cache_bytes_per_sequence + self.activation_bytes_per_sequence
         return self.weight_bytes + self.expert_bytes + self.activation_fixed_bytes + per * sequences
 

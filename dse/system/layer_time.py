@@ -153,10 +153,12 @@ def _collective(
 ) -> OperatorTime:
     """The busiest destination of a dispatch or combine gets Gamma times the mean."""
     slower = load.gamma_chip if step.by_load and load is not None else np.ones_like(piece)
-    costs = [collective_cost(system, step.operation, float(s), step.ranks) for s in piece * step.bytes_per_sequence * slower]
-    seconds = np.array([c.seconds for c in costs])
+    loaded, at = np.unique(piece * slower, return_inverse=True)  # many points of a search have the same batch
+    costs = [collective_cost(system, step.operation, float(n) * step.bytes_per_sequence, step.ranks) for n in loaded]
     if step.by_load and exchange.mode != DIRECT.mode:
-        seconds = _measured(step, part, work, system, plan, piece * slower, exchange)
+        seconds = _measured(step, part, work, system, plan, loaded, exchange)[at]
+    else:
+        seconds = np.array([c.seconds for c in costs])[at]
     zero = np.zeros_like(piece)
     return OperatorTime(
         name=step.name,
@@ -167,8 +169,8 @@ def _collective(
         compute_s=zero,
         dram_s=zero,
         macs=zero,
-        moved_bytes=np.array([c.wire_bytes for c in costs]) / slower,
-        joules=np.array([c.energy_j for c in costs]) / slower * plan.stage_chips / step.ranks,
+        moved_bytes=np.array([c.wire_bytes for c in costs])[at] / slower,
+        joules=np.array([c.energy_j for c in costs])[at] / slower * plan.stage_chips / step.ranks,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import lru_cache
 from math import erf, sqrt
@@ -153,6 +153,10 @@ class GroupLoad:
     """Largest over mean load of members."""
     gamma_expert: FloatArray
     """Largest over mean load of slots."""
+
+    def at(self, points: NDArray[np.intp]) -> GroupLoad:
+        """The loads of some points, each as often as it is named."""
+        return GroupLoad(**{f.name: getattr(self, f.name)[points] for f in fields(self)})
 
 
 def group_load(placement: Placement, routing: Routing, experts_per_token: int, tokens: ArrayLike) -> GroupLoad:

@@ -66,8 +66,7 @@ class StepTimes:
     @property
     def feasible(self) -> NDArray[np.bool_]:
         """Whether weights, caches and activations fit."""
-        used = np.array([self.memory.used_bytes(float(n)) for n in self.sequences])
-        return used <= self.memory.capacity_bytes
+        return np.asarray(self.memory.used_bytes(self.sequences.astype(np.float64)) <= self.memory.capacity_bytes)
 
     def shares(self, index: int) -> dict[str, float]:
         """Parts of the time of point `index`; they sum to 1."""
@@ -222,8 +221,9 @@ def _load(work: ModelWork, plan: Parallel, routing: Routing, placing: Placing, p
     if not work.experts:
         return None
     sharing = max(1, plan.ep * plan.moe_tp // (plan.tp * plan.cp))
-    tokens = tuple(np.maximum(1, piece * work.tokens_per_sequence * sharing).tolist())
-    return cached_load(routing, work.experts, work.experts_per_token, plan.ep, plan.redundant, placing, tokens)
+    tokens, at = np.unique(np.maximum(1, piece * work.tokens_per_sequence * sharing), return_inverse=True)
+    found = cached_load(routing, work.experts, work.experts_per_token, plan.ep, plan.redundant, placing, tuple(tokens.tolist()))
+    return found.at(at)
 
 
 def _hand_over(work: ModelWork, system: System, plan: Parallel, piece: FloatArray) -> FloatArray:

@@ -4,12 +4,14 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from dse.ir.lowering import Phase
 from dse.plugins import load_system
-from dse.serving_case import serving_case
+from dse.serving_case import ServingChoices, serving_case
 from dse.serving_grid import serving_grid
+from dse.serving_search import SystemEvaluator
 from dse.workload import WorkloadOptions
 
 pytestmark = pytest.mark.benchmark
@@ -54,3 +56,19 @@ def test_memory_of_256_chips() -> None:
     print(f"peak {int(peak_kib) / 1024:.0f} MiB")
     assert code == "0"
     assert int(peak_kib) / 1024 < 300
+
+
+def test_designs_of_one_outer_choice() -> None:
+    prepared = SystemEvaluator("b200_x32", lambda choice: [OPTIONS], ServingChoices()).prepare({})
+    chance = np.random.default_rng(0)
+    columns = {
+        "system.chips.settings.memories.hbm.bandwidth_gb_per_s": chance.uniform(1000, 16000, 20_000),
+        "system.chips.memory_gib": chance.uniform(10, 400, 20_000),
+        "system.links.nvlink.bandwidth_gb_per_s": chance.choice(np.linspace(50, 1800, 30), 20_000),
+    }
+    start = time.process_time()
+    (priced,) = prepared.price(columns, 20_000)
+    seconds = time.process_time() - start
+    print(f"20,000 designs in {seconds:.2f} s (CPU), {20_000 / seconds:,.0f} per second")
+    assert priced.feasible.any()
+    assert seconds < 1.0
