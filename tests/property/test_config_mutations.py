@@ -43,6 +43,39 @@ CONFIGS = [
     {"model_type": "llama4_text", "intermediate_size_mlp": 64, "num_local_experts": 4, "interleave_moe_layer_step": 2, **COMMON},
     {"model_type": "deepseek_v32", **COMMON, **MLA, **ROUTER, **SCORES, **INDEXER},
     {"model_type": "glm4_moe", **COMMON, **ROUTER},
+    {
+        "model_type": "glm_moe_dsa",
+        **COMMON,
+        **MLA,
+        **ROUTER,
+        **SCORES,
+        **INDEXER,
+        "indexer_types": ["full"] * 4,
+        "rope_parameters": {"factor": 40},
+    },
+    {"model_type": "deepseek_v2", **COMMON, **MLA, **ROUTER, "norm_topk_prob": False, "routed_scaling_factor": 1.0, "rope_scaling": None},
+    {
+        "model_type": "qwen3_moe",
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 8,
+        "layer_types": None,
+        **COMMON,
+    },
+    {"model_type": "qwen2_moe", "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8, "sliding_window": 0, **COMMON},
+    {"model_type": "gemma3_text", "sliding_window": 3, "final_logit_softcapping": 2.0, "query_pre_attn_scalar": 8, **COMMON},
+    {
+        "model_type": "step3_text",
+        "share_q_dim": 8,
+        "moe_intermediate_size": 8,
+        "share_expert_dim": 8,
+        "moe_num_experts": 4,
+        "moe_top_k": 2,
+        "moe_layers_enum": "1,2",
+        **COMMON,
+    },
+    {"model_type": "kimi_k25", "text_config": {"model_type": "kimi_k2", **COMMON, **MLA, **ROUTER, **SCORES}},
+    {"model_type": "llama", "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}, **COMMON},
     {"model_type": "gpt2", "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64, "vocab_size": 50},
 ]
 VALUES = st.sampled_from([None, 0, -1, 1, 2, 3, 7, 10**6, 10**18, 10**30, "x", True, [], {}, 1.5, [1], [10**9], {"a": 1}])
@@ -80,4 +113,5 @@ def test_mutations(tmp_path: Path, config: dict[str, object], data: st.DataObjec
 def test_unchanged_configurations_are_read(tmp_path: Path, config: dict[str, object]):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config))
-    assert CATALOGUE.from_file(str(path)).layers == config.get("num_hidden_layers", config.get("n_layer"))
+    inner = config.get("text_config", config)
+    assert CATALOGUE.from_file(str(path)).layers == inner.get("num_hidden_layers", inner.get("n_layer"))

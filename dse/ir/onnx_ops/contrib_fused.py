@@ -89,8 +89,8 @@ def read_embed(node: Node, context: ReadingContext) -> Iterable[Operator]:
         row = context.invent(f"{out.name}.{part}", out.name, out.shape)
         sources = [context.operand(name, (None, "d"), out.elements)]
         sources += [context.operand(ids, (None,) * len(context.shape(ids)))] if ids and ids not in context.immediates else []
-        made = (context.operand(row, ("b", "s", "d")),)
-        operators.append(operator_over(f"{node.name}.{part}", "Gather", Kind.MOVE, sizes, tuple(sources), made))
+        gathered = (context.operand(row, ("b", "s", "d")),)
+        operators.append(operator_over(f"{node.name}.{part}", "Gather", Kind.MOVE, sizes, tuple(sources), gathered))
         rows.append(context.operand(row, ("b", "s", "d")))
     gains = [context.operand(name, ("d",)) for name in (node.given(5), node.given(6)) if name]
     made = tuple(context.operand(name, ("b",) if i == 1 else ("b", "s", "d")) for i, name in enumerate(node.outputs) if name)
@@ -143,7 +143,8 @@ def _product_of_floats(node: Node, types: Types, _: Values) -> Types:
 def read_quantised_product(node: Node, context: ReadingContext) -> Iterable[Operator]:
     """Product of 8-bit integers with 32-bit sums, rescaled to floats with a bias; the left operand may be quantised first."""
     out = context.tensor(node.outputs[0])
-    left, operators = node.inputs[0], []
+    left = node.inputs[0]
+    operators: list[Operator] = []
     dynamic = node.op_type.endswith("DynamicQuantizeMatMul")
     if dynamic:
         shape = context.shape(left)

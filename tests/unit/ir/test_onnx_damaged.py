@@ -16,6 +16,8 @@ from dse.ir.onnx_read import load_onnx, read_onnx
 from .onnx_models import model, node
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "onnx"
+SEQUENCES = ("gpt2_dynamo_20", "bert_script_13", "bertq_script_17", "bertfused_script_17", "hfllama4bit_dynamo_18")
+DAMAGED = (*SEQUENCES, "mobile_dynamo_18", "llama_dynamo_23", "mobilenetfused_script_17")
 SIZES = st.sampled_from([-(2**63), -1, 0, 1, 2, 3, 7, 2**31, 2**40, 2**62, 2**63 - 1])
 MUTATIONS = (
     "dim",
@@ -84,12 +86,12 @@ def mutate(found: ModelProto, data: st.DataObject) -> None:  # noqa: C901 - one 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_mutated_exports(data: st.DataObject) -> None:
-    path = data.draw(st.sampled_from(["gpt2_dynamo_20", "mobile_dynamo_18", "llama_dynamo_23", "bert_script_13"]))
+    path = data.draw(st.sampled_from(DAMAGED))
     found = ModelProto.FromString((DATA / f"{path}.onnx").read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
         mutate(found, data)
     try:
-        read_onnx(found, name="damaged", dims={"batch": 2, "seq": 16} if path in ("gpt2_dynamo_20", "bert_script_13") else {})
+        read_onnx(found, name="damaged", dims={"batch": 2, "seq": 16} if path in SEQUENCES else {})
     except DseError as e:
         assert str(e)
 
