@@ -181,11 +181,6 @@ def checked(plan: Parallel, work: ModelWork, chips: int) -> Parallel:
     return plan
 
 
-def divisors(number: int) -> tuple[int, ...]:
-    """All whole numbers that divide `number`, rising."""
-    return tuple(d for d in range(1, number + 1) if number % d == 0)
-
-
 def divisors_of(plan: Parallel, sizes: dict[Cut, int]) -> dict[Cut, float]:
     """By how much each cut divides the counts of the fullest chip.
 

@@ -8,7 +8,8 @@ from math import prod
 from typing import TYPE_CHECKING, Final
 
 from dse.errors import UsageError
-from dse.system.parallel import OVERLAPPED, Parallel, divisors, parse_parallel, refusal
+from dse.mapping.factors import divisors
+from dse.system.parallel import OVERLAPPED, Parallel, parse_parallel, refusal
 
 if TYPE_CHECKING:
     from dse.system.work import ModelWork

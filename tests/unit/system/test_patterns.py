@@ -5,9 +5,10 @@ from itertools import product
 import pytest
 
 from dse.errors import UsageError
+from dse.mapping.factors import divisors
 from dse.plugins import load_system
 from dse.serving_case import serving_case
-from dse.system.parallel import Parallel, divisors, refusal
+from dse.system.parallel import Parallel, refusal
 from dse.system.patterns import plans_of
 from dse.workload import WorkloadOptions
 
