@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from dse.ir.onnx_ops.contraction import product_over
 from dse.ir.onnx_ops.registry import READERS, register
@@ -17,14 +18,16 @@ if TYPE_CHECKING:
 
     from dse.ir.onnx_ops.registry import Node, ReadingContext
 
-ELLIPSIS = "..."
+ELLIPSIS: Final = "..."
+_TERM: Final = r"[A-Za-z]*(?:\.\.\.)?[A-Za-z]*"
+_EQUATION: Final = re.compile(rf"{_TERM}(?:,{_TERM})*(?:->{_TERM})?")
 
 
 def check_equation(node: Node) -> None:
-    """Raise a GraphError where a term has more than one ellipsis: onnx' own shape inference never returns from such a one."""
+    """Raise a GraphError where an equation is not well formed: from some, onnx' own shape inference never returns."""
     equation = node.text("equation", "")
-    if any(term.count(ELLIPSIS) > 1 for term in equation.replace("->", ",").split(",")):
-        raise node.error(f"Einsum '{equation[:80]}': a term has more than one '...'; write it once")
+    if _EQUATION.fullmatch(equation.replace(" ", "")) is None:
+        raise node.error(f"Einsum '{equation[:80]}': write letters and at most one '...' per operand, as in '...ab,bc->...ac'")
 
 
 @dataclass(frozen=True, slots=True)

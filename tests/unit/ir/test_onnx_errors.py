@@ -57,9 +57,11 @@ def test_unknown_domain():
         ("ab,bc->ad", [[2, 3], [3, 4]], "output contains a label missing from the inputs"),
         ("ab,bc->aa", [[2, 3], [3, 4]], "or twice in the result"),
         ("ab,bc->ac", [[2, 3], [4, 5]], "index 'b' has size"),
-        ("a1,1c->ac", [[2, 3], [3, 5]], "Rank of input 0"),
-        ("......a->a", [[2, 3]], "more than one '...'"),
-        ("...a...,a->a", [[2, 3], [3]], "more than one '...'"),
+        ("a1,1c->ac", [[2, 3], [3, 5]], "letters and at most one '...'"),
+        (".b...,b->b", [[2, 3], [3]], "letters and at most one '...'"),
+        ("ab->->a", [[2, 3]], "letters and at most one '...'"),
+        ("......a->a", [[2, 3]], "letters and at most one '...'"),
+        ("...a...,a->a", [[2, 3], [3]], "letters and at most one '...'"),
     ],
 )
 def test_einsum_that_does_not_fit(equation: str, shapes: list[list[int]], what: str):
