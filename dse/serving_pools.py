@@ -22,7 +22,7 @@ class PoolOptions:
     """How the chips of a system are split, and what a request is."""
 
     prefill_chips: int | None
-    """Chips that read prompts; None tries all splits. The others make tokens."""
+    """Chips that read prompts; None tries all splits, or takes all of a prefill system. The others make tokens."""
     output_len: int
     """Tokens made per request."""
     prompt_len: int | None = None
@@ -31,6 +31,8 @@ class PoolOptions:
     """Prompts in one step of the prefill pool; None for one per data-parallel group and pipeline stage."""
     prefill_parallel: str = ""
     decode_parallel: str = ""
+    prefill_system: System | None = None
+    """A system of its own for prompts; all of the other one then makes tokens."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Pool:
         """The keys of a pool; `served_per_s` is what the slowest part of the system lets through."""
         ok = self.infeasibility is None
         return {
+            "system": self.case.system.name,
             "chips": self.case.system.chips,
             "parallel": str(self.case.plan),
             "batch": self.batch,
@@ -91,9 +94,14 @@ class PooledPoint:
         return min(self.rates.values())
 
     @property
+    def chips(self) -> int:
+        """Of both pools."""
+        return self.prefill.case.system.chips + self.decode.case.system.chips
+
+    @property
     def tokens_per_s_per_chip(self) -> float:
         """Made tokens per second over the chips of both pools."""
-        return self.requests_per_s * self.output_len / self.system.chips
+        return self.requests_per_s * self.output_len / self.chips
 
     def to_json_dict(self) -> dict[str, object]:
         """The JSON of `dse system` with pools; null where a pool cannot run."""
@@ -102,7 +110,7 @@ class PooledPoint:
         joules = self.prefill.energy_per_request_j + self.decode.energy_per_request_j
         return {
             "system": self.system.name,
-            "chips": self.system.chips,
+            "chips": self.chips,
             "feasible": ok,
             "tpot_s": self.decode.step_s if ok else None,
             "ttft_s": self.prefill.step_s if ok else None,
@@ -128,7 +136,7 @@ def evaluate_pools(
     batch / step requests (over the output length in decode), and the slowest of prefill, transfer and decode decides.
     TTFT is a step of the prefill pool, without waiting for its turn; the cache follows before the second token. Its bytes go
     from the chips that hold it (a group: tp x cp x pp) to those that will, at the rate of the level that joins
-    the pools, which is not shared with collectives here.
+    the pools (of two systems, the slower of their outermost levels), which is not shared with collectives here.
 
     Raises:
         UsageError: a pool with no chips, degrees that do not fit it, or lengths below 1.
@@ -137,7 +145,7 @@ def evaluate_pools(
         raise UsageError(f"--output-len and --prompt-len count tokens: at least 1; given: {pools.output_len} and {pools.prompt_len}")
     if options.phase is not Phase.DECODE:
         raise UsageError("pools have both phases: leave out --phase prefill, and give --prompt-len for the prompt")
-    if pools.prefill_chips is not None:
+    if pools.prefill_chips is not None or pools.prefill_system is not None:
         return [_point(options, system, pools, pools.prefill_chips, choices)]
     found = list(_splits(options, system, pools, choices))
     if not found:
@@ -153,11 +161,20 @@ def _splits(options: WorkloadOptions, system: System, pools: PoolOptions, choice
             continue
 
 
-def _point(options: WorkloadOptions, system: System, pools: PoolOptions, prefill_chips: int, choices: ServingChoices) -> PooledPoint:
+def _split(system: System, pools: PoolOptions, prefill_chips: int | None) -> tuple[System, System]:
+    """Chips for prompts and chips for tokens."""
+    if pools.prefill_system is not None:
+        own = pools.prefill_system
+        return own.part(own.chips if prefill_chips is None else prefill_chips), system
+    assert prefill_chips is not None
     if not 1 <= prefill_chips < system.chips:
         idle = "prefill" if prefill_chips < 1 else "decode"
         raise UsageError(f"--prefill-chips {prefill_chips}: the {idle} pool has no chips; allowed: 1 to {system.chips - 1}")
-    first, second = system.part(prefill_chips), system.part(system.chips - prefill_chips)
+    return system.part(prefill_chips), system.part(system.chips - prefill_chips)
+
+
+def _point(options: WorkloadOptions, system: System, pools: PoolOptions, prefill_chips: int | None, choices: ServingChoices) -> PooledPoint:
+    first, second = _split(system, pools, prefill_chips)
     decode = serving_case(options, second, pools.decode_parallel, choices=choices)
     length = pools.prompt_len if pools.prompt_len is not None else decode.request.cache_len
     prompt = replace(options, phase=Phase.PREFILL, query_len=length, cache_len=length)
@@ -165,8 +182,8 @@ def _point(options: WorkloadOptions, system: System, pools: PoolOptions, prefill
     reading = _pool(prefill, pools.prefill_batch or prefill.plan.dp * prefill.plan.pp, 1)
     making = _pool(decode, options.batch, pools.output_len)
     size = sum(p.count * sum(a.slope for a in p.caches) for p in prefill.work.parts)
-    link = system.level(system.chips)
-    rate = link.bytes_per_s * link.sustained_fraction
+    ends = [s.level(s.chips) for s in ((system,) if pools.prefill_system is None else (first, second))]
+    rate = min(link.bytes_per_s * link.sustained_fraction for link in ends)
     ports = min(c.plan.tp * c.plan.cp * c.plan.pp for c in (prefill, decode))
     return PooledPoint(
         system=system,
@@ -174,7 +191,7 @@ def _point(options: WorkloadOptions, system: System, pools: PoolOptions, prefill
         decode=making,
         output_len=pools.output_len,
         cache_bytes=size,
-        transfer_s=link.latency_s + size / (ports * rate),
+        transfer_s=max(link.latency_s for link in ends) + size / (ports * rate),
         transfers_per_s=min(first.chips, second.chips) * rate / size if size else float("inf"),
     )
 

@@ -59,6 +59,9 @@ def system_(
     prefill_chips: Annotated[
         str | None, typer.Option(metavar="N|auto", help="Two pools: N chips read prompts, the others decode; auto: the best split.")
     ] = None,
+    prefill_system: Annotated[
+        str | None, typer.Option(help="Two pools: prompts on this system (or its first --prefill-chips), tokens on all of --system.")
+    ] = None,
     output_len: Annotated[int | None, typer.Option(help="With pools: tokens made per request.")] = None,
     prompt_len: Annotated[int | None, typer.Option(help="With pools: tokens read per request; left out: --cache-len.")] = None,
     prefill_batch: Annotated[int | None, typer.Option(help="With pools: prompts per step; left out: one per data-parallel group.")] = None,
@@ -86,7 +89,9 @@ def system_(
     from dse.system.layer_time import ExchangeChoice
     from dse.system.placement import Placing
 
-    pools = PoolTexts(prefill_chips or "", output_len, prompt_len, prefill_batch, prefill_parallel, parallel or "", tpot_limit_ms)
+    pools = PoolTexts(
+        prefill_chips or "", output_len, prompt_len, prefill_batch, prefill_parallel, parallel or "", tpot_limit_ms, prefill_system
+    )
     asked = EqualTexts(versus or "", equal.value, budget, prices, parallel, tpot_limit_ms)
     grid = batches is not None or cache_lens is not None
     pattern = grid or "*" in (parallel or "") or "|" in (parallel or "")
@@ -95,7 +100,7 @@ def system_(
     choices = ServingChoices(Placing(placing.value), ExchangeChoice(exchange.value), ChipModelName(chip_model.value))
     if degrees:
         _list_degrees(workload, described, parallel, form)
-    elif prefill_chips is not None:
+    elif prefill_chips is not None or prefill_system is not None:
         serve_pools(workload, described, pools, choices, form)
     elif versus is not None:
         compare_systems(workload, described, asked, choices, *_axes(workload, batches, cache_lens), form)
@@ -107,20 +112,23 @@ def system_(
 
 def _refuse_strays(pools: PoolTexts, asked: EqualTexts, flags: dict[str, bool], *, grid: bool, pattern: bool) -> None:
     """Options that would have no effect, or that ask for two things at once."""
-    modes = {"--prefill-chips": bool(pools.prefill_chips), "--versus": bool(asked.versus), **flags}
+    pooled = bool(pools.prefill_chips or pools.prefill_system)
+    modes = {"--prefill-chips": pooled, "--versus": bool(asked.versus), **flags}
     given = [name for name, there in modes.items() if there]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} exclude each other; give one")
     if grid and given and given[0] not in ("--versus", "--front"):
         raise UsageError(f"{given[0]} is not of a grid: leave out --batches and --cache-lens")
-    if not pools.prefill_chips and (pools.prefill_parallel or {pools.output_len, pools.prompt_len, pools.prefill_batch} != {None}):
-        raise UsageError("--output-len, --prompt-len, --prefill-batch and --prefill-parallel belong to pools: give --prefill-chips")
+    if not pooled and (pools.prefill_parallel or {pools.output_len, pools.prompt_len, pools.prefill_batch} != {None}):
+        raise UsageError(
+            "--output-len, --prompt-len, --prefill-batch and --prefill-parallel belong to pools: give --prefill-chips or --prefill-system"
+        )
     if not asked.versus and (asked.budget is not None or asked.prices is not None):
         raise UsageError("--budget and --prices belong to a comparison: give --versus SYSTEM")
     for option, number in (("--tpot-limit-ms", asked.tpot_limit_ms), ("--budget", asked.budget)):
         if number is not None and not 0 < number < float("inf"):
             raise UsageError(f"{option} {number:g}: give a number above 0")
-    limit = asked.tpot_limit_ms is not None and not pools.prefill_chips and not asked.versus
+    limit = asked.tpot_limit_ms is not None and not pooled and not asked.versus
     if (limit or flags["--front"]) and not pattern:
         raise UsageError("--tpot-limit-ms and --front need a grid: give --batches, --cache-lens or a pattern as --parallel")
     if flags["--operators"] and pattern:

@@ -29,6 +29,7 @@ class PoolTexts:
     prefill_parallel: str
     decode_parallel: str
     tpot_limit_ms: float | None
+    prefill_system: str | None = None
 
 
 def serve_pools(workload: WorkloadOptions, system: System, texts: PoolTexts, choices: ServingChoices, form: Format) -> None:
@@ -38,10 +39,11 @@ def serve_pools(workload: WorkloadOptions, system: System, texts: PoolTexts, cho
         UsageError: a split that is none, lengths left out or below 1, degrees that do not fit a pool.
         InfeasibleError: no split fits in memory and meets the limit.
     """
+    from dse.plugins import load_system
     from dse.serving_pools import PoolOptions, best_split, evaluate_pools
 
     if texts.output_len is None:
-        raise UsageError("--prefill-chips needs --output-len, the tokens made per request: it decides how many chips each pool needs")
+        raise UsageError("two pools need --output-len, the tokens made per request: it decides how many chips each pool needs")
     if texts.prefill_batch is not None and texts.prefill_batch < 1:
         raise UsageError(f"--prefill-batch is {texts.prefill_batch}; allowed: at least 1")
     pools = PoolOptions(
@@ -51,6 +53,7 @@ def serve_pools(workload: WorkloadOptions, system: System, texts: PoolTexts, cho
         prefill_batch=texts.prefill_batch,
         prefill_parallel=texts.prefill_parallel,
         decode_parallel=texts.decode_parallel,
+        prefill_system=None if texts.prefill_system is None else load_system(texts.prefill_system).system,
     )
     points = evaluate_pools(workload, system, pools, choices=choices)
     limit_s = None if texts.tpot_limit_ms is None else texts.tpot_limit_ms / 1e3
@@ -68,7 +71,7 @@ def serve_pools(workload: WorkloadOptions, system: System, texts: PoolTexts, cho
 
 
 def _chips(text: str) -> int | None:
-    if text == AUTO:
+    if text in (AUTO, ""):
         return None
     if not text.lstrip("-").isdecimal():
         raise UsageError(f"--prefill-chips {text}: give a number of chips, or {AUTO}")

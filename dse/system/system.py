@@ -191,6 +191,8 @@ class System:
         """
         if not 1 <= chips <= self.chips:
             raise UsageError(f"a pool of {chips} chips of {self.name}: allowed are 1 to {self.chips}")
+        if chips == self.chips:
+            return self
         found: list[LinkLevel] = []
         inner = 1
         for link in self.links:

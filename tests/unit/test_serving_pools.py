@@ -49,3 +49,11 @@ def test_pools_are_whole_domains() -> None:
     assert [link.chips for link in cluster.part(4).links] == [4]
     with pytest.raises(UsageError, match="no whole number of domains"):
         cluster.part(12)
+
+
+def test_prompts_on_another_system() -> None:
+    other = load_system("h200_node").system
+    (point,) = evaluate_pools(OPTIONS, SYSTEM, PoolOptions(prefill_chips=None, output_len=100, prefill_system=other))
+    assert (point.prefill.case.system.chips, point.decode.case.system.chips, point.chips) == (8, 32, 40)
+    assert point.decode.step_s == evaluate_serving(OPTIONS, SYSTEM).step_s
+    assert point.transfer_s == pytest.approx(1e-6 + point.cache_bytes / 450e9)  # the slower of the two links
