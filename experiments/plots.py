@@ -34,6 +34,14 @@ def titled(axes: Axes, title: str, x: str, y: str, *, log: str = "") -> None:
         axes.set_yscale("log")
 
 
+def bars(axes: Axes, names: Sequence[str], groups: Mapping[str, Sequence[float]]) -> None:
+    """Bars side by side: a group of one colour for each label."""
+    width = 0.8 / len(groups)
+    for i, (label, heights) in enumerate(groups.items()):
+        axes.bar([j + width * i for j in range(len(names))], heights, width=0.9 * width, label=label)
+    axes.set_xticks([j + width * (len(groups) - 1) / 2 for j in range(len(names))], names, fontsize=7)
+
+
 def key(axes: Axes) -> None:
     """The legend of these axes below the whole figure."""
     handles, labels = axes.get_legend_handles_labels()

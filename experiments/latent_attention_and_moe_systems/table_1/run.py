@@ -1,7 +1,15 @@
 """Table I: ridge points of accelerators, from its own columns and from the catalogue."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from dse.validation.counts import ridge_ops_per_byte
-from experiments.kit import Outcome, Table
+from experiments.kit import Outcome, Table, figure
+from experiments.plots import bars, key, titled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PRINTED = {  # arXiv 2507.15465v3, table I: TFLOPS, GB/s, printed ridge, entry of the catalogue
     "V100 SXM2": (125, 900, 138.89, None),
@@ -28,4 +36,13 @@ def run(*, smoke: bool) -> Outcome:
         "arithmetic": PRINTED["B200 SXM6"][0] / PRINTED["V100 SXM2"][0],
         "ridge": own["B200 SXM6"] / own["V100 SXM2"],
     }
-    return Outcome(values, {"ridges": Table(("chip", "printed_ops_per_byte", "recomputed", "catalogue"), rows)})
+    return Outcome(values, {"ridges": Table(("chip", "printed_ops_per_byte", "recomputed", "catalogue"), rows)}, lambda: draw(rows))
+
+
+def draw(rows: list[tuple[float | str, ...]]) -> Figure:
+    made, (axes,) = figure(7, 3)
+    names = [str(r[0]) for r in rows]
+    bars(axes, names, {"printed": [float(r[1]) for r in rows], "from the table's columns": [float(r[2]) for r in rows]})
+    titled(axes, "ridge points, bf16", "", "Op/B")
+    key(axes)
+    return made

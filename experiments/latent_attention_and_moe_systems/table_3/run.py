@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from dse.validation.counts import attention_counts
-from experiments.kit import Outcome, Table
+from experiments.kit import Outcome, Table, figure
+from experiments.plots import bars, key, titled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MODEL, HEADS, HEAD, LATENT = "deepseek_r1", 128, 128, 512  # arXiv 2507.15465v3, table II
 
@@ -26,4 +32,14 @@ def run(*, smoke: bool) -> Outcome:
     ]
     values: dict[str, float | bool | str] = {f"{s} {w} {r}": ours for s, w, r, _, ours in rows}
     values["score operations rise"] = left["score"] / naive["score"]
-    return Outcome(values, {"intensity": Table(("stage", "layer", "reordering", "published", "ours"), list(rows))})
+    return Outcome(values, {"intensity": Table(("stage", "layer", "reordering", "published", "ours"), list(rows))}, lambda: draw(rows))
+
+
+def draw(rows: list[tuple[str, str, str, float, float]]) -> Figure:
+    made, (axes,) = figure(9, 3.4)
+    short = {"score and context, cache shared": "score + context"}
+    names = [f"{stage}\n{short.get(layer, layer)}\n{reordering}" for stage, layer, reordering, _, _ in rows]
+    bars(axes, names, {"published": [r[3] for r in rows], "ours": [r[4] for r in rows]})
+    titled(axes, "with and without reordering", "", "Op/B", log="y")
+    key(axes)
+    return made
