@@ -30,11 +30,12 @@ if TYPE_CHECKING:
     from dse.ir.lowering import LoweringRequest
     from dse.serving_case import ServingCase, ServingChoices
     from dse.system.chip_time import ChipRates
-    from dse.system.layer_time import ChipModel
+    from dse.system.layer_time import ChipModel, OperatorTime
+    from dse.system.placement import GroupLoad
     from dse.system.read import SystemDescription
     from dse.system.step import StepTimes
     from dse.system.system import LinkLevel, System
-    from dse.system.work import ModelWork
+    from dse.system.work import ModelWork, PartWork
     from dse.workload import WorkloadOptions
 
     FloatArray = NDArray[np.float64]
@@ -275,24 +276,58 @@ class PreparedSystem:
         capacity = self._capacity_bytes(columns, size)
         for case in scenario.cases:
             fit = case.memory().used_bytes(_sequences(case)) <= capacity
-            chip = case.chip()
+            chips = _Chips(self._with_rates(case.chip(), columns), size)
             for at, system in _systems(self.system, columns, size):
-                on = self._with_rates(chip, columns, at)
                 with np.errstate(invalid="ignore"):  # infinite times of points whose buffers hold no tile
-                    times = replace(case, system=system).times([case.request.batch] * len(at), chip=on)
+                    times = replace(case, system=system).times([case.request.batch] * len(at), chip=_ChipsAt(chips, at))
                 _take(best, times, at, fit)
         return best
 
-    def _with_rates(self, chip: ChipModel, columns: Columns, at: NDArray[np.int64]) -> ChipModel:
-        """`chip` with the rates of points `at`, itself where no column changes them."""
+    def _with_rates(self, chip: ChipModel, columns: Columns) -> ChipModel:
+        """`chip` with the rates of all points, itself where no column changes them."""
         prefix = SYSTEM_FIELD + _CHIP
-        own = {p.removeprefix(prefix): c[at] for p, c in columns.items() if p.startswith(prefix)}
+        own = {p.removeprefix(prefix): c for p, c in columns.items() if p.startswith(prefix)}
         if not own:
             return chip
         if isinstance(chip, MappedChip):
             return chip.with_columns(own)
         assert isinstance(chip, RooflineChip | CalibratedChip)
         return replace(chip, rates=system_rates(self.system, own))
+
+
+class _Chips:
+    """The chips of all points: links do not change what their kernels take, so each part is timed once."""
+
+    def __init__(self, chip: ChipModel, size: int) -> None:
+        self.chip = chip
+        self.size = size
+        self._kept: dict[str, tuple[OperatorTime, ...]] = {}
+
+    def times(self, part: PartWork, work: ModelWork, plan: Parallel, piece: FloatArray, load: GroupLoad | None) -> tuple[OperatorTime, ...]:
+        """Kernels of a part at all points, which have the batch of the first."""
+        if part.name not in self._kept:
+            first = np.zeros(self.size, dtype=np.intp)
+            everywhere = None if load is None else load.at(first)
+            self._kept[part.name] = self.chip.times(part, work, plan, piece[first], everywhere)
+        return self._kept[part.name]
+
+
+@dataclass(frozen=True)
+class _ChipsAt:
+    """Some of the points, as a `ChipModel`."""
+
+    chips: _Chips
+    points: NDArray[np.int64]
+
+    @property
+    def leakage_w(self) -> float | FloatArray:
+        """Leakage of one chip."""
+        found = self.chips.chip.leakage_w
+        return found[self.points] if isinstance(found, np.ndarray) else found
+
+    def times(self, part: PartWork, work: ModelWork, plan: Parallel, piece: FloatArray, load: GroupLoad | None) -> tuple[OperatorTime, ...]:
+        """As `layer_time.ChipModel.times`."""
+        return tuple(o.at(self.points) for o in self.chips.times(part, work, plan, piece, load))
 
 
 def _sequences(case: ServingCase) -> int:

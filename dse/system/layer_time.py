@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -51,6 +51,11 @@ class OperatorTime:
     """Of one chip, between chip and DRAM; of a collective what a chip puts on its links."""
     joules: FloatArray
     """Of one chip; of a collective, of all chips of a stage."""
+
+    def at(self, points: NDArray[np.intp]) -> OperatorTime:
+        """The same for some of the points."""
+        arrays = ("seconds", "waiting_s", "compute_s", "dram_s", "macs", "moved_bytes", "joules")
+        return replace(self, **{name: getattr(self, name)[points] for name in arrays})
 
 
 class ChipModel(Protocol):
