@@ -88,8 +88,8 @@ class ChipEvaluation:
 
     @property
     def gap(self) -> float:
-        """Latency over the lower bound, less one."""
-        return self.latency_s / self.lower_bound_s - 1.0 if self.lower_bound_s else 0.0
+        """Latency over the lower bound, less one; 0 where they differ by rounding."""
+        return max(0.0, self.latency_s / self.lower_bound_s - 1.0) if self.lower_bound_s else 0.0
 
     def to_json_dict(self) -> dict[str, object]:
         """The JSON of `dse eval` for a chip of many cores; values that do not exist for an infeasible one are null."""

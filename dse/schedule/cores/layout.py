@@ -204,6 +204,8 @@ class Layouter:
 
     def __init__(self, chip: Chip, work: Work, pricer: PartPricer, transfers: Transfers) -> None:
         self.chip, self.work, self.pricer, self.transfers = chip, work, pricer, transfers
+        self.laid_groups = 0
+        """Groups laid out so far, repetitions counted: what a search has spent, the same on every machine."""
 
     def lay_out(self, groups: tuple[Group, ...], assigned: tuple[Assigned, ...]) -> Layout | NoRoom:
         """The plan of an assignment; tensors that fit nowhere on chip are spilled, largest first."""
@@ -242,6 +244,7 @@ class _Pass:
         """Laid groups and held tensors; or the storage to spill; or what does not fit."""
         for index, group in enumerate(self.groups):
             own = {f.storage for f in group.writes}
+            self.by.laid_groups += 1
             problem = self._one(index)
             while isinstance(problem, str) and problem in own:  # nothing is laid out yet that depends on it
                 self.places[problem] = Place(self.places.get(problem, Place.OWN) + 1)

@@ -37,7 +37,6 @@ SEARCH_GROUPS: Final = 4000
 """Groups laid out and simulated in a search, all its trials together: 80 trials of 50 groups on few cores, ..."""
 CORES_PER_GROUP: Final = 16
 """... and half of that on so many cores: each group then takes twice the time."""
-LEAST_TRIALS: Final = 12
 FEW: Final = 6
 """Shapes of a group that the search tries, cheapest first by their own estimate."""
 
@@ -152,13 +151,15 @@ class Planner:
         Groups are taken by the time that they and their transfers take, the longest first; of each the shapes with the least estimates.
         """
         random_ = random.Random(seed)
-        trials = max(LEAST_TRIALS, int(SEARCH_GROUPS / (len(groups) * (1 + len(self.chip.cores) / CORES_PER_GROUP))))
+        budget = SEARCH_GROUPS / (1 + len(self.chip.cores) / CORES_PER_GROUP) + self.layouter.laid_groups
         start = self._start(groups, offered)
         best, now, count = start.planned, start.chosen, start.trials
         if isinstance(best, NoPlan):
             return best
         moves = self._moves(groups, offered, start.own, now, random_)
-        for index, option in moves[: trials - count]:
+        for index, option in moves:
+            if self.layouter.laid_groups >= budget:
+                break
             if option == now[index]:
                 continue
             tried = [option if i == index else c for i, c in enumerate(now)]

@@ -196,8 +196,7 @@ def test_what_holds_on_every_chip(name: str, objective: Objective, monkeypatch: 
         chip = chip.with_overrides({"cores.tpu.array.macs_per_pe_per_cycle.bf16": 1, "cores.tpu.array.mac_energy_pj.bf16": 0.04})
     found = evaluated(chip, swiglu_chain(48, 96, 160, 2), objective)
     assert found.feasible
-    assert found.latency_s >= found.lower_bound_s
-    assert found.gap >= 0
+    assert found.latency_s >= found.lower_bound_s * (1 - 1e-12)
     outcome = found.parts[0].planned.outcome
     line = chip_timeline("plan", outcome, chip.chip, found.clock_hz)
     assert line.problems() == []
@@ -222,7 +221,7 @@ def test_a_chip_of_one_core_takes_what_the_core_takes(capacity_kib: int, schedul
     core = chip.kinds["mac"]
     one = evaluate(compile_step(graph_step(graph, 1), core.geometry, schedule=schedule), core.table(), Objective.LATENCY)
     many = evaluate_chip(chip, ((graph, 1),), tokens=1, stored_bytes=0.0, objective=Objective.LATENCY, schedule=schedule)
-    assert many.lower_bound_s <= many.latency_s <= 1.05 * one.latency_s
+    assert many.lower_bound_s * (1 - 1e-12) <= many.latency_s <= 1.05 * one.latency_s
 
 
 def test_one_small_core_moves_the_same_bytes() -> None:
