@@ -53,7 +53,7 @@ class WorkloadOptions:
     all_layers: bool = False
     part: Part = Part.LAYER
     routing: str = "uniform"
-    """How tokens spread over experts: uniform, zipf:S, histogram:FILE or worst."""
+    """How tokens spread over experts: uniform, zipf:S, histogram:FILE, loads:FILE or worst."""
     seed: int | None = None
     """Draw the experts' loads with this seed; None takes expected loads."""
     mtp: bool = False

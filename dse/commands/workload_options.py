@@ -41,7 +41,7 @@ _WORKLOAD: dict[str, tuple[Any, Any]] = {  # Any: an annotation and its default
     "norms": (Annotated[SwitchName, typer.Option(help="Norms; auto: in a layer, not in attention or ffn alone.")], SwitchName.AUTO),
     "layer": (Annotated[int | None, typer.Option(help="Index of one layer; left out: the last.")], None),
     "all_layers": (Annotated[bool, typer.Option("--all-layers", help="The whole model, each kind of layer once with its count.")], False),
-    "routing": (Annotated[str, typer.Option(help="Tokens over experts: uniform, zipf:S, histogram:FILE or worst.")], "uniform"),
+    "routing": (Annotated[str, typer.Option(help="Tokens over experts: uniform, zipf:S, histogram:FILE, loads:FILE or worst.")], "uniform"),
     "seed": (Annotated[int | None, typer.Option(help="Draw the experts' loads with this seed; left out: expected loads.")], None),
     "mtp": (Annotated[bool, typer.Option("--mtp", help="With --all-layers: the multi-token-prediction modules too.")], False),
     "masked": (

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dse.ir.onnx_ops.registry import Node, ReadingContext
 
 ELLIPSIS: Final = "..."
-_TERM: Final = r"[A-Za-z]*(?:\.\.\.)?[A-Za-z]*"
+_TERM: Final = r"[A-Za-z]*(?:\.\.\.[A-Za-z]*)?"
 _EQUATION: Final = re.compile(rf"{_TERM}(?:,{_TERM})*(?:->{_TERM})?")
 
 
