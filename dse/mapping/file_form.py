@@ -60,7 +60,7 @@ class LoopForm(FileForm):
     """One loop, as `dse map` prints it."""
 
     level: Level
-    """Memory whose tiles the loop steps through: dram, buffer; or array."""
+    """Memory whose tiles the loop steps through: dram, buffer, inner (the buffers inside the outermost one, together); or array."""
     loop: Loop
     """groups, m, k or n."""
     step: Whole
@@ -86,7 +86,7 @@ class MappingFile(FileForm):
     covers: CoversForm | None = None
     """Elements that one step of the array covers; needed where an array of the long form can be used in several ways."""
     keeps: dict[Level, tuple[OperandName, ...]]
-    """By memory the operands with a tile in it: left (A), right (B), out (C); the others pass by."""
+    """By memory, buffer or inner, the operands with a tile in it: left (A), right (B), out (C); the others pass by."""
     shared_sums: bool = False
     """Output-stationary arrays that would be idle take a stretch of the others' sums."""
     loops: Annotated[tuple[LoopForm, ...], Field(min_length=1, max_length=MOST_LOOPS)]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from hashlib import sha256
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, overload
 
 import numpy as np
 
@@ -16,10 +17,12 @@ from dse.hw import accelerator
 from dse.mapping import frontier as frontier_module
 from dse.mapping import matmul
 from dse.mapping.counts import counts_of
-from dse.mapping.frontier import Frontier
+from dse.mapping.frontier import Frontier, MatmulMapping
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from numpy.typing import NDArray
+
+    _Column = NDArray[np.int64] | NDArray[np.uint32]
 
 MAGIC: Final = b"dse frontier 1\n"
 _DIGEST: Final = sha256().digest_size
@@ -107,17 +110,45 @@ def _frontier(header: dict[str, Any], packed: memoryview) -> Frontier:  # Any: J
     for name, (kind, shape) in header["arrays"].items():
         found[name] = np.frombuffer(unpacked, dtype=kind, count=int(np.prod(shape)), offset=at).reshape(shape)
         at += sizes[name]
-    columns: list[list[object]] = []
-    for name in header["arrays"]:
-        if name.startswith("m."):
-            values = found[name].tolist()
-            table = [_lively(v) for v in header["tables"][name]] if name in header["tables"] else None
-            columns.append(values if table is None else [table[i] for i in values])
-    if any(len(c) != header["mappings"] for c in columns) or (header["mappings"] and len(found["counts"]) != header["mappings"]):
+    columns = {name: found[name] for name in header["arrays"] if name.startswith("m.")}
+    tables = {name: tuple(_lively(v) for v in values) for name, values in header["tables"].items()}
+    mappings = StoredMappings(CLASSES[header["made_of"]] if header["made_of"] else None, columns, tables)
+    if len(mappings) != header["mappings"] or (len(mappings) and len(found["counts"]) != len(mappings)):
         raise DamagedError("its columns differ in length")
-    made = map(CLASSES[header["made_of"]], *columns) if header["made_of"] else columns[0]
     rest = {name: _lively(value) for name, value in header["rest"].items()}
-    return Frontier(counts=counts_of(found["counts"].astype(np.float64)), mappings=tuple(made), **rest)  # type: ignore[arg-type]
+    return Frontier(counts=counts_of(found["counts"].astype(np.float64)), mappings=mappings, **rest)  # type: ignore[arg-type]
+
+
+class StoredMappings(Sequence[MatmulMapping]):
+    """Mappings as columns, made when they are asked for; equal to any sequence of the same mappings."""
+
+    def __init__(self, made_of: type | None, columns: dict[str, _Column], tables: dict[str, tuple[object, ...]]) -> None:
+        sizes = {len(c) for c in columns.values()}
+        fitting = all(len(c) == 0 or int(c.max()) < len(tables[name]) for name, c in columns.items() if name in tables)
+        named = made_of is None or [f"m.{f.name}" for f in fields(made_of)] == list(columns)
+        if len(sizes) != 1 or not fitting or not named:
+            raise DamagedError("its columns are not those of its mappings")
+        self._made_of, self._columns, self._tables = made_of, columns, tables
+
+    def __len__(self) -> int:
+        return len(next(iter(self._columns.values())))
+
+    @overload
+    def __getitem__(self, at: int) -> MatmulMapping: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[MatmulMapping]: ...
+    def __getitem__(self, at: int | slice) -> MatmulMapping | Sequence[MatmulMapping]:
+        if isinstance(at, slice):
+            return StoredMappings(self._made_of, {name: c[at] for name, c in self._columns.items()}, self._tables)
+        values = [self._tables[name][c[at]] if name in self._tables else int(c[at]) for name, c in self._columns.items()]
+        found: MatmulMapping = values[0] if self._made_of is None else self._made_of(*values)  # type: ignore[assignment]
+        return found
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
 
 
 def _size(kind: str, shape: list[int]) -> int:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dse.files import parse_yaml, validate
-from dse.hw.accelerator import ArrayDim, ArrayGeometry, Dataflow, Folds, Geometry, Loop, OperandName
+from dse.hw.accelerator import ArrayDim, ArrayGeometry, Dataflow, Folds, Geometry, Loop, MemoryGeometry, OperandName
 from dse.mapping.file_form import MappingFile
 from dse.mapping.frontier import MatmulMapping, matmul_frontier
 from dse.mapping.given import counts_of_mapping, mapping_text, read_mapping
@@ -47,7 +47,7 @@ def mapped(draw: st.DrawFn) -> tuple[MatmulProblem, Geometry, MatmulMapping]:
     return p, Geometry(array, double_buffered=draw(st.booleans())), mapping
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=250)
 @given(mapped())
 def test_counts_are_those_of_the_loop_nest(case: tuple[MatmulProblem, Geometry, MatmulMapping]) -> None:
     p, geometry, mapping = case
@@ -73,7 +73,7 @@ def test_a_file_gives_the_mapping_back(case: tuple[MatmulProblem, Geometry, Matm
     assert read_mapping(document, validate(document, MappingFile), p, geometry) == mapping
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(p=problems(), data=st.data())
 def test_every_row_of_a_frontier_is_what_its_file_costs(p: MatmulProblem, data: Any) -> None:
     dims = (ArrayDim("d1", 4, (Loop.K, Loop.M)), ArrayDim("d2", 3, (Loop.N, Loop.K)))
@@ -81,7 +81,10 @@ def test_every_row_of_a_frontier_is_what_its_file_costs(p: MatmulProblem, data: 
         ArrayGeometry(4, 2, 3, tuple(Dataflow), Folds.PIPELINED, (("int8", 2),)),
         ArrayGeometry(12, 1, 1, (), Folds.SERIAL, (("int8", 1),), dims=dims, stationary=tuple(OperandName)),
     ]
-    geometry = Geometry(data.draw(st.sampled_from(arrays)), double_buffered=data.draw(st.booleans()))
+    inner = MemoryGeometry(double_buffered=True, overlapped=True, operands=(OperandName.LEFT, OperandName.OUT))
+    levels = data.draw(st.sampled_from([(), (inner,)]))
+    array = replace(arrays[0], count=1) if levels else data.draw(st.sampled_from(arrays))
+    geometry = Geometry(array, double_buffered=data.draw(st.booleans()), inner=levels)
     frontier = matmul_frontier(p, geometry)
     rows = frontier.counts.matrix()
     for i in data.draw(st.sets(st.integers(0, len(frontier) - 1), max_size=10)):

@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,6 +101,9 @@ def _sealed(head: bytes, rest: bytes = b"") -> bytes:
     return MAGIC + cache.sha256(content).digest() + content
 
 
+_MISFIT = b'{"key":"key","arrays":{"counts":["<f8",[0,6]],"m.x":["<i8",[0]]},"tables":{},"made_of":"Kept","mappings":0,"rest":{}}'
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -112,6 +116,8 @@ def _sealed(head: bytes, rest: bytes = b"") -> bytes:
         _sealed(b'{"key":"key","arrays":{"counts":["|O",[1]]},"tables":{},"made_of":"","mappings":0,"rest":{}}'),
         _sealed(b'{"key":"key","arrays":{"counts":["<f8",[99999999,99999999]]},"tables":{},"made_of":"","mappings":0,"rest":{}}'),
         _sealed(b'{"key":"key","arrays":{"counts":["<f8",[0,6]]},"tables":{},"made_of":"Popen","mappings":0,"rest":{}}'),
+        _sealed(_MISFIT, zlib.compress(b"")),
+        _sealed(_MISFIT.replace(b"Kept", b"Stationary"), zlib.compress(b"")),
         _sealed(b'{"key":"other"}'),
         _sealed(b"[" * 100_000),
     ],
