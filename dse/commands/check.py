@@ -76,7 +76,7 @@ def check_file(path: str) -> tuple[Kind, tuple[str, ...]]:
         InputError: what is wrong with the file.
         UsageError: a name in it that no catalogue has.
     """
-    from dse.files import load_yaml, validate
+    from dse.files import FileForm, load_yaml, validate
     from dse.hw.technology import Technology
     from dse.mapping.file_form import MappingFile
     from dse.mapping.nest_form import NestFile
@@ -93,7 +93,8 @@ def check_file(path: str) -> tuple[Kind, tuple[str, ...]]:
     if kind is Kind.CHIP:
         return kind, next(iter(chip_catalogues().values())).from_file(path).warnings()
     if kind in (Kind.TECHNOLOGY, Kind.MAPPING, Kind.NEST):
-        validate(document, {Kind.TECHNOLOGY: Technology, Kind.MAPPING: MappingFile, Kind.NEST: NestFile}[kind])
+        forms: dict[Kind, type[FileForm]] = {Kind.TECHNOLOGY: Technology, Kind.MAPPING: MappingFile, Kind.NEST: NestFile}
+        validate(document, forms[kind])
     elif kind is Kind.MODEL:
         models.from_file(path)
     elif kind is Kind.SYSTEM:
