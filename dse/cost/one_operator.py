@@ -41,8 +41,8 @@ EQUAL: Final = 1e-9
 SHADE: Final = 5e-4
 """A mapping this much worse in the objective, relative, is taken where it is `MULTIPLE` times better in the other of latency and energy."""
 MULTIPLE: Final = 2.0
-MOST_PRICED: Final = 8_000_000
-"""Mappings that are priced one by one where a frontier was thinned; some 3 s."""
+MOST_PRICED: Final = 40_000_000
+"""Mappings of which those that fit are priced one by one where a frontier was thinned; some 5 s."""
 
 
 class MapObjective(StrEnum):
@@ -137,11 +137,12 @@ def map_product(problem: MatmulProblem, geometry: Geometry, table: DesignTable, 
 def _best_of_all(problem: MatmulProblem, geometry: Geometry, table: DesignTable, objective: MapObjective) -> MappedProduct | None:
     """As `map_product`, from every mapping of the space where the frontier was thinned; None where there are too many."""
     near: list[tuple[MatmulMapping, FloatArray, float, float]] = []
-    for counts, describe in every_mapping(problem, geometry, most=MOST_PRICED):
-        fits = counts.footprint_bytes <= table.buffer_capacity_bytes[0]
+    capacities = (float(table.buffer_capacity_bytes[0]), *(float(memory.capacity_bytes[0]) for memory in table.inner))
+    for counts, describe in every_mapping(problem, geometry, most=MOST_PRICED, capacities=capacities):
+        fits = np.ones(len(counts), dtype=np.bool_)
         for i, memory in enumerate(table.inner):
             assert counts.inner is not None
-            fits &= counts.inner[:, INNER_COLUMNS * i] <= memory.capacity_bytes[0]
+            fits &= counts.inner[:, INNER_COLUMNS * i] <= memory.capacity_bytes[0]  # registers, which hold no tile
         rows = np.flatnonzero(fits)
         if not len(rows):
             continue

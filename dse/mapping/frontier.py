@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, overload
 
 import numpy as np
 
-from dse.mapping.counts import Counts, counts_of
+from dse.mapping.counts import COUNT_NAMES, INNER_COLUMNS, Counts, counts_of
 from dse.mapping.flows import flows
 from dse.mapping.matmul import MatmulMapping
 from dse.mapping.search import everything, not_dominated, search
@@ -43,7 +43,7 @@ MAX_CANDIDATES: Final = 600_000
 """Mappings enumerated for one operator before tile sides are thinned; about 0.4 s."""
 MAX_ROWS: Final = 16_384
 """Rows of one frontier before rows are thinned."""
-EXCESS_LADDER: Final = (0.0, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
+EXCESS_LADDER: Final = (0.0, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0)
 """Excesses tried, least first; the last is taken whatever it leaves."""
 
 
@@ -146,8 +146,11 @@ def _index(block: Block, tile: int) -> tuple[int, int, int]:
     return int(m), int(k), int(n)
 
 
-def every_mapping(problem: MatmulProblem, geometry: Geometry, *, most: int) -> Iterator[tuple[Counts, Callable[[int], MatmulMapping]]]:
-    """Counts of all mappings of the space in parts, and what each index of a part means; nothing where there are more than `most`.
+def every_mapping(
+    problem: MatmulProblem, geometry: Geometry, *, most: int, capacities: tuple[float, ...]
+) -> Iterator[tuple[Counts, Callable[[int], MatmulMapping]]]:
+    """Counts of all mappings of the space that fit, in parts, and what each index of a part means; nothing where the space has more
+    than `most`. `capacities` are those of the outermost buffer and of the memories inside it, from inner to outer.
 
     For one design point: pricing them all takes longer than a frontier, and is exact where a frontier would be thinned.
     """
@@ -157,12 +160,19 @@ def every_mapping(problem: MatmulProblem, geometry: Geometry, *, most: int) -> I
         found += [(b, array if geometry.array.dims else None) for d in array.dataflows for b in blocks(problem, here, d, excess=0.0)]
     if sum(b.size for b, _ in found) > most:
         return
+    limit = dict(zip((0, *(len(COUNT_NAMES) + INNER_COLUMNS * i for i in range(len(geometry.inner)))), capacities, strict=True))
     for block, used in found:
-        yield counts_of(block.rows(everything(block))), partial(_describe, block, used)
+        fits = np.ones(block.shape, dtype=np.bool_)
+        for column, size in block.footprints(everything(block)):
+            fits &= size <= limit[column]
+        index = np.flatnonzero(fits)
+        if len(index):
+            m, k, n = np.unravel_index(index, block.shape)
+            yield counts_of(block.rows((m, k, n))), partial(_describe, block, used, index)
 
 
-def _describe(block: Block, array: ArrayGeometry | None, tile: int) -> MatmulMapping:
-    return replace(block.describe(_index(block, tile)), array=array)
+def _describe(block: Block, array: ArrayGeometry | None, tiles: IntArray, at: int) -> MatmulMapping:
+    return replace(block.describe(_index(block, int(tiles[at]))), array=array)
 
 
 def _merged(parts: list[tuple[ArrayGeometry, Frontier]]) -> Frontier:

@@ -111,7 +111,7 @@ def check(p: MatmulProblem, g: Geometry, found: Frontier, seed: int, draws: int)
 sizes = st.integers(1, 7)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(
     m=sizes,
     k=sizes,

@@ -37,12 +37,12 @@ def value(found: dict[str, object], objective: str) -> float:
 
 
 @pytest.mark.parametrize("more", [SHARED, SPLIT])
-@pytest.mark.parametrize("shape", ["128,576,4096", "1,7168,1536", "61,127,251", "1,1,1", "7,1,13"])
+@pytest.mark.parametrize("shape", ["1,7168,1536", "61,127,251", "1,1,1", "7,1,13"])
 def test_a_second_buffer_never_harms(more: str, shape: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], repository: Path) -> None:
     """All mappings that pass it by are still there; nothing is below its bound, with primes and with a buffer below one element."""
     path = chip(repository, tmp_path, more)
     name = "l1" if more == SHARED else "acc"
-    for objective in MapObjective:
+    for objective in (MapObjective.LATENCY, MapObjective.ENERGY):
         asked = ("--gemm", shape, "--partial-bits", "32", "--objective", objective)
         plain, found = run(capsys, *asked, "-a", "edge32"), run(capsys, *asked, "-a", path)
         none = run(capsys, *asked, "-a", path, "--set", f"memories.{name}.capacity_kib=0.0005")
