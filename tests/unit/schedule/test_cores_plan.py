@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from accelerators.catalogue import TECHNOLOGIES
 from dse.cost.evaluation import evaluate
 from dse.cost.frontier_pricing import TIE_TOLERANCE
 from dse.cost.many_core import ChipEvaluation, evaluate_chip
 from dse.cost.metrics import Objective
 from dse.errors import GraphError
 from dse.evaluate import Schedule, compile_step, graph_step
-from dse.hw.many_core_read import ChipDescription
+from dse.files import parse_yaml
+from dse.hw.many_core_read import ChipDescription, describe_chip
 from dse.ir.graph import OperatorGraph
 from dse.ir.onnx_read import load_onnx
 from dse.plugins import chip_names, load_chip
@@ -240,6 +242,21 @@ def test_one_small_core_moves_the_same_bytes() -> None:
     assert moved[1] == pytest.approx(moved[0], rel=1e-12)
     assert many.energy_j == pytest.approx(one.energy_j, rel=1e-9)
     assert one.latency_s <= many.latency_s <= 1.01 * one.latency_s
+
+
+def test_the_chip_of_the_docs(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One row through weights of 16 MiB is bound by the memory: the unit beside it, with four times the bandwidth, takes most of it. Of
+    512 rows, bound by MACs, the matrix cores do."""
+    monkeypatch.setattr(planner_module, "SEARCH_GROUPS", 20)
+    text = (repository / "docs/many_cores.md").read_text()
+    chip = describe_chip(parse_yaml(text.partition("```yaml\n")[2].partition("```")[0], "docs"), TECHNOLOGIES)
+    of_one, of_many = (evaluated(chip, swiglu_chain(rows, 1024, 2730, 1)) for rows in (1, 512))
+    kinds = [{g.kind for g in e.groups if any(o.startswith(("gate", "up", "down")) for o in g.operators)} for e in (of_one, of_many)]
+    assert "near" in kinds[0]
+    assert "mac" in kinds[1]
+    bytes_ = 3 * 1024 * 2730 * 2
+    assert of_one.latency_s < bytes_ / 64e9  # the bus alone
+    assert of_one.latency_s >= bytes_ / 256e9
 
 
 def _column(values: list[float]) -> NDArray[np.float64]:
