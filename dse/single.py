@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from dse.cost.evaluation import Evaluation, evaluate
+from dse.cost.evaluation import Evaluation, evaluate, hopeless
 from dse.cost.metrics import Objective
 from dse.errors import UsageError
 from dse.evaluate import Schedule, compile_step
@@ -86,5 +86,9 @@ def evaluate_single(
     overrides = dict(parse_setting(text) for text in settings)
     if overrides:
         description = description.with_overrides(overrides, origin="--set")
-    compiled = compile_step(loaded.step, description.geometry, schedule=Schedule(schedule))
-    return evaluate(compiled, description.table({}), Objective(objective))
+    step, table = loaded.step, description.table({})
+    verdict = hopeless(step.graphs, tokens=step.tokens, stored_bytes=step.stored_bytes, geometry=description.geometry, table=table)
+    if verdict is not None:
+        return verdict
+    compiled = compile_step(step, description.geometry, schedule=Schedule(schedule))
+    return evaluate(compiled, table, Objective(objective))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from dse.hw.table import DesignTable
 
     FloatArray = NDArray[np.float64]
-
-CHUNK_POINTS: Final = 1024
-"""Design points priced at a time: arrays of all combinations stay in the second-level cache."""
 
 
 def rates(geometry: Geometry, table: DesignTable) -> Rates:
@@ -38,11 +35,7 @@ def rates(geometry: Geometry, table: DesignTable) -> Rates:
 
 def price_combinations(found: Combinations, table: DesignTable, geometry: Geometry) -> tuple[FloatArray, FloatArray]:
     """Seconds and joules of every combination, [N, D]; infinite where it does not fit."""
-    every = rates(geometry, table)
-    latency = np.empty((len(found.members), table.size))
-    for start in range(0, table.size, CHUNK_POINTS):
-        here = slice(start, start + CHUNK_POINTS)
-        latency[:, here] = found.table.latency_s(every.at(here))
+    latency = found.table.latency_s(rates(geometry, table))
     vector_ops = np.array([m.vector_ops for m in found.members])
     pj = found.table.totals @ pj_per_count(geometry, table) + np.outer(vector_ops, table.vector_pj_per_op)
     for dtype, macs in found.macs:

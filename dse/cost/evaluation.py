@@ -7,23 +7,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dse.cost.capacity import Infeasibility, dram_too_small
 from dse.cost.chosen import chosen_operators
 from dse.cost.columns import FIRST_INNER
 from dse.cost.metrics import RESOURCES, Objective, Resource
-from dse.cost.roofline import Roofline, roofline
+from dse.cost.roofline import Roofline, roofline_of
 from dse.cost.traffic import Moved, matmul_ports, vector_ports
 from dse.cost.workload_pricing import busy_seconds, edp_weight_w, price_part, price_workload
+from dse.ir.graph import multiply_type
+from dse.ir.operator import Kind
 from dse.mapping.matmul import MatmulMapping, inner_json
 from dse.schedule.place import frontier_of
-from dse.units import BYTES_PER_GIB, JOULES_PER_PJ
+from dse.units import JOULES_PER_PJ
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from dse.cost.chosen import Chosen
     from dse.cost.workload_pricing import CompiledPart, CompiledWorkload, PartPrices
     from dse.hw.accelerator import AreaBreakdown, Geometry
     from dse.hw.table import DesignTable
+    from dse.ir.graph import OperatorGraph
+
+__all__ = ["BreakdownRow", "Evaluation", "Infeasibility", "OperatorResult", "evaluate", "hopeless"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +59,6 @@ class OperatorResult:
     runs: int
     """Times that the mapping is run: slices and repetitions of the part."""
     mapping: MatmulMapping | None
-
-
-@dataclass(frozen=True, slots=True)
-class Infeasibility:
-    """Why a design point cannot run the step."""
-
-    resource: str
-    demand_bytes: float
-    bound_bytes: float
-    message: str
 
 
 @dataclass(frozen=True)
@@ -156,25 +152,44 @@ def _mapping_json(mapping: MatmulMapping | None) -> dict[str, object] | None:
     }
 
 
-def evaluate(compiled: CompiledWorkload, table: DesignTable, objective: Objective) -> Evaluation:
-    """Explain the only design point of `table` (size 1)."""
-    assert table.size == 1, "one design point at a time"
-    priced = price_workload(compiled, table, objective)
-    unexplained = Evaluation(
+def hopeless(
+    graphs: Sequence[tuple[OperatorGraph, int]], *, tokens: int, stored_bytes: float, geometry: Geometry, table: DesignTable
+) -> Evaluation | None:
+    """The verdict on a step that DRAM cannot hold, at the only point of `table`, before plans and frontiers are made; None where it
+    can. (graph, times it runs) and `stored_bytes` are those of `dse.evaluate.Step`."""
+    why = dram_too_small(graphs, stored_bytes, float(table.dram_capacity_bytes[0]))
+    types = {multiply_type(g, o).name for g, _ in graphs for o in g.operators if o.kind is Kind.CONTRACTION}
+    if why is None or any(geometry.array.rate(t) is None for t in types):
+        return None  # compiling says which type the array lacks
+    return replace(_nothing(graphs, tokens, geometry, table), infeasibility=(why,))
+
+
+def _nothing(graphs: Sequence[tuple[OperatorGraph, int]], tokens: int, geometry: Geometry, table: DesignTable) -> Evaluation:
+    return Evaluation(
         latency_s=np.inf,
         energy_j=np.inf,
         area=table.area(),
         clock_hz=float(table.clock_hz[0]),
-        tokens=compiled.tokens,
+        tokens=tokens,
         feasible=False,
         infeasibility=(),
         bound=None,
         bound_share=0.0,
-        roofline=roofline(compiled, table),
-        excess=compiled.excess,
+        roofline=roofline_of(graphs, geometry, table),
+        excess=0.0,
     )
+
+
+def evaluate(compiled: CompiledWorkload, table: DesignTable, objective: Objective) -> Evaluation:
+    """Explain the only design point of `table` (size 1)."""
+    assert table.size == 1, "one design point at a time"
+    priced = price_workload(compiled, table, objective)
+    graphs = [(p.book.graph, p.count) for p in compiled.parts]
+    unexplained = replace(_nothing(graphs, compiled.tokens, compiled.geometry, table), excess=compiled.excess)
     if not priced.feasible[0]:
-        return replace(unexplained, infeasibility=(_dram_too_small(compiled, table),))
+        why = dram_too_small(graphs, compiled.stored_bytes, float(table.dram_capacity_bytes[0]))
+        assert why is not None, "a mapping that keeps nothing fits every buffer"
+        return replace(unexplained, infeasibility=(why,))
     weight = edp_weight_w(compiled, table) if objective is Objective.EDP else None
     operators: list[OperatorResult] = []
     rows: list[BreakdownRow] = []
@@ -206,17 +221,6 @@ def evaluate(compiled: CompiledWorkload, table: DesignTable, objective: Objectiv
 def _busy(part: CompiledPart, prices: PartPrices, table: DesignTable, geometry: Geometry) -> dict[Resource, float]:
     busy = busy_seconds(prices.moved, prices.vector_ops, prices.overhead_s, table, geometry)
     return {r: part.count * float(np.broadcast_to(s, 1)[0]) for r, s in busy.items()}
-
-
-def _dram_too_small(compiled: CompiledWorkload, table: DesignTable) -> Infeasibility:
-    have, need = float(table.dram_capacity_bytes[0]), compiled.stored_bytes
-    return Infeasibility(
-        "dram_capacity",
-        need,
-        have,
-        f"weights and caches take {need / BYTES_PER_GIB:.2f} GiB, DRAM holds {have / BYTES_PER_GIB:.2f} GiB; "
-        "use a smaller batch or cache length, a narrower precision, fewer layers, or more DRAM capacity",
-    )
 
 
 def _explain(chosen: Chosen, table: DesignTable, count: int, prefix: str) -> tuple[OperatorResult, list[BreakdownRow]]:

@@ -11,6 +11,8 @@ from dse.ir.tensor import Role
 from dse.units import BITS_PER_BYTE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dse.cost.workload_pricing import CompiledWorkload
     from dse.hw.accelerator import Geometry
     from dse.hw.table import DesignTable
@@ -61,15 +63,19 @@ def compute_cycles(graph: OperatorGraph, geometry: Geometry) -> tuple[int, float
 
 def roofline(compiled: CompiledWorkload, table: DesignTable) -> Roofline:
     """The roofline of a step at the first design point of `table`, at peak (not sustained) rates."""
+    return roofline_of([(p.book.graph, p.count) for p in compiled.parts], compiled.geometry, table)
+
+
+def roofline_of(graphs: Sequence[tuple[OperatorGraph, int]], geometry: Geometry, table: DesignTable) -> Roofline:
+    """The roofline of (graph, times it runs), as `roofline`, before anything is compiled."""
     bytes_per_cycle = float(table.dram_bytes_per_s[0] / table.clock_hz[0])
     macs, total_bytes, compute, dram, bound = 0, 0.0, 0.0, 0.0, 0.0
-    for part in compiled.parts:
-        graph = part.book.graph
-        part_macs, part_compute = compute_cycles(graph, compiled.geometry)
+    for graph, count in graphs:
+        part_macs, part_compute = compute_cycles(graph, geometry)
         part_bytes = compulsory_bytes(graph)
-        macs += part.count * part_macs
-        total_bytes += part.count * part_bytes
-        compute += part.count * part_compute
-        dram += part.count * part_bytes / bytes_per_cycle
-        bound += part.count * max(part_compute, part_bytes / bytes_per_cycle)
+        macs += count * part_macs
+        total_bytes += count * part_bytes
+        compute += count * part_compute
+        dram += count * part_bytes / bytes_per_cycle
+        bound += count * max(part_compute, part_bytes / bytes_per_cycle)
     return Roofline(macs, total_bytes, compute, dram, bound)

@@ -23,6 +23,8 @@ VECTOR_OPS_PER_ARRAY_MAC: Final = 1 / 64
 """Operations of the vector unit per MAC of the array, for estimates alone: tpu7x 1/64 (16,384 lanes, 1,048,576 MACs per cycle),
 h100_sxm 1/32 (accelerators/catalogue)."""
 
+ROWS_STEP: Final = 2
+"""Ratio between the numbers of slices of queries tried around the keys of a softmax: keys are read again for each of them."""
 SOFTMAX_WITHIN: Final = 4
 """Operators behind the product of scores among which its softmax is sought: scale, mask, soft cap, softmax."""
 
@@ -96,7 +98,7 @@ def _nested(builder: SegmentBuilder, first: int, streams: list[str]) -> Iterator
             continue
         outers: list[tuple[Cut, ...]] = [(Cut(s, sizes[s]),) for s in around if s != inner]
         if _scores(builder, first, inner):
-            parts = [Cut(s, n) for s in around if s != inner for n in slice_counts(sizes[s])[1:]]
+            parts = [Cut(s, n) for s in around if s != inner for n in slice_counts(sizes[s], ROWS_STEP)[1:]]
             outers += [(part,) for part in parts]
             outers += [(Cut(s, sizes[s]), part) for s in around for part in parts if s not in (inner, part.stream)]
         for outer in outers:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from math import ceil, prod
 from typing import TYPE_CHECKING, Final
 
+from dse.schedule.segments import ACCUMULATOR_COPIES, PIPELINED_ACCUMULATOR_COPIES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -130,11 +132,13 @@ def rounds(operators: range, slices: int) -> Iterator[tuple[tuple[Share, ...], i
 def pipelined_bytes(builder: SegmentBuilder, segment: Segment) -> float:
     """Bytes that a segment holds while its operators work on different slices, residents of the plan left out."""
     held = sum(_copies_bytes(builder, builder.storages[name], segment) for name in segment.held)
-    return held + (builder.accumulator_bytes(segment.reducer, segment.cuts) if segment.reducer is not None else 0.0)
+    return held + sum(h.size_bytes for h in _sums(builder, segment, PIPELINED_ACCUMULATOR_COPIES))
 
 
 def _copies_bytes(builder: SegmentBuilder, storage: Storage, segment: Segment) -> float:
     """Bytes of a held storage: a copy for every slice that is between its first operator and its last."""
+    if segment.reducer is not None and segment.reducer in storage.writers:
+        return 0.0  # lies where its sums were
     inside = [p for p in (*storage.writers, *storage.readers) if segment.first <= p <= segment.last]
     mine = [c.stream in storage.streams for c in segment.cuts]
     apart = max(inside) - min(inside)
@@ -153,7 +157,7 @@ def _pipelined_held(builder: SegmentBuilder, plan: Plan, segment: Segment) -> tu
     for name in sorted(segment.held - plan.resident):
         storage = builder.storages[name]
         found.append(Held(name, storage.role, _copies_bytes(builder, storage, segment)))
-    found += _sums(builder, segment)
+    found += _sums(builder, segment, PIPELINED_ACCUMULATOR_COPIES)
     found += [r for r, start, stop in _residents(builder, plan) if start <= segment.last and stop >= segment.first]
     return tuple(found)
 
@@ -170,18 +174,18 @@ def held_at(book: PlanBook, plan: Plan, *positions: int) -> tuple[Held, ...]:
             if any(e.start <= p <= e.stop for p in mine):
                 found[name] = Held(name, storage.role, e.held_bytes)
         if mine:
-            found |= {h.storage: h for h in _sums(builder, s)}
+            found |= {h.storage: h for h in _sums(builder, s, ACCUMULATOR_COPIES)}
     for held, start, stop in _residents(builder, plan):
         if any(start <= p <= stop for p in positions):
             found[held.storage] = held
     return tuple(found.values())
 
 
-def _sums(builder: SegmentBuilder, segment: Segment) -> tuple[Held, ...]:
+def _sums(builder: SegmentBuilder, segment: Segment, copies: int) -> tuple[Held, ...]:
     if segment.reducer is None:
         return ()
     output = builder.graph.tensors[builder.order[segment.reducer].outputs[0].tensor]
-    return (Held(f"{output.storage} (sums)", output.role, builder.accumulator_bytes(segment.reducer, segment.cuts)),)
+    return (Held(f"{output.storage} (sums)", output.role, builder.accumulator_bytes(segment.reducer, segment.cuts, copies)),)
 
 
 def _residents(builder: SegmentBuilder, plan: Plan) -> Iterator[tuple[Held, int, int]]:

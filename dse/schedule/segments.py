@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 SLICE_STEP: Final = 4
 """Ratio between the numbers of slices tried."""
-ACCUMULATOR_COPIES: Final = 3
-"""A running sum and two fresh contributions: one that the array writes while the vector unit adds the other."""
+ACCUMULATOR_COPIES: Final = 2
+"""A running sum, which ends as the result, and a fresh contribution."""
+PIPELINED_ACCUMULATOR_COPIES: Final = 3
+"""And one more, that the array writes while the vector unit adds the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +71,11 @@ class Segment:
         return max(self.reserved_bytes)
 
 
-def slice_counts(size: int) -> tuple[int, ...]:
-    """Ways to cut a stream of `size` indices into equal parts: divisors from `size` down, each at most a quarter of the one before."""
+def slice_counts(size: int, step: int = SLICE_STEP) -> tuple[int, ...]:
+    """Ways to cut a stream of `size` indices into equal parts: divisors from `size` down, each at most a `step`-th of the one before."""
     found = [size]
-    for count in range(size // SLICE_STEP, 1, -1):
-        if size % count == 0 and count * SLICE_STEP <= found[-1]:
+    for count in range(size // step, 1, -1):
+        if size % count == 0 and count * step <= found[-1]:
             found.append(count)
     return tuple(found)
 
@@ -164,13 +166,13 @@ class SegmentBuilder:
         summed = bool(cuts) and cuts[-1].stream in self.reducible[last] and self.order[last].kind is Kind.CONTRACTION
         return last if summed else None
 
-    def accumulator_bytes(self, position: int, cuts: tuple[Cut, ...]) -> float:
-        """Bytes of the running sums of a contraction whose sum is cut."""
+    def accumulator_bytes(self, position: int, cuts: tuple[Cut, ...], copies: int = ACCUMULATOR_COPIES) -> float:
+        """Bytes of the running sums of a contraction whose sum is cut, the place of its result among them."""
         output = self.order[position].outputs[0]
         tensor = self.graph.tensors[output.tensor]
         bits = max(self.graph.accumulation.stored_bits, tensor.dtype.stored_bits)
         share = prod(c.slices for c in cuts if c.stream in self.streams.axes[output.tensor])
-        return ACCUMULATOR_COPIES * output.elements / share * bits / BITS_PER_BYTE
+        return copies * output.elements / share * bits / BITS_PER_BYTE
 
     def effect(self, storage: Storage, first: int, last: int, cuts: tuple[Cut, ...], *, held: bool) -> Effect:
         """DRAM bytes that a storage moves in a segment, and the bytes that it holds."""
@@ -185,6 +187,9 @@ class SegmentBuilder:
             return Effect(moved, first, first - 1, 0.0)
         filled, drained = self.fill_bytes(storage, first, last, cuts), self.drain_bytes(storage, first, last)
         size = self.slice_bytes(storage, cuts)
+        reducer = self.reducer(last, cuts)
+        if reducer is not None and reducer in storage.writers:
+            size = 0.0  # lies where its sums were
         sliced = any(c.stream in storage.streams for c in cuts)
         whole = bool(cuts) and not sliced
         start, stop = (first, last) if whole else (min(inside), max(inside))

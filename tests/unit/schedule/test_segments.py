@@ -110,7 +110,7 @@ def test_every_candidate_is_what_it_grew_from(builder) -> None:
 
 
 def test_a_cut_sum_holds_its_accumulators(builder) -> None:
-    """Two halves of the 16 hidden columns: all operands once, 640 B; accumulators 3 x 4 x 8 x 4 B beside what a half needs."""
+    """Two halves of the 16 hidden columns: all operands once, 640 B; accumulators 2 x 4 x 8 x 4 B beside what a half needs."""
     hidden = stream_of(builder, "up", "h", 1)
     everything = frozenset(builder.storages)
     segment = builder.build(0, 2, (Cut(hidden, 2),), everything)
@@ -118,7 +118,7 @@ def test_a_cut_sum_holds_its_accumulators(builder) -> None:
     assert sum(segment.dram_bytes) == 640
     whole = builder.build(0, 2, (), everything)
     assert segment.slices == 2
-    assert builder.accumulator_bytes(2, segment.cuts) == 3 * 4 * 8 * 4
+    assert builder.accumulator_bytes(2, segment.cuts) == 2 * 4 * 8 * 4
     assert whole.reducer is None
 
 
