@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dse.campaign.view import Run
+    from dse.search.space import Value
 
 Row = dict[str, str | int | float | None]
 
@@ -52,6 +53,30 @@ def compare_runs(a: str, b: str) -> list[Row]:
         best = [float(front[:, column].max() if up else front[:, column].min()) for front in fronts]
         rows.append(_row(f"best_{name}", *best))
     return rows
+
+
+def differing_designs(a: str, b: str) -> list[Row]:
+    """Designs that stand on one front only, with their parameters and objectives: those of A first, each in the order of its front.
+
+    Raises:
+        RunError: a folder is no run.
+    """
+    runs = load_run(a), load_run(b)
+    objectives = list(dict.fromkeys(name for run in runs for name in run.header.goals.objectives))
+    paths = list(dict.fromkeys(path for run in runs for path in run.header.space.paths))
+    fronts = [{tuple(sorted(run.parameters(m).items(), key=lambda item: item[0])): m for m in run.archive.members} for run in runs]
+    rows: list[Row] = []
+    for side, own, other in (("a", fronts[0], fronts[1]), ("b", fronts[1], fronts[0])):
+        for key, member in own.items():
+            if key not in other:
+                known = dict(key)
+                values = {name: member.design.metrics.get(name) for name in objectives}
+                rows.append({"only_in": side, "trial": member.trial, **{p: _cell(known.get(p)) for p in paths}, **values})
+    return rows
+
+
+def _cell(value: Value) -> str | int | float | None:
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def _front(run: Run) -> NDArray[np.float64]:

@@ -48,6 +48,7 @@ def compare(
     settings: SetOption = [],  # noqa: B006  typer copies it
     objective: ObjectiveOption = ObjectiveName.LATENCY,
     schedule: ScheduleOption = ScheduleName.FUSED,
+    designs: Annotated[bool, typer.Option("--designs", help="Of two runs: the designs that stand on one front only.")] = False,
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Compare two things of one kind, quantity by quantity, with the ratio of B to A.
@@ -59,6 +60,15 @@ def compare(
     runs = [Path(side).is_dir() for side in (a, b)]
     if any(runs) and not all(runs):
         raise UsageError(f"{a} and {b} are not of one kind: one is a run folder")
+    if designs:
+        if not all(runs):
+            raise UsageError("--designs compares two run folders; leave it out")
+        from dse.campaign.compare import differing_designs
+
+        found = differing_designs(a, b)
+        columns = tuple(found[0]) if found else ("only_in",)
+        write_records(found, columns, form, title=f"A = {a}, B = {b}; designs that stand on one front only")
+        return
     if all(runs):
         from dse.campaign.compare import compare_runs
 

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from dse.report.figures import Picture
 
 ASSUMPTIONS: Final = (
-    "One chip with one core: MAC arrays, a vector unit, one on-chip buffer, DRAM.",
+    "One chip with one core: MAC arrays and a vector unit behind the memories that its accelerator file lists, DRAM last.",
     "Each design takes the best of an exact frontier of mappings; operators run one after another, fused where that is cheaper.",
     "Latency of an operator is the busiest of its resources plus overheads; nothing is free and no operator is left out.",
-    "Energy is MACs, vector operations, every buffer and DRAM access, and leakage over time.",
+    "Energy is MACs, vector operations, every access to every memory, and leakage over time.",
     "All constants are those of the accelerator and technology files, each with its source on its line.",
 )
 _CSS: Final = """

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dse.campaign.compare import differing_designs
 from dse.campaign.folder import FolderRequest
 from dse.campaign.merge import merge, shards_in
 from dse.campaign.session import SessionRequest, run_session
@@ -76,3 +77,12 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path) -> None:
             merge([one, other], tmp_path / "merged")
     with pytest.raises(RunError, match="not made by dse merge"):
         merge([one], whole)
+
+
+def test_designs_on_one_front_only(tmp_path: Path) -> None:
+    one, other = (shard(tmp_path / str(seed), 0, 1, ("seed: 7", f"seed: {seed}")) for seed in (1, 2))
+    rows = differing_designs(str(one.folder), str(other.folder))
+    fronts = [{tuple(sorted(run.parameters(member).items())) for member in run.archive.members} for run in (one, other)]
+    assert [row["only_in"] for row in rows].count("a") == len(fronts[0] - fronts[1]) > 0
+    assert [row["only_in"] for row in rows].count("b") == len(fronts[1] - fronts[0])
+    assert differing_designs(str(one.folder), str(one.folder)) == []
