@@ -25,8 +25,7 @@ from dse.hw.geometry import geometry_of
 from dse.hw.importers.convert import Assumptions, accelerator_values
 from dse.hw.importers.report import Report
 from dse.hw.importers.zigzag import read_core
-from dse.mapping.frontier import matmul_frontier
-from dse.mapping.matmul import Kept, Stationary
+from dse.mapping.frontier import every_mapping, matmul_frontier
 from dse.mapping.nest import Axis, NestOperand, NestProblem, Term
 from dse.mapping.nest_cost import ZIGZAG_RULES, cost_nests
 from dse.mapping.nest_search import BestNest, NestObjective, best_nests
@@ -175,18 +174,11 @@ def nest_seconds(machine: Any, spatial: Any) -> float:
 
 
 def counts_seconds(problem: MatmulProblem, geometry: Any) -> float:
-    """CPU seconds of the counts of one mapping in a batch of all tiles of one kind."""
-    from dse.hw.accelerator import Dataflow
-    from dse.mapping.frontier import mapping_counts
-    from dse.mapping.matmul import TileGrid
-    from dse.mapping.tiles import all_sides
+    """CPU seconds of the counts of one mapping, over all mappings of the space."""
 
-    grid = TileGrid(all_sides(problem.m, 1).along(0), all_sides(problem.k, 32).along(1), all_sides(problem.n, 32).along(2))
-    kept = Kept(left=True, right=False, out=True)
-
-    def run() -> Any:
-        return mapping_counts(problem, geometry, grid, dataflow=Dataflow.WEIGHT_STATIONARY, stationary=Stationary.LEFT, kept=kept)
+    def run() -> int:
+        return sum(len(counts) for counts, _ in every_mapping(problem, geometry, most=10_000_000, capacities=(np.inf,)))
 
     run()
-    seconds, (_, counts) = timed(run)
-    return seconds / len(counts)
+    seconds, mappings = timed(run)
+    return seconds / mappings
