@@ -112,7 +112,7 @@ class Lowered:
         loads = np.bincount(table.ravel(), minlength=c.moe.experts)
         onnx = self._lower(replace(request, layer=index, routing=Routing(LoadKind.LOADS, counts=tuple(float(n) for n in loads))))
         shapes = {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim) for v in onnx.graph.input}
-        members, indices = _dispatched(table, loads)
+        members, indices = dispatched(table, loads)
         return self._kept(index, _run(onnx, {**feeds, **_stacked(given, shapes, members), **indices}), start)
 
     def _lower(self, request: LoweringRequest) -> ModelProto:
@@ -157,7 +157,7 @@ def _sees(form: MlaConfig | GqaConfig, query: NDArray[np.int64], key: NDArray[np
     return causal & (key // form.window.size == query // form.window.size)
 
 
-def _dispatched(table: NDArray[np.int64], loads: NDArray[np.int64]) -> tuple[dict[str, list[int]], Feeds]:
+def dispatched(table: NDArray[np.int64], loads: NDArray[np.int64]) -> tuple[dict[str, list[int]], Feeds]:
     """Experts of each group by its label, and the permutations: tokens of each expert's rows, row of each token's choice."""
     groups = load_groups(tuple(int(n) for n in loads if n))
     assert len({n for _, n in groups}) == len(set(loads[loads > 0].tolist())), "loads were merged; use fewer tokens"
