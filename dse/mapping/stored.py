@@ -49,7 +49,8 @@ CLASSES: Final = _classes(accelerator, matmul, frontier_module)
 def to_bytes(frontier: Frontier, key: str) -> bytes:
     """`frontier` with the `key` that it answers, checksum included."""
     arrays: dict[str, np.ndarray[Any, Any]] = {"counts": frontier.counts.matrix().astype("<f8")}  # Any: float or whole numbers
-    columns, made_of = _split(frontier.mappings)
+    mappings = tuple(frontier.mappings)  # put in words once
+    columns, made_of = _split(mappings)
     tables: dict[str, object] = {}
     for name, values in columns.items():
         if all(type(v) is int for v in values):
@@ -60,7 +61,7 @@ def to_bytes(frontier: Frontier, key: str) -> bytes:
             tables[name] = [_plain(v) for v in different]
     rest = {f.name: _plain(getattr(frontier, f.name)) for f in fields(frontier) if f.name not in ("counts", "mappings")}
     shapes = {name: [a.dtype.str, list(a.shape)] for name, a in arrays.items()}
-    header = {"key": key, "arrays": shapes, "tables": tables, "made_of": made_of, "mappings": len(frontier.mappings), "rest": rest}
+    header = {"key": key, "arrays": shapes, "tables": tables, "made_of": made_of, "mappings": len(mappings), "rest": rest}
     head = json.dumps(header, separators=(",", ":")).encode()
     packed = zlib.compress(b"".join(a.tobytes() for a in arrays.values()), level=1)
     content = len(head).to_bytes(_LENGTH, "little") + head + packed
