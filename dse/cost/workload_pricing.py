@@ -13,6 +13,8 @@ from dse.cost.frontier_pricing import ARRAY, DRAM_READ, DRAM_WRITE, OperatorPric
 from dse.cost.metrics import RESOURCES, Objective, Priced, Resource
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from dse.cost.combinations import Combinations
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from dse.schedule.plan import Plan, PlanBook
 
     FloatArray = NDArray[np.float64]
+    _Overlapped = tuple[FloatArray, FloatArray] | None
 
 EDP_ROUNDS: Final = 2
 """Rounds of re-weighting energy against latency when the product is minimised."""
@@ -102,22 +105,47 @@ def price_workload(compiled: CompiledWorkload, table: DesignTable, objective: Ob
     means a round never makes the product larger: E' w T' <= ((E' + w T') / 2)^2 <= ((E + w T) / 2)^2 = E^2. The result is at
     most the product of the latency optimum, not always the least there is.
     """
-    weight = edp_weight_w(compiled, table) if objective is Objective.EDP else None
-    return _summed(compiled, table, [price_part(p, table, objective, weight) for p in compiled.parts])
+    overlapped = [_overlapped(p, table) for p in compiled.parts]
+    weight = edp_weight_w(compiled, table, overlapped) if objective is Objective.EDP else None
+    return _summed(compiled, table, _priced(compiled, table, objective, weight, overlapped))
 
 
-def edp_weight_w(compiled: CompiledWorkload, table: DesignTable) -> FloatArray:
-    """Watts [D] at which, in the last round, a second weighs as much as a joule; 1 where infeasible (see `price_workload`)."""
+def edp_weight_w(compiled: CompiledWorkload, table: DesignTable, overlapped: Sequence[_Overlapped] | None = None) -> FloatArray:
+    """Watts [D] at which, in the last round, a second weighs as much as a joule; 1 where infeasible (see `price_workload`).
+
+    `overlapped` are the prices of each part's combinations where they are known: they are the same in every round.
+    """
+    known = [_overlapped(p, table) for p in compiled.parts] if overlapped is None else overlapped
     weight = None
     for _ in range(EDP_ROUNDS):
-        priced = _summed(compiled, table, [price_part(p, table, Objective.EDP, weight) for p in compiled.parts])
+        priced = _summed(compiled, table, _priced(compiled, table, Objective.EDP, weight, known))
         weight = np.divide(priced.energy_j, priced.latency_s, out=np.ones_like(priced.energy_j), where=priced.feasible)
     assert weight is not None
     return weight
 
 
-def price_part(part: CompiledPart, table: DesignTable, objective: Objective, edp_weight: FloatArray | None = None) -> PartPrices:
-    """One run of a part with the best of its plans at each design point."""
+def _priced(
+    compiled: CompiledWorkload, table: DesignTable, objective: Objective, weight: FloatArray | None, overlapped: Sequence[_Overlapped]
+) -> list[PartPrices]:
+    return [price_part(p, table, objective, weight, known) for p, known in zip(compiled.parts, overlapped, strict=True)]
+
+
+def _overlapped(part: CompiledPart, table: DesignTable) -> _Overlapped:
+    """Seconds and joules [N, D] of the combinations of a part; None where it has none."""
+    if part.combinations is None:
+        return None
+    return price_combinations(part.combinations, table, part.plans[0].pricers[0].geometry)
+
+
+def price_part(
+    part: CompiledPart,
+    table: DesignTable,
+    objective: Objective,
+    edp_weight: FloatArray | None = None,
+    overlapped: _Overlapped = None,
+) -> PartPrices:
+    """One run of a part with the best of its plans and combinations at each design point; `overlapped` as `_overlapped` gives it,
+    found here where it is left out."""
     priced: dict[OperatorPricer, PricedOperator] = {}
     numbers = [n for n, plan in enumerate(part.plans) if plan.plan.peak_bytes <= table.buffer_capacity_bytes.max()]
     for number in numbers:
@@ -127,7 +155,7 @@ def price_part(part: CompiledPart, table: DesignTable, objective: Objective, edp
     latency = np.stack([_added(part.plans[n], "latency_s", priced) for n in numbers])
     energy = np.stack([_added(part.plans[n], "energy_j", priced) for n in numbers])
     if part.combinations is not None:
-        more = price_combinations(part.combinations, table, part.plans[0].pricers[0].geometry)
+        more = overlapped or price_combinations(part.combinations, table, part.plans[0].pricers[0].geometry)
         latency, energy = np.concatenate((latency, more[0])), np.concatenate((energy, more[1]))
     pick = choose(latency, energy, objective, edp_weight)
     points = np.arange(table.size)
