@@ -42,7 +42,7 @@ class CoreForm(FileForm):
     """Arrays and vector unit."""
 
     count: Whole = 1
-    """Number of equal cores; this version takes 1."""
+    """Number of equal cores: 1; a chip of many has a form of its own."""
     array: AnyArrayForm
     """The MAC arrays."""
     vector: VectorForm
@@ -53,7 +53,8 @@ class CoreForm(FileForm):
     def _one(cls, given: int) -> int:
         if given != 1:
             raise ValueError(
-                f"this version models one core, not {given}; describe equal cores as one with their arrays and bandwidths summed"
+                f"an accelerator has one core, not {given}; describe equal cores as one with their arrays and bandwidths summed, "
+                "or all of them under cores as a chip (docs/many_cores.md)"
             )
         return given
 

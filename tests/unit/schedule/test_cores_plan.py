@@ -245,16 +245,16 @@ def test_one_small_core_moves_the_same_bytes() -> None:
 
 
 def test_the_chip_of_the_docs(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One row through weights of 16 MiB is bound by the memory: the unit beside it, with four times the bandwidth, takes most of it. Of
+    """One row through weights of 3 MiB is bound by the memory: the unit beside it, with four times the bandwidth, takes most of it. Of
     512 rows, bound by MACs, the matrix cores do."""
     monkeypatch.setattr(planner_module, "SEARCH_GROUPS", 20)
     text = (repository / "docs/many_cores.md").read_text()
     chip = describe_chip(parse_yaml(text.partition("```yaml\n")[2].partition("```")[0], "docs"), TECHNOLOGIES)
-    of_one, of_many = (evaluated(chip, swiglu_chain(rows, 1024, 2730, 1)) for rows in (1, 512))
+    of_one, of_many = (evaluated(chip, swiglu_chain(rows, 512, 1024, 1)) for rows in (1, 512))
     kinds = [{g.kind for g in e.groups if any(o.startswith(("gate", "up", "down")) for o in g.operators)} for e in (of_one, of_many)]
     assert "near" in kinds[0]
     assert "mac" in kinds[1]
-    bytes_ = 3 * 1024 * 2730 * 2
+    bytes_ = 3 * 512 * 1024 * 2
     assert of_one.latency_s < bytes_ / 64e9  # the bus alone
     assert of_one.latency_s >= bytes_ / 256e9
 
