@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import version_converter
 
-from dse.ir.onnx_read import load_onnx
+from dse.ir.onnx_read import load_onnx, read_onnx
 from dse.ir.operator import Kind, matmul_shape
 from dse.ir.precision import precision
 from dse.ir.summary import summarise, weight_elements
@@ -107,3 +109,20 @@ def test_an_empty_past(name: str):
     """Without 5 cached positions two products over 2 sequences, 8 heads, 3 queries and 32 elements per head are 5 positions shorter."""
     graph = load_onnx(DATA / f"{name}.onnx", dims={"batch": 2, "query": 3, "past": 0})
     assert 2 * summarise(graph).totals.macs == TORCH_FLOPS["llama"] - 2 * 2 * (2 * 8 * 3 * 5 * 32)
+
+
+@pytest.mark.parametrize(
+    "name", ["bert_script_13", "resnet18_script_13", "mobile_script_13", "llama_math_script_17", "llama_dynamo_18", "llama_dynamo_23"]
+)
+def test_every_opset_counts_the_same(name: str):
+    """A block or net of one opset, rewritten by onnx' own converter for each later one up to the newest."""
+    model = onnx.load(DATA / f"{name}.onnx", load_external_data=False)
+    counts = {}
+    for opset in range(int(name.split("_")[-1]), onnx.defs.onnx_opset_version() + 1):
+        converted = version_converter.convert_version(model, opset)
+        assert converted.opset_import[0].version == opset
+        totals = summarise(read_onnx(converted, name=name, dims=DIMS[name.split("_")[0]])).totals
+        counts[opset] = (totals.macs, totals.weight_bytes, totals.vector_ops)
+    assert set(counts) >= {23, onnx.defs.onnx_opset_version()}
+    own = summarise(read(DATA / f"{name}.onnx")).totals
+    assert set(counts.values()) == {(own.macs, own.weight_bytes, own.vector_ops)}, counts
