@@ -21,7 +21,7 @@ def sustained_settings(description: AcceleratorDescription, precision: Precision
 
     Constants of the format that products multiply in, or of the next wider one that was measured. Shares are at most 1: the laws
     that they were fitted with may have more, where data come from a cache. Rounds of tiles, quantisation and cache effects are left
-    out; see decision 0027.
+    out; see decision 0025.
 
     Raises:
         UsageError: the chip names no calibration, or nothing was fitted for products.
