@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import active_children, forkserver, get_context, parent_process
+from multiprocessing import active_children, forkserver, get_context, parent_process, resource_tracker
 from typing import TYPE_CHECKING, Final, Protocol
 
 from dse.errors import DseError, UsageError
@@ -30,6 +30,8 @@ LOGGER = logging.getLogger(__name__)
 TRIES: Final = 2
 """Times that a trial may end its worker process, or fail by anything but an error of ours, before it is set aside."""
 DASK: Final = "dask://"
+_COORDINATORS_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+"""The coordinator decides what they mean, and its end is the workers' end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +165,22 @@ def start_workers_early(evaluator: str) -> None:
     `evaluator`: module of the evaluator's factory.
     """
     _context(evaluator)
-    forkserver.ensure_running()
 
 
 def _context(evaluator: str) -> BaseContext:
-    """Workers are forked from a server that does nothing but import: quick, and safe whatever threads we have."""
+    """Workers are forked from a server that does nothing but import: quick, and safe whatever threads we have.
+
+    The server is started with SIGINT and SIGTERM blocked, which it and its children inherit: a signal to the process group
+    ends neither it nor a worker that has not come to ignoring it.
+    """
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__, evaluator])
+    resource_tracker.ensure_running()  # would unblock them, were it the server that starts it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _COORDINATORS_SIGNALS)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 
@@ -211,8 +222,8 @@ _WORKER: tuple[Problem, Evaluator] | None = None
 
 def _start_worker(problem: Problem) -> None:
     global _WORKER  # a pool hands its initialiser no other place
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the coordinator decides, and its end is theirs
+    for number in _COORDINATORS_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _WORKER = (problem, problem.factory())
 

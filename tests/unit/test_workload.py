@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dse.errors import ExitCode, InputError, UsageError
+from dse.errors import ExitCode, GraphError, InputError, UsageError
 from dse.ir.lowering import Part, Phase
 from dse.workload import Switch, WorkloadOptions, load_workload, lowering_request
 
@@ -77,10 +77,16 @@ def test_exactly_one_source(options: dict[str, str], said: str) -> None:
         load_workload(WorkloadOptions(**options))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("dim", ["tokens", "tokens=", "=4", "tokens=x", "tokens=0", "tokens=-1", "tokens=1.5", "tokens=1e3"])
+@pytest.mark.parametrize("dim", ["tokens", "tokens=", "=4", "tokens=x", "tokens=-1", "tokens=1.5", "tokens=1e3"])
 def test_malformed_dims(dim: str) -> None:
-    with pytest.raises(UsageError, match="give NAME=VALUE with a whole number of at least 1"):
+    with pytest.raises(UsageError, match="give NAME=VALUE with a whole number of at least 0"):
         load_workload(WorkloadOptions(onnx=SYMBOLIC, dims=(dim,)))
+
+
+def test_a_size_of_nothing_leaves_nothing_to_compute() -> None:
+    """0 is a size (an empty past), but not one that a whole graph can have."""
+    with pytest.raises(GraphError, match="nothing to compute"):
+        load_workload(WorkloadOptions(onnx=SYMBOLIC, dims=("tokens=0",)))
 
 
 def test_an_onnx_file_with_a_symbolic_dimension() -> None:
