@@ -96,17 +96,18 @@ def all_sides(size: int, array_side: int) -> Sides:
 
 
 def thin_sides(found: Sides, excess: float) -> Sides:
-    """Drop sides that a kept, smaller one replaces with no more folds and at most `1 + excess` times its tiles.
+    """Drop sides that a kept, smaller one replaces with no more folds and at most `1 + excess` times its tiles after the first.
 
-    Each count of a mapping grows at most in proportion to the tiles along one dimension, so every mapping with a dropped
-    side has one that occupies no more bytes and whose other counts are at most `1 + excess` times as large.
+    Each count of a mapping is a constant and a part that grows in proportion to the tiles along one dimension after the first
+    (partial sums come back once less than there are tiles), so every mapping with a dropped side has one that occupies no more
+    bytes and whose other counts are at most `1 + excess` times as large. A dimension in one tile is never replaced.
     """
     if excess == 0.0:
         return found
     counts, folds = found.count.tolist(), found.folds.tolist()
     kept: list[int] = []
     for i in range(len(found)):
-        if not any(folds[j] <= folds[i] for j in _near(kept, counts, (1 + excess) * counts[i])):
+        if not any(folds[j] <= folds[i] for j in _near(kept, counts, 1 + (1 + excess) * (counts[i] - 1))):
             kept.append(i)
     return found.take(np.array(kept, dtype=np.int64))
 

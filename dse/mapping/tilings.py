@@ -58,8 +58,8 @@ def nested(size: int, array_side: int, *, one_pass: bool, inner: bool, outer: bo
     say whether the numbers of inner and outer tiles count. Outer sides are multiples of inner ones: for each number of outer tiles that
     can be reached the least; where it does not count outer tiles are inner ones, or the whole dimension, which is never replaced.
 
-    A tiling goes if another has sides that are no larger and at most `1 + excess` times its numbers of outer and inner tiles. All
-    counts of a mapping grow at most in proportion to each of these.
+    A tiling goes if another has sides that are no larger and at most `1 + excess` times its numbers of outer and inner tiles after
+    the first. All counts of a mapping grow at most in proportion to each of these.
     """
     candidates = one_pass_side(size, array_side) if one_pass else ladder_sides(size, array_side)
     parts = [_least_per_count(tiles) if outer else np.unique([1, tiles]) for tiles in candidates.count.tolist()]
@@ -79,7 +79,8 @@ def _kept(found: Tiling, *, inner: bool, outer: bool, excess: float) -> IntArray
     columns = [found.inner.side, found.outer_side, found.inner.folds, found.inner.count > 1, found.outer_count > 1]
     for counts, here in ((found.inner.count, inner), (found.outer_count, outer)):
         if here:
-            columns.append(np.floor(np.log(counts) / np.log1p(excess) + 1e-9) if excess else counts)
+            further = np.floor(np.log(np.maximum(counts - 1, 1)) / np.log1p(excess) + 1e-9) if excess else counts
+            columns.append(np.where(counts > 1, further, -1))
     rows = np.stack([np.asarray(c, dtype=np.float64) for c in columns], axis=1)
     kept = np.flatnonzero(moocore.is_nondominated(rows, keep_weakly=False))
     return np.asarray(kept[np.lexsort((found.inner.side[kept], found.outer_side[kept]))])
