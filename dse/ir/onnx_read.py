@@ -18,6 +18,7 @@ from dse.ir.onnx_roles import infer_roles
 from dse.ir.onnx_types import FLOATS, element_type_name, format_name, supported_names
 from dse.ir.operator import Kind
 from dse.ir.precision import storage_type
+from dse.ir.product_costs import beside_product
 from dse.ir.tensor import Role, Tensor, data_type
 from dse.ir.vector_costs import QUANTISE_OPERATIONS
 
@@ -108,7 +109,7 @@ def read_onnx(
     outputs = tuple(n for n in flat.outputs if n not in empty)
     inputs = _graph_inputs(flat, context, operators, outputs)
     tensors = infer_roles({**context.tensors, **context.extra}, operators, context.entering)
-    operators = [_quantising(o, tensors) for o in operators]
+    operators = [_beside(o, tensors) for o in operators]
     return check_graph(
         OperatorGraph(
             name=name,
@@ -121,12 +122,15 @@ def read_onnx(
     )
 
 
-def _quantising(operator: Operator, tensors: Mapping[str, Tensor]) -> Operator:
-    """A vector operator with the work of storing its activations in formats with block scales; see QUANTISE_OPERATIONS."""
-    if operator.kind is not Kind.VECTOR:
-        return operator
-    written = (x for x in operator.outputs if tensors[x.tensor].role is Role.ACTIVATION and tensors[x.tensor].dtype.scale_bits)
-    more = QUANTISE_OPERATIONS * sum(x.elements for x in written)
+def _beside(operator: Operator, tensors: Mapping[str, Tensor]) -> Operator:
+    """`operator` with the vector work that formats bring: of products `beside_product`, of others storing with block scales."""
+    if operator.kind is Kind.CONTRACTION:
+        more = beside_product(operator, tensors).total
+    elif operator.kind is Kind.VECTOR:
+        written = (x for x in operator.outputs if tensors[x.tensor].role is Role.ACTIVATION and tensors[x.tensor].dtype.scale_bits)
+        more = QUANTISE_OPERATIONS * sum(x.elements for x in written)
+    else:
+        more = 0
     return replace(operator, vector_ops=operator.vector_ops + more) if more else operator
 
 

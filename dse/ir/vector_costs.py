@@ -121,6 +121,10 @@ QUANTISE_OPERATIONS: Final = 3
 """Per element stored with block scales: largest magnitude of the block, multiply by 1 / scale, convert; the scale is once per block
 and left out. Counted here. DeepSeek-V3 quantises activations so, in the kernel that makes them (arXiv 2412.19437, section 3.3.2)."""
 
+BLOCK_OPERATIONS: Final = 2
+"""Per result and block of a product whose operands have block scales: multiply the partial sum by the scales, add. Counted here;
+DeepSeek-V3 does so on CUDA cores every 128 products (arXiv 2412.19437, section 3.3.2)."""
+
 
 def top_k_operations_per_element(k: int) -> int:
     """Comparisons per input element to keep a sorted list of the `k` largest.

@@ -8,6 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, Final
 
 from dse.ir.operator import Kind
+from dse.ir.product_costs import beside_product
 from dse.mapping.cache import cached_frontier
 from dse.mapping.frontier import Frontier, vector_frontier
 from dse.mapping.problem import MatmulProblem, VectorProblem
@@ -155,19 +156,19 @@ def _place_one(book: PlanBook, plan: Plan, segment: Segment, position: int, geom
         reserved_bytes=plan.reserved_bytes[position],
         launches=int(position == segment.first),
         touches_dram=bool(fills or drains or not all(p.on_chip for p in (*inputs, *outputs))),
-        beside_ops=_beside_ops(book, operator, parts) if operator.kind is Kind.CONTRACTION else 0.0,
+        beside_ops=_beside_ops(book, operator, parts, problem.work_share) if isinstance(problem, MatmulProblem) else 0.0,
     )
     return PlacedOperator(operator.name, operator.op_type, work, inputs, outputs, fills, drains, segment.stream)
 
 
-def _beside_ops(book: PlanBook, operator: Operator, parts: Mapping[str, int]) -> float:
-    """Vector operations of one slice of a contraction: a narrow operand is widened again in every slice that reads it."""
+def _beside_ops(book: PlanBook, operator: Operator, parts: Mapping[str, int], share: float) -> float:
+    """Vector operations of one slice of a contraction, of which it computes `share`: a narrow operand is widened again in every
+    slice that reads it, work on results is cut with them."""
     if operator.vector_ops == 0:
         return 0.0
-    narrow = min(operator.inputs[:2], key=lambda x: book.graph.tensors[x.tensor].dtype.stored_bits)
-    types = {book.graph.tensors[x.tensor].dtype for x in operator.inputs[:2]}
-    over = prod(n for dim, n in parts.items() if len(types) == 1 or dim in narrow.axes)
-    return operator.vector_ops / over
+    whole = beside_product(operator, book.graph.tensors)
+    over = prod(n for dim, n in parts.items() if whole.widened is not None and dim in whole.widened.axes)
+    return whole.widening / over + whole.on_results * share / prod(parts.values())
 
 
 def _combine(book: PlanBook, plan: Plan, segment: Segment, position: int) -> PlacedOperator:

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 
 from dse.ir.onnx_ops.registry import broadcast_axes, loop_names, register
 from dse.ir.operator import Kind, Operator
-from dse.ir.tensor import wider_element
 from dse.ir.vector_costs import PER_OUTPUT_ELEMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from dse.ir.onnx_ops.registry import Node, ReadingContext
-    from dse.ir.operator import Operand
 
 
 def product_over(
@@ -36,18 +34,7 @@ def product_over(
         inputs=inputs,
         outputs=(context.operand(node.outputs[0], out),),
         macs=prod(sizes.values()),
-        vector_ops=_conversions(context, inputs),
     )
-
-
-def _conversions(context: ReadingContext, operands: Sequence[Operand]) -> int:
-    """Elements that the vector unit converts to the format of the multiplication: all of an operand stored in another.
-
-    Weight-only quantisation: each weight is scaled to the activations' format once, on its way to the array.
-    """
-    types = [context.tensor(x.tensor).dtype for x in operands]
-    target = wider_element(*types).name
-    return sum(x.elements * PER_OUTPUT_ELEMENT["Cast"] for x, dtype in zip(operands, types, strict=True) if dtype.arithmetic != target)
 
 
 @register("MatMul", "MatMulInteger")

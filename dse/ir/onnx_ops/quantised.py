@@ -11,6 +11,7 @@ from dse.ir.onnx_ops.registry import loop_names, register
 from dse.ir.onnx_types import TensorType
 from dse.ir.operator import Kind, Operator
 from dse.ir.tensor import data_type
+from dse.ir.vector_costs import BLOCK_OPERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 RESCALE_OPERATIONS: Final = 4
 """Per result: multiply by the scales, round, add the zero point, saturate."""
-BLOCK_OPERATIONS: Final = 2
-"""Per result and block of a block-quantised weight: multiply the partial sum by the scale, add."""
 
 
 @register("QLinearMatMul")
