@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from dse.schedule.place import Work, frontier_of
 from dse.units import JOULES_PER_PJ
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -86,64 +87,123 @@ class OperatorPricer:
 
         `edp_weight` [D] in watts turns the objective into energy + weight x latency.
         """
-        d = table.size
+        return best_of(self.candidates(table, Charges.of(self.geometry, table)), table.size, objective, edp_weight)
+
+    def candidates(self, table: DesignTable, charges: Charges) -> Iterator[Candidates]:
+        """The rows that fit, priced by the charges of `table`; points where none fits are left out."""
+        for key, where in _capacity_classes(self._fitting(table)):
+            rows = self._rows_at(key)
+            for at in _chunks(where) if len(rows) else ():
+                points = charges.at(at)
+                latency = self._latency_s(rows, points)
+                yield Candidates(at, rows, latency, self._energy_j(rows, points, latency))
+
+    def _fitting(self, table: DesignTable) -> list[IntArray]:
+        """For each memory how many of the rows (of the different footprints) fit, [D]."""
         fitting = [np.searchsorted(self.needed_bytes, table.buffer_capacity_bytes, side="right")]
         for sizes, memory in zip(self._inner_sizes, table.inner, strict=True):
             fitting.append(np.searchsorted(sizes, memory.capacity_bytes, side="right"))
-        seconds, pj = seconds_per_count(self.geometry, table), pj_per_count(self.geometry, table)
-        latency, energy, row = np.full(d, np.inf), np.full(d, np.inf), np.full(d, -1, dtype=np.int64)
-        for key, where in _capacity_classes(fitting):
-            rows = self._rows_at(key)
-            if not len(rows):
-                continue
-            for at in _chunks(where):
-                weight = None if edp_weight is None else edp_weight[at]
-                part = _Points(table, at, seconds[:, at], pj[:, at])
-                latency[at], energy[at], row[at] = self._best(rows, part, objective, weight)
-        return PricedOperator(latency, energy, row)
+        return fitting
 
-    def _best(
-        self, rows: IntArray, points: _Points, objective: Objective, weight: FloatArray | None
-    ) -> tuple[FloatArray, FloatArray, IntArray]:
-        latency = self._latency_s(rows, points)
-        energy = self._energy_j(rows, points, latency)
-        if len(rows) == 1:
-            return latency[0], energy[0], np.broadcast_to(rows, latency[0].shape)
-        pick = choose(latency, energy, objective, weight)
-        every = np.arange(latency.shape[1])
-        return latency[pick, every], energy[pick, every], rows[pick]
-
-    def _latency_s(self, rows: IntArray, points: _Points) -> FloatArray:
+    def _latency_s(self, rows: IntArray, points: Charges) -> FloatArray:
         """Seconds [rows, points]: the busiest resource where transfers overlap, their sum where they do not."""
-        table, at = points.table, points.at
-        vector = self.work.vector_ops / (table.vector_ops_per_cycle[at] * table.clock_hz[at]) if self.work.vector_ops else None
+        vector = self.work.vector_ops / points.vector_ops_per_s if self.work.vector_ops else None
         busy = busy_latency_s(self.geometry, self.counts[rows, 1:], points.seconds, vector)
-        return np.asarray(busy + self.overhead_s(table, at))
+        busy += self.overhead_s(points, slice(None))
+        return busy
 
-    def overhead_s(self, table: DesignTable, at: slice | IntArray) -> FloatArray:
+    def overhead_s(self, table: DesignTable | Charges, at: slice | IntArray) -> FloatArray:
         """Launch and first-access latency [points]."""
         return np.asarray(self.work.launches * table.launch_latency_s[at] + int(self.work.touches_dram) * table.dram_latency_s[at])
 
-    def _energy_j(self, rows: IntArray, points: _Points, latency_s: FloatArray) -> FloatArray:
+    def _energy_j(self, rows: IntArray, points: Charges, latency_s: FloatArray) -> FloatArray:
         """Joules [rows, points]: MACs, vector operations, every access at every level, and leakage over the latency."""
-        table, at = points.table, points.at
-        compute = self.work.vector_ops * table.vector_pj_per_op[at]
+        compute = self.work.vector_ops * points.vector_pj_per_op
         if self.work.dtype is not None:
-            compute = compute + self.work.macs * table.mac_pj[self.work.dtype][at]
+            compute = compute + self.work.macs * points.mac_pj[self.work.dtype]
         moved = self.counts[rows, DRAM_READ:ARRAY] @ points.pj[: ARRAY - 1]
         if self.geometry.inner:
             moved = moved + self.counts[rows, ARRAY + 1 :] @ points.pj[ARRAY:]
-        return np.asarray((moved + compute) * JOULES_PER_PJ + table.leakage_w[at] * latency_s)
+        moved += compute
+        moved *= JOULES_PER_PJ
+        moved += points.leakage_w * latency_s
+        return np.asarray(moved)
 
 
 @dataclass(frozen=True, slots=True)
-class _Points:
-    """Some points of a table with what their counts cost, [C, points]."""
+class Charges:
+    """What the points of a table charge: found once for all operators."""
 
-    table: DesignTable
-    at: slice | IntArray
     seconds: FloatArray
+    """[C, D] per count."""
     pj: FloatArray
+    """[C, D] per count."""
+    vector_ops_per_s: FloatArray
+    vector_pj_per_op: FloatArray
+    mac_pj: Mapping[str, FloatArray]
+    launch_latency_s: FloatArray
+    dram_latency_s: FloatArray
+    leakage_w: FloatArray
+
+    @staticmethod
+    def of(geometry: Geometry, table: DesignTable) -> Charges:
+        """Of all points of `table`."""
+        return Charges(
+            seconds_per_count(geometry, table),
+            pj_per_count(geometry, table),
+            table.vector_ops_per_cycle * table.clock_hz,
+            table.vector_pj_per_op,
+            table.mac_pj,
+            table.launch_latency_s,
+            table.dram_latency_s,
+            table.leakage_w,
+        )
+
+    def at(self, where: slice | IntArray) -> Charges:
+        """Of some of the points."""
+        if isinstance(where, slice) and where == slice(0, len(self.leakage_w)):
+            return self
+        return Charges(
+            self.seconds[:, where],
+            self.pj[:, where],
+            self.vector_ops_per_s[where],
+            self.vector_pj_per_op[where],
+            {dtype: column[where] for dtype, column in self.mac_pj.items()},
+            self.launch_latency_s[where],
+            self.dram_latency_s[where],
+            self.leakage_w[where],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Rows of one operator's frontier, priced at points that have them in common."""
+
+    at: slice | IntArray
+    """Which points."""
+    rows: IntArray
+    latency_s: FloatArray
+    """[rows, points]."""
+    energy_j: FloatArray
+
+    def best(self, objective: Objective, weight: FloatArray | None) -> tuple[FloatArray, FloatArray, IntArray]:
+        """Latency, energy and row at each point; `weight` as in `choose`."""
+        if len(self.rows) == 1:
+            return self.latency_s[0], self.energy_j[0], np.broadcast_to(self.rows, self.latency_s[0].shape)
+        pick = choose(self.latency_s, self.energy_j, objective, weight)
+        every = np.arange(len(pick))
+        return self.latency_s[pick, every], self.energy_j[pick, every], self.rows[pick]
+
+
+def best_of(candidates: Iterable[Candidates], size: int, objective: Objective, edp_weight: FloatArray | None = None) -> PricedOperator:
+    """The best row for each of `size` design points, infinite and -1 where there is none."""
+    latency, energy, row = np.full(size, np.inf), np.full(size, np.inf), np.full(size, -1, dtype=np.int64)
+    for c in candidates:
+        best = c.best(objective, None if edp_weight is None else edp_weight[c.at])
+        if isinstance(c.at, slice) and c.at == slice(0, size):
+            return PricedOperator(*best)
+        latency[c.at], energy[c.at], row[c.at] = best
+    return PricedOperator(latency, energy, row)
 
 
 def choose(latency_s: FloatArray, energy_j: FloatArray, objective: Objective, edp_weight_w: FloatArray | None) -> IntArray:
@@ -160,22 +220,32 @@ def choose(latency_s: FloatArray, energy_j: FloatArray, objective: Objective, ed
 
 
 def _capacity_classes(fitting: list[IntArray]) -> Iterator[tuple[tuple[int, ...], slice | IntArray]]:
-    """Points by what fits each memory, those where nothing fits left out; a slice where all points are of one class."""
-    if all(len(column) and (column == column[0]).all() for column in fitting):
-        classes: list[slice | IntArray] = [slice(0, len(fitting[0]))]
+    """Points by what fits each memory, those where nothing fits left out; slices where points of a class follow each other."""
+    changes = np.flatnonzero(np.any([column[1:] != column[:-1] for column in fitting], axis=0)) + 1
+    classes: list[slice | IntArray]
+    if len(changes) <= len(fitting) and len(fitting[0]):
+        edges = [0, *changes.tolist(), len(fitting[0])]
+        classes = [slice(start, stop) for start, stop in pairwise(edges)]
     else:
         order = np.lexsort(fitting[::-1])
         changes = np.flatnonzero(np.any([np.diff(column[order]) for column in fitting], axis=0)) + 1
-        classes = [part for part in np.split(order, changes) if len(part)]
+        parts = np.split(order, changes)
+        classes = [_as_slice(part) for part in parts if len(part)]
     for where in classes:
         key = tuple(int(column[where][0]) for column in fitting)
         if key[0]:
             yield key, where
 
 
+def _as_slice(where: IntArray) -> slice | IntArray:
+    """Ascending numbers without gaps as a slice."""
+    first, last = int(where[0]), int(where[-1])
+    return slice(first, last + 1) if last - first + 1 == len(where) else where
+
+
 def _chunks(where: slice | IntArray) -> Iterator[slice | IntArray]:
     """Parts of `where` of at most `CHUNK_POINTS` points."""
     if isinstance(where, slice):
-        yield from (slice(start, min(start + CHUNK_POINTS, where.stop)) for start in range(0, where.stop, CHUNK_POINTS))
+        yield from (slice(start, min(start + CHUNK_POINTS, where.stop)) for start in range(where.start, where.stop, CHUNK_POINTS))
     else:
         yield from (where[start : start + CHUNK_POINTS] for start in range(0, len(where), CHUNK_POINTS))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from dse.cost.columns import counts_per_second, stages
 from dse.cost.combination_pricing import price_combinations
-from dse.cost.frontier_pricing import ARRAY, DRAM_READ, DRAM_WRITE, OperatorPricer, PricedOperator, choose
+from dse.cost.frontier_pricing import ARRAY, DRAM_READ, DRAM_WRITE, Candidates, Charges, OperatorPricer, PricedOperator, best_of, choose
 from dse.cost.metrics import RESOURCES, Objective, Priced, Resource
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from dse.schedule.plan import Plan, PlanBook
 
     FloatArray = NDArray[np.float64]
-    _Overlapped = tuple[FloatArray, FloatArray] | None
 
+POINTS: Final = 4096
+"""Design points priced at a time, so that what a step costs at them stays in the cache between its rounds."""
+KEPT_PRICES: Final = 16 * POINTS
+"""Most prices of one operator (rows times points) that are kept for the next round."""
 EDP_ROUNDS: Final = 2
 """Rounds of re-weighting energy against latency when the product is minimised."""
 
@@ -97,6 +100,33 @@ class PricerPool:
         return self._made[work]
 
 
+class Costs:
+    """What operators and combinations cost at the points of a table: found once, chosen from in every round."""
+
+    def __init__(self, geometry: Geometry, table: DesignTable) -> None:
+        self.table = table
+        self._geometry = geometry
+        self._charges = Charges.of(geometry, table)
+        self._operators: dict[OperatorPricer, tuple[Candidates, ...]] = {}
+        self._combinations: dict[int, tuple[FloatArray, FloatArray]] = {}
+
+    def operator(self, pricer: OperatorPricer, objective: Objective, edp_weight: FloatArray | None) -> PricedOperator:
+        """The best row of one operator at each point."""
+        found: Iterable[Candidates] | None = self._operators.get(pricer)
+        if found is None:
+            found = pricer.candidates(self.table, self._charges)
+            if objective is Objective.EDP and len(pricer.counts) * self.table.size <= KEPT_PRICES:
+                found = self._operators[pricer] = tuple(found)
+        return best_of(found, self.table.size, objective, edp_weight)
+
+    def combinations(self, found: Combinations) -> tuple[FloatArray, FloatArray]:
+        """Seconds and joules [N, D] of the combinations of a part."""
+        key = id(found)
+        if key not in self._combinations:
+            self._combinations[key] = price_combinations(found, self.table, self._geometry)
+        return self._combinations[key]
+
+
 def price_workload(compiled: CompiledWorkload, table: DesignTable, objective: Objective) -> Priced:
     """Latency, energy and the busiest resource of a step at each design point.
 
@@ -104,73 +134,96 @@ def price_workload(compiled: CompiledWorkload, table: DesignTable, objective: Ob
     plans minimise E + w T with w = E / T of the round before, starting from the latency optimum. By the inequality of
     means a round never makes the product larger: E' w T' <= ((E' + w T') / 2)^2 <= ((E + w T) / 2)^2 = E^2. The result is at
     most the product of the latency optimum, not always the least there is.
+
+    Points are priced in order of capacity, some at a time: those beside each other have the same mappings to choose from.
     """
-    overlapped = [_overlapped(p, table) for p in compiled.parts]
-    weight = edp_weight_w(compiled, table, overlapped) if objective is Objective.EDP else None
-    return _summed(compiled, table, _priced(compiled, table, objective, weight, overlapped))
+    if table.size <= POINTS:
+        return _price_points(compiled, table, objective)
+    order = np.lexsort((*(m.capacity_bytes for m in table.inner), table.buffer_capacity_bytes))
+    found = [_price_points(compiled, table.at(order[start : start + POINTS]), objective) for start in range(0, table.size, POINTS)]
+    place = np.empty_like(order)
+    place[order] = np.arange(table.size)
+
+    def column(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(p, name) for p in found])[place]  # [D]
+
+    latency, energy, dram, bound, feasible = map(column, ("latency_s", "energy_j", "dram_bytes", "bound", "feasible"))
+    return Priced(compiled.tokens, latency, energy, table.area_mm2, dram, bound, feasible)
 
 
-def edp_weight_w(compiled: CompiledWorkload, table: DesignTable, overlapped: Sequence[_Overlapped] | None = None) -> FloatArray:
+def _price_points(compiled: CompiledWorkload, table: DesignTable, objective: Objective) -> Priced:
+    costs = Costs(compiled.geometry, table)
+    weight = edp_weight_w(compiled, table, costs) if objective is Objective.EDP else None
+    return _summed(compiled, table, [price_part(p, table, objective, weight, costs) for p in compiled.parts])
+
+
+def edp_weight_w(compiled: CompiledWorkload, table: DesignTable, costs: Costs | None = None) -> FloatArray:
     """Watts [D] at which, in the last round, a second weighs as much as a joule; 1 where infeasible (see `price_workload`).
 
-    `overlapped` are the prices of each part's combinations where they are known: they are the same in every round.
+    `costs` are those of `table`, where they are known.
     """
-    known = [_overlapped(p, table) for p in compiled.parts] if overlapped is None else overlapped
+    known = costs or Costs(compiled.geometry, table)
     weight = None
     for _ in range(EDP_ROUNDS):
-        priced = _summed(compiled, table, _priced(compiled, table, Objective.EDP, weight, known))
-        weight = np.divide(priced.energy_j, priced.latency_s, out=np.ones_like(priced.energy_j), where=priced.feasible)
+        best = [_best(p, Objective.EDP, weight, known) for p in compiled.parts]
+        latency, energy = _totals(compiled, table, [b.latency_s for b in best], [b.energy_j for b in best])
+        weight = np.divide(energy, latency, out=np.ones_like(energy), where=np.isfinite(latency))
     assert weight is not None
     return weight
 
 
-def _priced(
-    compiled: CompiledWorkload, table: DesignTable, objective: Objective, weight: FloatArray | None, overlapped: Sequence[_Overlapped]
-) -> list[PartPrices]:
-    return [price_part(p, table, objective, weight, known) for p, known in zip(compiled.parts, overlapped, strict=True)]
+@dataclass(frozen=True, slots=True)
+class _Best:
+    """The best of a part's plans and combinations at each point."""
+
+    plans: list[int]
+    """Numbers of the plans that were compared; combinations follow them."""
+    priced: dict[OperatorPricer, PricedOperator]
+    pick: NDArray[np.int64]
+    latency_s: FloatArray
+    energy_j: FloatArray
 
 
-def _overlapped(part: CompiledPart, table: DesignTable) -> _Overlapped:
-    """Seconds and joules [N, D] of the combinations of a part; None where it has none."""
-    if part.combinations is None:
-        return None
-    return price_combinations(part.combinations, table, part.plans[0].pricers[0].geometry)
-
-
-def price_part(
-    part: CompiledPart,
-    table: DesignTable,
-    objective: Objective,
-    edp_weight: FloatArray | None = None,
-    overlapped: _Overlapped = None,
-) -> PartPrices:
-    """One run of a part with the best of its plans and combinations at each design point; `overlapped` as `_overlapped` gives it,
-    found here where it is left out."""
+def _best(part: CompiledPart, objective: Objective, edp_weight: FloatArray | None, costs: Costs) -> _Best:
     priced: dict[OperatorPricer, PricedOperator] = {}
-    numbers = [n for n, plan in enumerate(part.plans) if plan.plan.peak_bytes <= table.buffer_capacity_bytes.max()]
+    size = costs.table.size
+    capacity = costs.table.buffer_capacity_bytes.max()
+    numbers = [n for n, plan in enumerate(part.plans) if plan.plan.peak_bytes <= capacity]
     for number in numbers:
         for pricer in part.plans[number].pricers:
             if pricer not in priced:
-                priced[pricer] = pricer.price(table, objective, edp_weight)
-    latency = np.stack([_added(part.plans[n], "latency_s", priced) for n in numbers])
-    energy = np.stack([_added(part.plans[n], "energy_j", priced) for n in numbers])
+                priced[pricer] = costs.operator(pricer, objective, edp_weight)
+    every = len(numbers) + (0 if part.combinations is None else len(part.combinations.members))
+    latency, energy = np.zeros((every, size)), np.zeros((every, size))
+    for row, number in enumerate(numbers):
+        for pricer in part.plans[number].pricers:
+            latency[row] += priced[pricer].latency_s
+            energy[row] += priced[pricer].energy_j
     if part.combinations is not None:
-        more = overlapped or price_combinations(part.combinations, table, part.plans[0].pricers[0].geometry)
-        latency, energy = np.concatenate((latency, more[0])), np.concatenate((energy, more[1]))
+        latency[len(numbers) :], energy[len(numbers) :] = costs.combinations(part.combinations)
     pick = choose(latency, energy, objective, edp_weight)
-    points = np.arange(table.size)
+    points = np.arange(size)
+    return _Best(numbers, priced, pick, latency[pick, points], energy[pick, points])
+
+
+def price_part(
+    part: CompiledPart, table: DesignTable, objective: Objective, edp_weight: FloatArray | None = None, costs: Costs | None = None
+) -> PartPrices:
+    """One run of a part with the best of its plans and combinations at each design point; `costs` as for `edp_weight_w`."""
+    best = _best(part, objective, edp_weight, costs or Costs(part.plans[0].pricers[0].geometry, table))
+    numbers, pick = best.plans, best.pick
     columns = ARRAY + 2 * len(table.inner)
     taken = _Taken(np.zeros(table.size), np.zeros(table.size), np.zeros((table.size, columns)), np.zeros(table.size, dtype=np.int64))
     for position in np.unique(pick):
         at = np.flatnonzero(pick == position)
         if position < len(numbers):
             taken.plan[at] = numbers[position]
-            _take_plan(taken, part.plans[numbers[position]], priced, table, at)
+            _take_plan(taken, part.plans[numbers[position]], best.priced, table, at)
         else:
             assert part.combinations is not None
             _take_combination(taken, part.combinations, int(position) - len(numbers), table, at)
     combination = np.where(pick < len(numbers), -1, pick - len(numbers))
-    return PartPrices(latency[pick, points], energy[pick, points], taken.overhead_s, taken.moved, taken.vector_ops, taken.plan, combination)
+    return PartPrices(best.latency_s, best.energy_j, taken.overhead_s, taken.moved, taken.vector_ops, taken.plan, combination)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,9 +240,11 @@ def _take_plan(
     taken: _Taken, plan: CompiledPlan, priced: dict[OperatorPricer, PricedOperator], table: DesignTable, at: NDArray[np.int64]
 ) -> None:
     taken.vector_ops[at] = sum(p.work.vector_ops for p in plan.pricers)
+    overhead, moved = np.zeros(len(at)), np.zeros((len(at), taken.moved.shape[1]))
     for pricer in plan.pricers:
-        taken.overhead_s[at] += pricer.overhead_s(table, at)
-        taken.moved[at] += pricer.counts[priced[pricer].row[at], DRAM_READ:]
+        overhead += pricer.overhead_s(table, at)
+        moved += pricer.counts[priced[pricer].row[at], DRAM_READ:]
+    taken.overhead_s[at], taken.moved[at] = overhead, moved
 
 
 def _take_combination(taken: _Taken, found: Combinations, number: int, table: DesignTable, at: NDArray[np.int64]) -> None:
@@ -200,17 +255,19 @@ def _take_combination(taken: _Taken, found: Combinations, number: int, table: De
     taken.moved[at] = windows.totals[number]
 
 
-def _added(plan: CompiledPlan, name: str, priced: dict[OperatorPricer, PricedOperator]) -> FloatArray:
-    """Sum over the operators of a plan of `latency_s` or `energy_j`, [D]; infinite where one does not fit."""
-    total: FloatArray = sum(getattr(priced[p], name) for p in plan.pricers)
-    return total
+def _totals(
+    compiled: CompiledWorkload, table: DesignTable, latency_s: list[FloatArray], energy_j: list[FloatArray]
+) -> tuple[FloatArray, FloatArray]:
+    """Seconds and joules of a step from those of its parts; infinite where DRAM is too small."""
+    counts = [p.count for p in compiled.parts]
+    fits = compiled.stored_bytes <= table.dram_capacity_bytes
+    latency, energy = _weighted(counts, latency_s), _weighted(counts, energy_j)
+    return np.where(fits, latency, np.inf), np.where(fits, energy, np.inf)
 
 
 def _summed(compiled: CompiledWorkload, table: DesignTable, parts: list[PartPrices]) -> Priced:
     counts = [p.count for p in compiled.parts]
-    fits = compiled.stored_bytes <= table.dram_capacity_bytes
-    latency = np.where(fits, _weighted(counts, [p.latency_s for p in parts]), np.inf)
-    energy = np.where(fits, _weighted(counts, [p.energy_j for p in parts]), np.inf)
+    latency, energy = _totals(compiled, table, [p.latency_s for p in parts], [p.energy_j for p in parts])
     feasible = np.isfinite(latency)
     moved = _weighted(counts, [p.moved for p in parts])
     vector_ops = _weighted(counts, [p.vector_ops for p in parts])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from dse.hw.paths import FieldPath
     from dse.hw.technology import Technology
 
+_NOT_COLUMNS: Final = ("size", "mac_pj", "inner", "area_by_component")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MemoryColumns:
@@ -32,6 +34,10 @@ class MemoryColumns:
     write_bytes_per_s: NDArray[np.float64]
     read_pj_per_byte: NDArray[np.float64]
     write_pj_per_byte: NDArray[np.float64]
+
+    def at(self, where: slice | NDArray[np.int64]) -> MemoryColumns:
+        """Some of the points; a view where `where` is a slice."""
+        return MemoryColumns(name=self.name, **{f.name: getattr(self, f.name)[where] for f in fields(self) if f.name != "name"})
 
     def prices(self, index: int) -> MemoryPrices:
         """One design point."""
@@ -66,6 +72,17 @@ class DesignTable:
     area_by_component: Mapping[str, NDArray[np.float64]]
     """mm2 with the names of `AreaBreakdown`."""
     area_mm2: NDArray[np.float64]
+
+    def at(self, where: slice | NDArray[np.int64]) -> DesignTable:
+        """Some of the points; a view where `where` is a slice."""
+        plain = {f.name: getattr(self, f.name)[where] for f in fields(self) if f.name not in _NOT_COLUMNS}
+        return DesignTable(
+            size=len(plain["clock_hz"]),
+            mac_pj={t: column[where] for t, column in self.mac_pj.items()},
+            inner=tuple(memory.at(where) for memory in self.inner),
+            area_by_component={name: column[where] for name, column in self.area_by_component.items()},
+            **plain,
+        )
 
     def prices(self, index: int = 0) -> Prices:
         """One design point."""
