@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
         "dse system --model deepseek_r1 --system b200_x32 --parallel tp=2,ep=32 --batch 512 --format json",
         "dse system --model deepseek_r1 --system b200_x32 --batches 512,2048,8192 --tpot-limit-ms 30",
         "dse system --model deepseek_r1 --system h200_cluster --versus b200_cluster --equal power --batches 1024,4096",
-        "dse system --model deepseek_r1 --system gb200_nvl72 --batch 1024 --prefill-chips 36 --output-len 512",
+        "dse system --model deepseek_r1 --system gb200_nvl72 --batch 1024 --precision fp8 --prefill-chips 24 --output-len 512",
     )
     app.command("system", epilog=epilog)(with_workload(system_))
 
