@@ -143,9 +143,8 @@ class ProcessPool:
         return result
 
     def close(self) -> None:
-        """End the processes without waiting for what runs."""
-        if any(not future.done() for future in self._running.values()):
-            self._kill()
+        """End the processes without waiting for what runs; idle ones too, or one that died just now leaves the others waiting."""
+        self._kill()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _kill(self) -> None:
