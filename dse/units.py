@@ -11,6 +11,7 @@ BYTES_PER_GB: Final = 10**9
 HZ_PER_MHZ: Final = 10**6
 BITS_PER_BYTE: Final = 8
 JOULES_PER_PJ: Final = 1e-12
+SECONDS_PER_MS: Final = 1e-3
 SECONDS_PER_US: Final = 1e-6
 SECONDS_PER_NS: Final = 1e-9
 FLOPS_PER_MAC: Final = 2

@@ -29,6 +29,9 @@ COLLECTIVES: Final = ("all_reduce", "all_gather", "reduce_scatter", "alltoall")
 EXCHANGE: Final = "moe_all_to_all"
 LARGE_US: Final = 20.0
 """Rows whose roofline is at least this count as large."""
+SERVING_COLUMN: Final = "tpot_ms"
+"""What tells a table of end-to-end serving: ms per output token."""
+_SERVING: Final = ("system", "model", "mode", "precision", "isl", "osl", "concurrency")
 _COMMON: Final = ("system", "op", "dtype", "latency_us", "roofline_us")
 
 
@@ -84,7 +87,7 @@ class Compared:
 def read_folder(folder: str | Path) -> dict[tuple[str, str], list[Row]]:
     """Rows of all tables of a folder by operator and system, in the order of file names and rows.
 
-    Tables without a `latency_us` column (end-to-end serving) are left out; `unread_tables` names them.
+    Tables without a `latency_us` column are left out: `serving_rows` has those of end-to-end serving, `unread_tables` names the others.
 
     Raises:
         InputError: no such folder, no table in it, an unreadable file, an unknown operator, or a missing column.
@@ -103,12 +106,30 @@ def read_folder(folder: str | Path) -> dict[tuple[str, str], list[Row]]:
 
 
 def unread_tables(folder: str | Path) -> tuple[str, ...]:
-    """What `read_folder` leaves out, with the number of rows and the reason."""
+    """What neither `read_folder` nor `serving_rows` reads, with the number of rows and the reason."""
     found = []
     for file in sorted(Path(folder).glob("*.csv")):
         columns, rows = _cells(file)
-        if "latency_us" not in columns:
-            found.append(f"{file.name}: {len(rows)} rows not predicted: no column latency_us, so no kernel times (end-to-end serving?)")
+        if not {"latency_us", SERVING_COLUMN} & set(columns):
+            found.append(f"{file.name}: {len(rows)} rows not predicted: no column latency_us (kernels) or {SERVING_COLUMN} (serving)")
+    return tuple(found)
+
+
+def serving_rows(folder: str | Path) -> tuple[Row, ...]:
+    """Rows of the tables of end-to-end serving, in the order of file names and rows.
+
+    Raises:
+        InputError: an unreadable file or a missing column.
+    """
+    found: list[Row] = []
+    for file in sorted(Path(folder).glob("*.csv")):
+        columns, rows = _cells(file)
+        if "latency_us" in columns or SERVING_COLUMN not in columns:
+            continue
+        missing = [c for c in _SERVING if c not in columns]
+        if missing:
+            raise InputError.single(f"{file}:1", f"has no column {', '.join(missing)}; a serving table needs {', '.join(_SERVING)}")
+        found += rows
     return tuple(found)
 
 
@@ -151,6 +172,12 @@ def compare_folder(folder: str | Path) -> Compared:
             skipped.append(f"{op} on {system}: {len(rows)} rows not predicted: {error}")
             continue
         found.append(compare(op, system, rows, predicted))
+    served = serving_rows(folder)
+    if served:
+        from dse.validation.silicon.serving import compare_serving
+
+        more, left_out = compare_serving(served)
+        found, skipped = [*found, *more], [*skipped, *left_out]
     return Compared(tuple(found), tuple(skipped))
 
 
@@ -203,7 +230,7 @@ def compare(op: str, system: str, rows: Sequence[Row], predicted_us: FloatArray)
     """Mean, median and large-row absolute percentage error, that of the table's roofline, and Spearman's rank correlation."""
     measured = np.array([row.number("latency_us") for row in rows])
     roofline = np.array([row.number("roofline_us") for row in rows])
-    error = 100 * np.abs(predicted_us / measured - 1)
+    error = error_percent(predicted_us, measured)
     large = roofline >= LARGE_US
     return Comparison(
         op,
@@ -212,13 +239,18 @@ def compare(op: str, system: str, rows: Sequence[Row], predicted_us: FloatArray)
         float(error.mean()),
         float(error[large].mean()) if large.any() else None,
         float(np.median(error)),
-        float(100 * np.abs(roofline / measured - 1).mean()),
-        _spearman(predicted_us, measured),
+        float(error_percent(roofline, measured).mean()),
+        rank_correlation(predicted_us, measured),
     )
 
 
-def _spearman(a: FloatArray, b: FloatArray) -> float | None:
-    """Correlation of ranks, ties at their mean rank; None for fewer than two distinct values."""
+def error_percent(predicted: FloatArray, measured: FloatArray) -> FloatArray:
+    """Absolute errors in percent of what was measured."""
+    return np.asarray(100 * np.abs(predicted / measured - 1))
+
+
+def rank_correlation(a: FloatArray, b: FloatArray) -> float | None:
+    """Spearman's: correlation of ranks, ties at their mean rank; None for fewer than two distinct values."""
     ranks = [_ranks(x) for x in (a, b)]
     if any(r.std() == 0 for r in ranks):
         return None
@@ -231,14 +263,15 @@ def _ranks(values: FloatArray) -> FloatArray:
     return np.asarray((ends - (counts - 1) / 2)[inverse])
 
 
-def _system_name(accelerator: str, nodes: int) -> str:
+def system_name(accelerator: str, nodes: int) -> str:
+    """The catalogue's system of one or several nodes of an accelerator."""
     return f"{accelerator.removesuffix('_sxm')}_{'node' if nodes == 1 else 'cluster'}"
 
 
 def _collective_us(accelerator: str, row: Row) -> float:
     from dse.system.measured import predict_collective_s
 
-    system = load_system(_system_name(accelerator, 1)).system
+    system = load_system(system_name(accelerator, 1)).system
     size, ranks = row.number("size_bytes"), int(row.number("gpus"))
     seconds = predict_collective_s(system, row.cells["op"], size_bytes=size, ranks=ranks, implementation=row.cells.get("impl", "nccl"))
     return seconds / SECONDS_PER_US
@@ -248,7 +281,7 @@ def _exchange_us(accelerator: str, row: Row) -> float:
     from dse.system.measured import predict_all_to_all_s
 
     nodes = int(row.number("nodes"))
-    system = load_system(_system_name(accelerator, nodes)).system
+    system = load_system(system_name(accelerator, nodes)).system
     seconds = predict_all_to_all_s(
         system,
         phase=row.cells["phase"],
