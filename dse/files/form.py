@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, Union
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dse.errors import InputError, Problem, did_you_mean
+from dse.files.docstrings import field_docs
 from dse.files.document import render
 
 if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+    from pydantic import GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import CoreSchema, ErrorDetails
 
     from dse.files.document import Document, Location
 
@@ -23,7 +26,17 @@ Form = TypeVar("Form", bound=BaseModel)
 class FileForm(BaseModel):
     """Base of all forms: unknown keys, numbers in quotes, booleans for numbers, infinities and NaN are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The schema with the fields' docstrings as descriptions."""
+        found = handler(core_schema)
+        properties = handler.resolve_ref_schema(found).get("properties", {})
+        for name, text in field_docs(cls).items():
+            if name in properties:
+                properties[name].setdefault("description", text)
+        return found
 
 
 def validate(document: Document, form: type[Form]) -> Form:
@@ -125,7 +138,7 @@ def _description(holders: list[Any], name: str) -> str:
     for holder in holders:
         for kind in _flat(holder):
             if isinstance(kind, type) and issubclass(kind, BaseModel) and name in kind.model_fields:
-                text = (kind.model_fields[name].description or "").split("\n")[0]
+                text = (kind.model_fields[name].description or field_docs(kind).get(name, "")).split("\n")[0]
                 return f": {text}" if text else ""
     return ""
 

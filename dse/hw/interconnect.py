@@ -7,10 +7,10 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import networkx as nx
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    import networkx as nx
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,8 @@ class Interconnect:
 
     @cached_property
     def _network(self) -> nx.DiGraph:
+        import networkx as nx  # 0.1 s, which accelerators of one core need not spend
+
         net: nx.DiGraph = nx.DiGraph()
         net.add_nodes_from(self.nodes)
         for c in self.channels:
@@ -64,6 +66,8 @@ class Interconnect:
 
     def _routes_from(self, source: str) -> Mapping[str, tuple[Channel, ...]]:
         """Routes to every node that `source` reaches; found once."""
+        import networkx as nx
+
         if source not in self._found:
             own = {source} | {gate for gate, behind in self.gates if behind == source}
 

@@ -1,4 +1,4 @@
-"""The operator graph: operators in topological order over tensors, thin over networkx."""
+"""The operator graph: operators in topological order over tensors."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import networkx as nx
-
 from dse.errors import GraphError
 from dse.ir.tensor import wider_element
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import networkx as nx
 
     from dse.ir.operator import Operator
     from dse.ir.tensor import DataType, Tensor
@@ -40,6 +40,8 @@ class OperatorGraph:
 
     def network(self) -> nx.MultiDiGraph:
         """A networkx view: one node per operator, one edge per tensor passed on (key and attribute `tensor`)."""
+        import networkx as nx  # 0.1 s, which most commands need not spend
+
         net: nx.MultiDiGraph = nx.MultiDiGraph(name=self.name)
         net.add_nodes_from(o.name for o in self.operators)
         producers = {x.tensor: o.name for o in self.operators for x in o.outputs}

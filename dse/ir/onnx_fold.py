@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from onnx import TensorProto, numpy_helper
-from onnx.reference.ops import load_op
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,6 +132,8 @@ def _has_data(tensor: TensorProto) -> bool:
 
 @cache
 def _implementation(op_type: str, opset: int) -> Any:  # Any: onnx' reference operators are untyped
+    from onnx.reference.ops import load_op  # all of its operators: 0.03 s, for models that have something to fold
+
     return load_op("", op_type, opset)
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
-
-from networkx.utils import UnionFind
+from typing import TYPE_CHECKING, Any, Final
 
 from dse.ir.operator import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dse.ir.graph import OperatorGraph
     from dse.ir.operator import Operator
 
+
+_Place = tuple[str, str, Any]  # Any: a name or a number
+"""('loop', operator, dimension) or ('axis', tensor, number of the axis)."""
 
 SOFTMAX: Final = "Softmax"
 """The operator type whose rows may be computed in pieces, with statistics that are put right later."""
@@ -57,17 +58,19 @@ def find_streams(graph: OperatorGraph) -> Streams:
 
     A stream that would meet the same operator or tensor in two dimensions, or has size 1, is left out.
     """
-    union: UnionFind = UnionFind()
+    same: dict[_Place, list[_Place]] = {}
     for o in graph.operators:
         for x in (*o.inputs, *o.outputs):
             shape = graph.tensors[x.tensor].shape
             for axis, dim in enumerate(x.axes):
                 if dim is not None and shape[axis] == o.size(dim) > 1:
-                    union.union(("loop", o.name, dim), ("axis", x.tensor, axis))
+                    loop, place = ("loop", o.name, dim), ("axis", x.tensor, axis)
+                    same.setdefault(loop, []).append(place)
+                    same.setdefault(place, []).append(loop)
     loops: dict[str, dict[str, str]] = {o.name: {} for o in graph.operators}
     axes: dict[str, set[str]] = {t: set() for t in graph.tensors}
     sizes: dict[str, int] = {}
-    for members in sorted(sorted(s) for s in union.to_sets()):
+    for members in sorted(sorted(s) for s in _connected(same)):
         in_loops = [(name, key) for kind, name, key in members if kind == "loop"]
         in_axes = [name for kind, name, _ in members if kind == "axis"]
         if len({n for n, _ in in_loops}) < len(in_loops) or len(set(in_axes)) < len(in_axes):
@@ -79,6 +82,21 @@ def find_streams(graph: OperatorGraph) -> Streams:
         for tensor in in_axes:
             axes[tensor].add(name)
     return Streams(loops, {t: frozenset(s) for t, s in axes.items()}, sizes)
+
+
+def _connected(neighbours: Mapping[_Place, Sequence[_Place]]) -> Iterator[set[_Place]]:
+    """Connected components."""
+    seen: set[_Place] = set()
+    for first in neighbours:
+        if first in seen:
+            continue
+        component, border = {first}, [first]
+        while border:
+            new = set(neighbours[border.pop()]) - component
+            component |= new
+            border += new
+        seen |= component
+        yield component
 
 
 def as_late_as_possible(graph: OperatorGraph) -> tuple[Operator, ...]:
