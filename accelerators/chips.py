@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from accelerators.catalogue import TECHNOLOGIES
 from dse.errors import UsageError, did_you_mean
-from dse.hw.many_core_form import ChipFile
-from dse.hw.many_core_read import read_chip_file
 
 if TYPE_CHECKING:
     from accelerators.catalogue import FolderOfTechnologies
@@ -42,10 +40,14 @@ class FolderOfChips:
         Raises:
             InputError: missing, broken or wrong file, all problems with their lines.
         """
+        from dse.hw.many_core_read import read_chip_file  # with its forms 0.1 s, which those who ask for names alone need not spend
+
         return read_chip_file(path, self.technologies)
 
     def json_schema(self) -> dict[str, object]:
         """JSON Schema of the chip YAML."""
+        from dse.hw.many_core_form import ChipFile
+
         return ChipFile.model_json_schema()
 
 
