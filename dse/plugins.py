@@ -20,6 +20,8 @@ MODELS: Final = "dse.models"
 ACCELERATORS: Final = "dse.accelerators"
 CHIPS: Final = "dse.chips"
 SYSTEMS: Final = "dse.systems"
+CHIP_KEY: Final = "cores"
+"""What the file of a chip of many cores has and that of one core has not."""
 _FILE_SUFFIXES: Final = (".yaml", ".yml", ".json")
 _FIRST: Final = "builtin"
 
@@ -111,9 +113,20 @@ def load_accelerator(name_or_path: str) -> AcceleratorDescription:
     """
     if names_chip(name_or_path):
         raise UsageError(
-            f"'{name_or_path}' is a chip of many cores, which dse eval and dse check take; here give an accelerator of one core"
+            f"'{name_or_path}' is a chip of many cores, which dse eval, dse compare, dse trace and campaigns take; "
+            "here give an accelerator of one core"
         )
     return _load(accelerator_catalogues(), name_or_path, "accelerator", beside=chip_names())
+
+
+def load_hardware(name_or_path: str) -> AcceleratorDescription | ChipDescription:
+    """An accelerator of one core or a chip of many cores by catalogue name, or from a file.
+
+    Raises:
+        UsageError: unknown name, with the known ones and the nearest.
+        InputError: a file that is missing, broken or wrong (exit code 3).
+    """
+    return load_chip(name_or_path) if names_chip(name_or_path) else load_accelerator(name_or_path)
 
 
 def load_chip(name_or_path: str) -> ChipDescription:
@@ -133,11 +146,10 @@ def names_chip(name_or_path: str) -> bool:
         InputError: a file that is missing or broken.
     """
     from dse.files import load_yaml
-    from dse.hw.many_core_read import is_chip
 
     if _is_path(name_or_path):
-        return bool(chip_catalogues()) and not name_or_path.endswith(".json") and is_chip(load_yaml(name_or_path))
-    return name_or_path in chip_names() and name_or_path not in accelerator_names()
+        return not name_or_path.endswith(".json") and CHIP_KEY in load_yaml(name_or_path).data
+    return name_or_path not in accelerator_names() and name_or_path in chip_names()
 
 
 def load_system(name_or_path: str) -> SystemDescription:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from dse.cost.many_core import ChipEvaluation
     from dse.cost.workload_pricing import CompiledWorkload
+    from dse.hw.many_core import Chip
     from dse.hw.table import DesignTable
     from dse.schedule.timeline import Timeline
 
@@ -49,18 +51,23 @@ def _of_chip(workload: WorkloadOptions, accelerator: str, settings: Sequence[str
     """On a chip of many cores: the plan of each part as it was simulated."""
     from dse.cost.many_core import ChipEvaluation
     from dse.plugins import load_chip
-    from dse.schedule.cores.timeline import chip_timeline
     from dse.single import evaluate_any
 
     found = evaluate_any(workload, accelerator, settings, objective=objective, schedule=schedule)
     assert isinstance(found, ChipEvaluation)
-    if not found.feasible:
-        raise InfeasibleError("; ".join(f"{i.resource}: {i.message}" for i in found.infeasibility))
     description = load_chip(accelerator)
     overrides = dict(parse_setting(text) for text in settings)
     chip = (description.with_overrides(overrides, origin="--set") if overrides else description).chip
-    parts = [(chip_timeline(p.name, p.planned.outcome, chip, found.clock_hz), p.count) for p in found.parts]
-    return in_series(load_workload(workload).step.name, parts)
+    return _drawn(load_workload(workload).step.name, found, chip)
+
+
+def _drawn(name: str, found: ChipEvaluation, chip: Chip) -> Timeline:
+    """The plans of an evaluation as they were simulated, one part after the other."""
+    from dse.schedule.cores.timeline import chip_timeline
+
+    if not found.feasible:
+        raise InfeasibleError("; ".join(f"{i.resource}: {i.message}" for i in found.infeasibility))
+    return in_series(name, [(chip_timeline(p.name, p.planned.outcome, chip, found.clock_hz), p.count) for p in found.parts])
 
 
 def timeline_of_run(path: Path, *, trial: int | None = None, workload: int = 0) -> Timeline:
@@ -72,6 +79,7 @@ def timeline_of_run(path: Path, *, trial: int | None = None, workload: int = 0) 
         RunError: no run there.
         UsageError: no such trial or workload, or nothing feasible in it.
     """
+    from dse.campaign.chip_prepared import PreparedChip, point_of
     from dse.campaign.evaluator import CatalogueSources, WorkloadEvaluator
     from dse.campaign.plan import load_plan
     from dse.campaign.prepared import table_of
@@ -87,9 +95,13 @@ def timeline_of_run(path: Path, *, trial: int | None = None, workload: int = 0) 
     best = min(members, key=lambda m: (sign * m.design.metrics[first], m.trial, m.design.inner))
     plan = load_plan(run.folder / "config.resolved.yaml", CatalogueSources(str(run.folder)))
     prepared = WorkloadEvaluator(plan).prepare(run.header.space.choice(best.outer))
-    if not 0 <= workload < len(prepared.compiled):
-        raise UsageError(f"--workload {workload}: the campaign has workloads 0 to {len(prepared.compiled) - 1}")
+    if not 0 <= workload < len(prepared.steps):
+        raise UsageError(f"--workload {workload}: the campaign has workloads 0 to {len(prepared.steps) - 1}")
     columns = run.header.space.columns(np.array([best.design.inner]))
+    if isinstance(prepared, PreparedChip):
+        point = point_of(prepared.description, columns, 0)
+        name, chip = prepared.steps[workload].step.name, prepared.description.with_overrides(point).chip
+        return _drawn(name, next(prepared.plans[workload].evaluate([point])), chip)
     return _timeline(prepared.compiled[workload], table_of(prepared.description, columns), prepared.objective)
 
 

@@ -11,10 +11,10 @@ from dse import plugins
 from dse.campaign.plan_workloads import scenario_fields
 from dse.campaign.prepared import LoweredStep, PreparedWorkload, RoughWorkload, ScreenedWorkload, actual, alias
 from dse.campaign.sources import ACCELERATOR, CHOICES, WORKLOAD, located, located_routing
-from dse.campaign.system_evaluator import SystemCampaignEvaluator, SystemSources
 from dse.campaign.totals import step_totals
 from dse.cost.metrics import Objective
 from dse.evaluate import Schedule, compile_step, read_step
+from dse.hw.read import AcceleratorDescription
 from dse.ir.lowering import LoweringRequest, Part, Phase
 from dse.workload import Switch, WorkloadOptions
 from dse.workload import lowering_request as request_of
@@ -22,9 +22,13 @@ from dse.workload import lowering_request as request_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
+    from dse.campaign.chip_prepared import PreparedChip, RoughChip, ScreenedChip
     from dse.campaign.plan import Plan
+    from dse.campaign.system_evaluator import SystemCampaignEvaluator, SystemSources
+    from dse.cost.chip_points import ChipPlans
     from dse.cost.workload_pricing import CompiledWorkload
-    from dse.hw.read import AcceleratorDescription
+    from dse.evaluate import Step
+    from dse.hw.many_core_read import ChipDescription
     from dse.search.space import Value
 
 _STEPS_KEPT: Final = 32
@@ -54,6 +58,8 @@ class CatalogueSources:
 
     def of_systems(self) -> SystemSources:
         """See `Sources`."""
+        from dse.campaign.system_evaluator import SystemSources  # systems and chips of many cores are imported where they are used
+
         return SystemSources(self.folder)
 
     def check(self, accelerator: str, path: str, value: Value) -> None:
@@ -61,7 +67,7 @@ class CatalogueSources:
         description = self._load(accelerator)
         description.with_overrides({actual(description, path): value}, origin="space")
 
-    def _load(self, accelerator: str) -> AcceleratorDescription:
+    def _load(self, accelerator: str) -> AcceleratorDescription | ChipDescription:
         return _description(located(accelerator, self.folder))
 
 
@@ -84,6 +90,8 @@ class WorkloadEvaluatorFactory:
     def __call__(self) -> WorkloadEvaluator | SystemCampaignEvaluator:
         """A new evaluator with empty caches."""
         if self.plan.form.system is not None:
+            from dse.campaign.system_evaluator import SystemCampaignEvaluator
+
             return SystemCampaignEvaluator(self.plan)
         return WorkloadEvaluator(self.plan)
 
@@ -98,30 +106,56 @@ class WorkloadEvaluator:
         self._steps: OrderedDict[Hashable, LoweredStep] = OrderedDict()
         self._compiled: OrderedDict[Hashable, CompiledWorkload] = OrderedDict()
 
-    def screen(self, choice: Mapping[str, Value]) -> ScreenedWorkload:
+    def screen(self, choice: Mapping[str, Value]) -> ScreenedWorkload | ScreenedChip:
         """See `Evaluator`."""
-        return ScreenedWorkload(self._description(choice), tuple(self._steps_of(choice)), dict(self._form.prices_usd))
+        description, steps = self._description(choice), tuple(self._steps_of(choice))
+        if isinstance(description, AcceleratorDescription):
+            return ScreenedWorkload(description, steps, dict(self._form.prices_usd))
+        from dse.campaign.chip_prepared import ScreenedChip
 
-    def prepare(self, choice: Mapping[str, Value]) -> PreparedWorkload:
+        return ScreenedChip(description, steps, dict(self._form.prices_usd))
+
+    def prepare(self, choice: Mapping[str, Value]) -> PreparedWorkload | PreparedChip:
         """See `Evaluator`."""
         description = self._description(choice)
         schedule = Schedule(str(choice.get("schedule", self._form.schedule)))
         steps = tuple(self._steps_of(choice))
-        compiled = tuple(self._compile(one, description, schedule, len(steps)) for one in steps)
-        return PreparedWorkload(description, compiled, steps, self._objective(choice))
+        if isinstance(description, AcceleratorDescription):
+            compiled = tuple(self._compile(one, description, schedule, len(steps)) for one in steps)
+            return PreparedWorkload(description, compiled, steps, self._objective(choice))
+        from dse.campaign.chip_prepared import PreparedChip
+
+        return PreparedChip(description, steps, tuple(self._plans(one.step, description, schedule, choice) for one in steps))
 
     def _compile(self, one: LoweredStep, description: AcceleratorDescription, schedule: Schedule, steps: int) -> CompiledWorkload:
         key = (one.key, description.geometry, schedule)
         return _cached(self._compiled, key, _COMPILED_KEPT * steps, lambda: compile_step(one.step, description.geometry, schedule=schedule))
 
-    def rough(self, choice: Mapping[str, Value]) -> RoughWorkload:
+    def _plans(self, step: Step, chip: ChipDescription, schedule: Schedule, choice: Mapping[str, Value]) -> ChipPlans:
+        from dse.cost.chip_points import ChipPlans
+
+        return ChipPlans(
+            chip,
+            step.graphs,
+            tokens=step.tokens,
+            stored_bytes=step.stored_bytes,
+            objective=self._objective(choice),
+            schedule=schedule,
+        )
+
+    def rough(self, choice: Mapping[str, Value]) -> RoughWorkload | RoughChip:
         """See `Evaluator`."""
-        return RoughWorkload(self._description(choice), tuple(self._steps_of(choice)))
+        description, steps = self._description(choice), tuple(self._steps_of(choice))
+        if isinstance(description, AcceleratorDescription):
+            return RoughWorkload(description, steps)
+        from dse.campaign.chip_prepared import RoughChip
+
+        return RoughChip(description, steps)
 
     def _objective(self, choice: Mapping[str, Value]) -> Objective:
         return Objective(str(choice.get("mapping.objective", self._form.mapping.objective)))
 
-    def _description(self, choice: Mapping[str, Value]) -> AcceleratorDescription:
+    def _description(self, choice: Mapping[str, Value]) -> AcceleratorDescription | ChipDescription:
         name = str(choice.get(ACCELERATOR, self._accelerators[0]))
         description = _description(located(name, self._folder))
         own = {k: v for k, v in choice.items() if not k.startswith(WORKLOAD) and k != ACCELERATOR and k not in CHOICES}
@@ -144,9 +178,9 @@ def _lowered(model: str, fields: Mapping[str, Value], key: Hashable, folder: str
 
 
 @lru_cache(maxsize=64)
-def _description(name: str) -> AcceleratorDescription:
-    """An accelerator, read once per process."""
-    return plugins.load_accelerator(name)
+def _description(name: str) -> AcceleratorDescription | ChipDescription:
+    """An accelerator or a chip of many cores, read once per process."""
+    return plugins.load_hardware(name)
 
 
 def lowering_request(workload: Mapping[str, Value], folder: str = ".") -> LoweringRequest:

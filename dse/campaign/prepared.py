@@ -10,6 +10,7 @@ import numpy as np
 from dse.campaign.plan_goals import FIXED
 from dse.cost.metrics import RESOURCES, Priced, Resource
 from dse.evaluate import price
+from dse.hw.read import AcceleratorDescription
 from dse.search.evaluator import Ceilings
 from dse.search.quantities import AREA, COST
 from dse.units import JOULES_PER_PJ
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from dse.cost.metrics import Objective
     from dse.cost.workload_pricing import CompiledWorkload
     from dse.evaluate import Step
-    from dse.hw.read import AcceleratorDescription
+    from dse.hw.many_core_read import ChipDescription
     from dse.hw.table import DesignTable
 
     Columns = Mapping[str, NDArray[np.float64]]
@@ -52,7 +53,7 @@ class ScreenedWorkload:
         table = table_of(self.description, columns)
         found = {AREA: np.broadcast_to(table.area_mm2, (size,))}
         if self.prices_usd:
-            found[COST] = self._cost(columns, found[AREA], size)
+            found[COST] = cost_usd(self.prices_usd, self.description, columns, found[AREA], size)
         return found
 
     def fits(self, columns: Columns, size: int) -> NDArray[np.bool_]:
@@ -61,16 +62,24 @@ class ScreenedWorkload:
         need = max(step.step.stored_bytes for step in self.steps)
         return np.broadcast_to(need <= table.dram_capacity_bytes, (size,))
 
-    def _cost(self, columns: Columns, area_mm2: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-        own = {p.path: p.value for p in self.description.paths()}
-        total = np.full(size, self.prices_usd.get(FIXED, 0.0))
-        for path, usd in self.prices_usd.items():
-            if path == AREA:
-                total = total + usd * area_mm2
-            elif path != FIXED:
-                amount = columns[path] if path in columns else own[actual(self.description, path)]
-                total = total + usd * np.asarray(amount, dtype=np.float64)
-        return total
+
+def cost_usd(
+    prices_usd: Mapping[str, float],
+    description: AcceleratorDescription | ChipDescription,
+    columns: Columns,
+    area_mm2: NDArray[np.float64],
+    size: int,
+) -> NDArray[np.float64]:
+    """Dollars of `size` design points: each price times its amount, varied or as described."""
+    own = {p.path: p.value for p in description.paths()}
+    total = np.full(size, prices_usd.get(FIXED, 0.0))
+    for path, usd in prices_usd.items():
+        if path == AREA:
+            total = total + usd * area_mm2
+        elif path != FIXED:
+            amount = columns[path] if path in columns else own[actual(description, path)]
+            total = total + usd * np.asarray(amount, dtype=np.float64)
+    return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,15 +183,21 @@ def _ceilings(description: AcceleratorDescription, totals: StepTotals, columns: 
     return Ceilings(np.broadcast_to(peak, (size,)), np.broadcast_to(bandwidth, (size,)))
 
 
-def alias(description: AcceleratorDescription, path: str) -> str:
-    """`path` with the memory named by its kind: `memories.buffer.…` and `memories.dram.…` mean the same on every accelerator."""
-    for kind, (name, _) in (("buffer", description.file.buffer), ("dram", description.file.dram)):
+def alias(description: AcceleratorDescription | ChipDescription, path: str) -> str:
+    """`path` with the memory named by its kind: `memories.buffer.…` and `memories.dram.…` mean the same on every accelerator.
+
+    A chip of many cores has buffers in every kind of core, so that `memories.dram.…` alone means the same there.
+    """
+    named = [("dram", description.file.dram[0])]
+    if isinstance(description, AcceleratorDescription):
+        named.append(("buffer", description.file.buffer[0]))
+    for kind, name in named:
         if path.startswith(f"memories.{name}."):
             return f"memories.{kind}." + path.removeprefix(f"memories.{name}.")
     return path
 
 
-def actual(description: AcceleratorDescription, path: str) -> str:
+def actual(description: AcceleratorDescription | ChipDescription, path: str) -> str:
     """The path that `path`, own or alias, has in the accelerator's file."""
     known = {p.path for p in description.paths()}
     return path if path in known else next((own for own in known if alias(description, own) == path), path)

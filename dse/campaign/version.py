@@ -16,7 +16,7 @@ from dse.campaign.sources import located, routing_file
 if TYPE_CHECKING:
     from dse.campaign.plan import Plan
 
-_GROUPS: Final = ("dse.models", "dse.accelerators", "dse.systems")
+_GROUPS: Final = ("dse.models", "dse.accelerators", "dse.chips", "dse.systems")
 _PACKAGES: Final = ("numpy", "moocore", "optuna", "onnx", "networkx", "pydantic", "ruamel.yaml", "matplotlib")
 _SUFFIXES: Final = (".py", ".yaml")
 

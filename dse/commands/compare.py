@@ -87,12 +87,12 @@ def _row(name: str, a: Cell, b: Cell) -> dict[str, Cell]:
 def _quantities(
     side: str, workload: WorkloadOptions, settings: list[str], objective: ObjectiveName, schedule: ScheduleName
 ) -> dict[str, Cell]:
-    from dse.single import evaluate_single
+    from dse.single import evaluate_any
 
     if side.endswith(".json"):
         values = _read_result(side)
     else:
-        values = evaluate_single(workload, side, settings, objective=objective.value, schedule=schedule.value).to_json_dict()
+        values = evaluate_any(workload, side, settings, objective=objective.value, schedule=schedule.value).to_json_dict()
     bound = values.get("bound")
     return {**{name: values.get(name) for name in QUANTITIES}, "bound": bound["resource"] if isinstance(bound, dict) else None}
 

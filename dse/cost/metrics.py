@@ -40,7 +40,7 @@ class Resource(StrEnum):
     INNER = "inner_memory"
     """The busiest port of the memories inside the outermost buffer."""
     LINK = "link"
-    """Links between the chips of a system."""
+    """Links between the chips of a system, or between the cores of a chip."""
 
 
 RESOURCES: Final = tuple(Resource)

@@ -11,17 +11,22 @@ from dse.files import load_yaml, validate
 from dse.hw.accelerator import AreaBreakdown
 from dse.hw.many_core import Chip, Core, SharedBuffer
 from dse.hw.many_core_form import ChipFile
-from dse.hw.read import AcceleratorDescription, describe
+from dse.hw.many_core_paths import chip_field_paths
+from dse.hw.many_core_table import ChipTable, build_chip_table
+from dse.hw.read import AcceleratorDescription, describe, plain
 from dse.hw.topology import CELLS, core_names, interconnect_of
-from dse.units import BYTES_PER_GIB, BYTES_PER_KIB, BYTES_PER_MIB
+from dse.units import BYTES_PER_GIB, BYTES_PER_KIB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from numpy.typing import ArrayLike
+
     from dse.files import Document, Value
     from dse.files.document import Location
     from dse.hw.many_core_form import CoreKindForm
+    from dse.hw.paths import FieldPath
     from dse.hw.technology import Technology, TechnologyCatalogue
 
 NO_ARRAY: Final[Mapping[str, Value]] = {"rows": 1, "columns": 1, "count": 1, "dataflows": ["weight_stationary"], "folds": "pipelined"}
@@ -56,30 +61,38 @@ class ChipDescription:
         """What gives the prices that the file leaves out."""
         return next(iter(self.kinds.values())).technology
 
+    @cached_property
+    def _paths(self) -> tuple[FieldPath, ...]:
+        return chip_field_paths(self.file, {kind: one.paths() for kind, one in self.kinds.items()}, self.technology)
+
+    def paths(self) -> tuple[FieldPath, ...]:
+        """All fields that a search may change, in the order of the file."""
+        return self._paths
+
     def with_overrides(self, overrides: Mapping[str, Any], *, origin: str = "setting") -> ChipDescription:
         """This chip with `{'cores.tpu.count': 8, 'links.bus.bandwidth_gb_per_s': 32}` laid over it.
 
         Raises:
             UsageError: a path that leads nowhere, or a value that is not allowed, with what is.
         """
+        given = {path: plain(value) for path, value in overrides.items()}
         try:
-            return describe_chip(self.document.with_settings(dict(overrides), origin=origin, add_parents=True), self.technologies)
+            return describe_chip(self.document.with_settings(given, origin=origin, add_parents=True), self.technologies)
         except InputError as error:
             raise UsageError(str(error)) from error
+
+    def table(self, columns: Mapping[str, ArrayLike] | None = None) -> ChipTable:
+        """Design points of these cores: `{price path: scalar or [D]}` in file units; all else as described.
+
+        Raises:
+            UsageError: a path that is unknown or no price, columns of different lengths, a value that is not allowed.
+        """
+        return build_chip_table(self.file, self.paths(), self.kinds, columns or {})
 
     @cached_property
     def area(self) -> AreaBreakdown:
         """Silicon of all cores and shared buffers, the memory interface once; connections take `area.other_mm2` where it is given."""
-        technology, file = self.technology, self.file
-        array = vector = 0.0
-        buffers = sum(b.capacity_kib for _, b in file.shared) * BYTES_PER_KIB / BYTES_PER_MIB * technology.buffer_area_mm2_per_mib
-        for kind, form in file.cores.items():
-            one = self.kinds[kind].table().area()
-            array += form.count * one.array_mm2 * (form.array is not None)
-            vector += form.count * one.vector_mm2 * (form.vector is not None)
-            buffers += form.count * one.buffer_mm2
-        dram = file.dram[1].bandwidth_gb_per_s * technology.dram_interface_area_mm2_per_gb_per_s
-        return AreaBreakdown(array, vector, buffers, dram, sum(file.area.other_mm2.values()))
+        return AreaBreakdown(**{name: float(column[0]) for name, column in self.table().area_by_component.items()})
 
     def warnings(self) -> tuple[str, ...]:
         """Papercuts of every kind of core, one line each with file and line."""
@@ -105,11 +118,6 @@ class ChipCatalogue(Protocol):
 
     def json_schema(self) -> dict[str, object]:
         """JSON Schema of the chip YAML."""
-
-
-def is_chip(document: Document) -> bool:
-    """Whether a document describes a chip of many cores: it has `cores`."""
-    return "cores" in document.data
 
 
 def read_chip_file(path: str | Path, technologies: TechnologyCatalogue) -> ChipDescription:

@@ -71,7 +71,7 @@ class FieldPath:
 def field_paths(form: AcceleratorFile, technology: Technology) -> tuple[FieldPath, ...]:
     """All fields of `form` that may be changed, in the order of the file, with those that it leaves to `technology`."""
     inherited = inherited_prices(form, technology)
-    found = {p.path: p for p in _walk(form, "") if p.path not in _NOT_SETTABLE and not p.path.endswith(".kind")}
+    found = {p.path: p for p in walk_fields(form, "") if p.path not in _NOT_SETTABLE and not p.path.endswith(".kind")}
     for path, value in inherited.items():
         old = found.get(path)
         found[path] = _leaf(path, value, None, old.summary if old else "pJ per MAC", old)
@@ -105,7 +105,8 @@ def inherited_prices(form: AcceleratorFile, technology: Technology) -> dict[str,
     return inherited | {path: usual for path, given, usual in pairs if given is None}
 
 
-def _walk(form: BaseModel, prefix: str) -> Iterator[FieldPath]:
+def walk_fields(form: BaseModel, prefix: str) -> Iterator[FieldPath]:
+    """Every field of a form and of those inside it that has a value, in the order of the file."""
     own = type(form).__annotations__
     for name, info in sorted(type(form).model_fields.items(), key=lambda field: field[0] not in own):  # its own before inherited ones
         value = getattr(form, name)
@@ -117,7 +118,7 @@ def _below(value: object, path: str, info: FieldInfo) -> Iterator[FieldPath]:
         return  # left out, and no technology gives it
     summary = (info.description or "").split("\n")[0]
     if isinstance(value, BaseModel):
-        yield from _walk(value, f"{path}.")
+        yield from walk_fields(value, f"{path}.")
     elif isinstance(value, dict):
         for key, inner in value.items():
             yield from _below(inner, f"{path}.{key}", info)

@@ -71,9 +71,9 @@ class AcceleratorDescription:
         for path in overrides:
             if path not in known:
                 raise UsageError(f"{origin} {path}: {self.name} has no such field.{did_you_mean(path, known)} All: {', '.join(known)}")
-        plain = {path: _plain(value) for path, value in overrides.items()}
+        given = {path: plain(value) for path, value in overrides.items()}
         try:
-            return describe(self.document.with_settings(plain, origin=origin, add_parents=True), self.technologies)
+            return describe(self.document.with_settings(given, origin=origin, add_parents=True), self.technologies)
         except InputError as error:
             raise UsageError(str(error)) from error
 
@@ -195,7 +195,8 @@ def _technology(name: str, document: Document, technologies: TechnologyCatalogue
     return technologies.load(name)
 
 
-def _plain(value: Any) -> Any:  # Any: what campaigns and notebooks hand in
+def plain(value: Any) -> Any:  # Any: what campaigns and notebooks hand in
+    """A value as YAML has it: numpy scalars become numbers."""
     if isinstance(value, np.generic):
         return value.item()
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+    return [plain(v) for v in value] if isinstance(value, list | tuple) else value

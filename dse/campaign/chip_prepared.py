@@ -1,0 +1,164 @@
+"""One outer choice on a chip of many cores at its three stages: screened by area and capacity, bounded, planned and simulated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dse.campaign.prepared import actual, cost_usd
+from dse.cost.chip_points import bound_index
+from dse.cost.metrics import RESOURCES, Priced, Resource
+from dse.search.evaluator import Ceilings
+from dse.search.quantities import AREA, COST
+from dse.units import JOULES_PER_PJ
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from dse.campaign.prepared import LoweredStep
+    from dse.cost.chip_points import ChipPlans
+    from dse.cost.many_core import ChipEvaluation
+    from dse.hw.many_core_read import ChipDescription
+    from dse.hw.many_core_table import ChipTable
+
+    Columns = Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class ScreenedChip:
+    """What is known without plans: area, cost, and whether the memory off chip holds weights and caches."""
+
+    description: ChipDescription
+    steps: tuple[LoweredStep, ...]
+    prices_usd: Mapping[str, float]
+
+    def design(self, columns: Columns, size: int) -> Mapping[str, NDArray[np.float64]]:
+        """See `Screen`."""
+        found = {AREA: np.broadcast_to(chip_table(self.description, columns).area_mm2, (size,))}
+        if self.prices_usd:
+            found[COST] = cost_usd(self.prices_usd, self.description, columns, found[AREA], size)
+        return found
+
+    def fits(self, columns: Columns, size: int) -> NDArray[np.bool_]:
+        """See `Screen`; `Step.stored_bytes` against the capacity, as pricing has it."""
+        need = max(step.step.stored_bytes for step in self.steps)
+        return np.broadcast_to(need <= chip_table(self.description, columns).dram_capacity_bytes, (size,))
+
+
+@dataclass(frozen=True, slots=True)
+class _ChipWorkload:
+    """What a bound and a plan have in common."""
+
+    description: ChipDescription
+    steps: tuple[LoweredStep, ...]
+
+    @property
+    def macs(self) -> float:
+        """See `Prepared`."""
+        return self.steps[0].totals.macs
+
+    @property
+    def compulsory_bytes(self) -> float:
+        """See `Prepared`."""
+        return self.steps[0].totals.compulsory_bytes
+
+    @property
+    def tokens_per_sequence(self) -> tuple[float, ...]:
+        """See `Prepared`."""
+        return tuple(step.tokens_per_sequence for step in self.steps)
+
+    def ceilings(self, columns: Columns, size: int) -> Ceilings:
+        """See `Prepared`; all arrays that compute the data type that most MACs of the step use, and the port of the memory off chip."""
+        return _ceilings(self.description, self.steps[0], columns, size)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedChip(_ChipWorkload):
+    """The plans of all scenarios on one chip."""
+
+    plans: tuple[ChipPlans, ...]
+
+    def price(self, columns: Columns, size: int) -> Sequence[Priced]:
+        """See `Prepared`; every point is planned and simulated."""
+        area = np.broadcast_to(chip_table(self.description, columns).area_mm2, (size,))
+        points = [point_of(self.description, columns, row) for row in range(size if columns else 1)]
+        return [self._priced(plans, points, area) for plans in self.plans]
+
+    def _priced(self, plans: ChipPlans, points: list[dict[str, float]], area_mm2: NDArray[np.float64]) -> Priced:
+        chip = self.description.chip
+        rows = [(e.latency_s, e.energy_j, _dram_bytes(e), bound_index(e, chip), e.feasible) for e in plans.evaluate(points)]
+        latency, energy, moved, bound, feasible = (np.array(column) for column in zip(*rows, strict=True))
+        return Priced(
+            tokens=plans.tokens,
+            latency_s=latency.astype(np.float64),
+            energy_j=energy.astype(np.float64),
+            area_mm2=area_mm2,
+            dram_bytes=moved.astype(np.float64),
+            bound=bound.astype(np.int8),
+            feasible=feasible.astype(np.bool_),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RoughChip(_ChipWorkload):
+    """Bounds instead of costs: the busier of arithmetic and compulsory traffic off chip, and the energy of just these."""
+
+    def price(self, columns: Columns, size: int) -> Sequence[Priced]:
+        """See `Prepared`; latency = max(MACs / peak, compulsory bytes / bandwidth), energy = MACs + DRAM reads + leakage."""
+        return [self._bound(step, columns, size) for step in self.steps]
+
+    def _bound(self, step: LoweredStep, columns: Columns, size: int) -> Priced:
+        table, totals = chip_table(self.description, columns), step.totals
+        roofs = _ceilings(self.description, step, columns, size)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            compute = np.where(totals.macs > 0, totals.macs / roofs.peak_macs_per_s, 0.0)
+            memory = totals.compulsory_bytes / roofs.dram_bytes_per_s
+        latency = np.maximum(compute, memory)
+        one = next(iter(table.kinds.values()))
+        rates = _macs_per_cycle(self.description, totals.dtype)
+        mac_pj = np.min([table.kinds[k].mac_pj[totals.dtype] for k in rates] or [np.zeros(1)], axis=0)
+        pj = totals.macs * mac_pj + totals.compulsory_bytes * one.dram_read_pj_per_byte
+        energy = JOULES_PER_PJ * pj + table.leakage_w * latency
+        fits = np.broadcast_to(step.step.stored_bytes <= table.dram_capacity_bytes, (size,)) & np.isfinite(latency)
+        bound = np.where(compute >= memory, RESOURCES.index(Resource.ARRAY), RESOURCES.index(Resource.DRAM))
+        return Priced(
+            tokens=step.step.tokens,
+            latency_s=np.where(fits, latency, np.inf),
+            energy_j=np.where(fits, energy, np.inf),
+            area_mm2=np.broadcast_to(table.area_mm2, (size,)),
+            dram_bytes=np.full(size, totals.compulsory_bytes),
+            bound=np.where(fits, bound, -1).astype(np.int8),
+            feasible=fits,
+        )
+
+
+def chip_table(description: ChipDescription, columns: Columns) -> ChipTable:
+    """The design points of `columns`, whose paths may be aliases."""
+    return description.table({actual(description, path): column for path, column in columns.items()})
+
+
+def point_of(description: ChipDescription, columns: Columns, row: int) -> dict[str, float]:
+    """One row of `columns` as values of the chip's own fields, whole numbers where the field takes them."""
+    whole = {p.path for p in description.paths() if p.type == "integer"}
+    named = {actual(description, path): float(column[row]) for path, column in columns.items()}
+    return {path: int(value) if path in whole else value for path, value in named.items()}
+
+
+def _macs_per_cycle(description: ChipDescription, dtype: str) -> dict[str, int]:
+    """MACs per cycle of one core of each kind whose array computes `dtype`."""
+    arrays = {kind: description.kinds[kind].geometry.array for kind, form in description.file.cores.items() if form.array is not None}
+    return {kind: array.elements * rate for kind, array in arrays.items() if (rate := array.rate(dtype)) is not None}
+
+
+def _ceilings(description: ChipDescription, step: LoweredStep, columns: Columns, size: int) -> Ceilings:
+    table = chip_table(description, columns)
+    peak = table.peak_macs_per_s(step.totals.dtype, _macs_per_cycle(description, step.totals.dtype))
+    return Ceilings(np.broadcast_to(peak, (size,)), np.broadcast_to(table.dram_bytes_per_s, (size,)))
+
+
+def _dram_bytes(found: ChipEvaluation) -> float:
+    return sum(row.bytes for row in found.breakdown if row.component == "dram")
