@@ -88,10 +88,10 @@ class MeshForm(_ConnectionForm):
     """Neighbours in a grid."""
     cores: Annotated[tuple[Name, ...], Field(min_length=1)]
     """Cores or kinds of cores, row by row."""
-    rows: Whole
-    """Rows of the grid."""
-    columns: Whole
-    """Columns of the grid."""
+    rows: Whole | None = None
+    """Rows of the grid; left out, what its columns leave, or with neither the squarest grid of that many cores, no taller than wide."""
+    columns: Whole | None = None
+    """Columns of the grid; left out, what its rows leave."""
     torus: bool = False
     """Whether each row and each column closes to a ring."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from math import isqrt
 from typing import TYPE_CHECKING, Final
 
 from dse.errors import InputError, Problem, did_you_mean
@@ -93,20 +94,36 @@ def _channels(name: str, form: AnyConnection, known: dict[str, tuple[str, ...]],
         if len(nodes) < 2:
             return [], [Problem(where, f"a bus needs at least two members; given: {', '.join(nodes)}")]
         return [Channel(name, tuple(nodes), tuple(nodes), *_costs(form))], []
-    if len(nodes) != form.rows * form.columns:
-        size = f"{form.rows} x {form.columns}"
-        return [], [Problem(where, f"a mesh of {size} takes {form.rows * form.columns} cores; given: {len(nodes)}")]
-    return list(_mesh(name, nodes, form)), []
+    rows, columns = grid_of(form, len(nodes))
+    if len(nodes) != rows * columns:
+        asked = form.rows is not None and form.columns is not None
+        message = (
+            f"a mesh of {rows} x {columns} takes {rows * columns} cores; given: {len(nodes)}"
+            if asked
+            else f"{len(nodes)} cores do not fill {f'{rows} rows' if form.rows is not None else f'{columns} columns'} evenly"
+        )
+        return [], [Problem(where, f"{message}; change the count of the cores, or rows and columns")]
+    return list(_mesh(name, nodes, form, rows, columns)), []
 
 
-def _mesh(name: str, nodes: list[str], form: MeshForm) -> Iterator[Channel]:
-    for row in range(form.rows):
-        for column in range(form.columns):
-            for size, at, step in ((form.columns, column, (0, 1)), (form.rows, row, (1, 0))):
+def grid_of(form: MeshForm, cores: int) -> tuple[int, int]:
+    """(rows, columns) of a mesh of `cores`; what the file leaves out follows from the rest, see `MeshForm`."""
+    if form.rows is not None:
+        return form.rows, form.columns if form.columns is not None else max(1, cores // form.rows)
+    if form.columns is not None:
+        return max(1, cores // form.columns), form.columns
+    rows = next(r for r in range(isqrt(cores), 0, -1) if cores % r == 0)
+    return rows, cores // rows
+
+
+def _mesh(name: str, nodes: list[str], form: MeshForm, rows: int, columns: int) -> Iterator[Channel]:
+    for row in range(rows):
+        for column in range(columns):
+            for size, at, step in ((columns, column, (0, 1)), (rows, row, (1, 0))):
                 closes = form.torus and size > 2 and at == size - 1
                 if at < size - 1 or closes:
-                    other = (row + step[0]) % form.rows * form.columns + (column + step[1]) % form.columns
-                    here = nodes[row * form.columns + column]
+                    other = (row + step[0]) % rows * columns + (column + step[1]) % columns
+                    here = nodes[row * columns + column]
                     yield from _both_ways(f"{name}.{here}.{nodes[other]}", here, nodes[other], form)
 
 

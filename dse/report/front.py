@@ -116,4 +116,5 @@ def _legend(axes: Axes, front: Sequence[FrontPoint], pale: bool, schemes: Sequen
                 axes.scatter([], [], s=24, facecolors="none", edgecolors=INK, marker=marker(accelerators, accelerator), label=accelerator)
     if pale:
         axes.scatter([], [], s=8, color=PALE, label="best of one trial, dominated by another")
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
