@@ -10,16 +10,16 @@ from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import active_children, forkserver, get_context, parent_process, resource_tracker
+from multiprocessing import active_children, parent_process
 from typing import TYPE_CHECKING, Final, Protocol
 
+from dse.campaign.fork_server import COORDINATORS_SIGNALS, fork_server
 from dse.errors import DseError, UsageError
 from dse.search.sweep import sweep
 from dse.search.trial import Sweep, TrialState, failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from multiprocessing.context import BaseContext
 
     from dse.search.evaluator import Evaluator, EvaluatorFactory
     from dse.search.goals import Goals
@@ -30,8 +30,6 @@ LOGGER = logging.getLogger(__name__)
 TRIES: Final = 2
 """Times that a trial may end its worker process, or fail by anything but an error of ours, before it is set aside."""
 DASK: Final = "dask://"
-_COORDINATORS_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-"""The coordinator decides what they mean, and its end is the workers' end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,33 +152,8 @@ class ProcessPool:
 
     def _start(self, workers: int) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(
-            workers, mp_context=_context(type(self._problem.factory).__module__), initializer=_start_worker, initargs=(self._problem,)
+            workers, mp_context=fork_server(type(self._problem.factory).__module__), initializer=_start_worker, initargs=(self._problem,)
         )
-
-
-def start_workers_early(evaluator: str) -> None:
-    """Start the process that workers are forked from, so that its imports run beside ours; calling it is never needed.
-
-    `evaluator`: module of the evaluator's factory.
-    """
-    _context(evaluator)
-
-
-def _context(evaluator: str) -> BaseContext:
-    """Workers are forked from a server that does nothing but import: quick, and safe whatever threads we have.
-
-    The server is started with SIGINT and SIGTERM blocked, which it and its children inherit: a signal to the process group
-    ends neither it nor a worker that has not come to ignoring it.
-    """
-    context = get_context("forkserver")
-    context.set_forkserver_preload([__name__, evaluator])
-    resource_tracker.ensure_running()  # would unblock them, were it the server that starts it
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _COORDINATORS_SIGNALS)
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return context
 
 
 def _ended(outer: int) -> Sweep:
@@ -221,7 +194,7 @@ _WORKER: tuple[Problem, Evaluator] | None = None
 
 def _start_worker(problem: Problem) -> None:
     global _WORKER  # a pool hands its initialiser no other place
-    for number in _COORDINATORS_SIGNALS:
+    for number in COORDINATORS_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _WORKER = (problem, problem.factory())

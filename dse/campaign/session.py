@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from dse.campaign.asking import begun_batch
-from dse.campaign.engines import start_workers_early
 from dse.campaign.folder import Chosen, FolderRequest, choose_folder
+from dse.campaign.fork_server import fork_server
 from dse.campaign.header import Header, digest, header_of, identity_config, shard_name
 from dse.campaign.lock import RunLock
 from dse.campaign.log import LogContent, ResultLog, read_log, unwritable
@@ -89,7 +89,7 @@ def run_session(
         RunError: the folder cannot be used; UsageError: options that exclude each other, a storage that cannot be opened.
     """
     if request.workers > 1 and request.cluster is None:
-        start_workers_early(type(factory).__module__)
+        fork_server(type(factory).__module__)  # its imports run beside what we do next
     identity = _identity(plan, request)
     chosen = choose_folder(request.folder, plan.form.name, identity, digest(identity), cell=place_of(plan))
     folder = chosen.folder

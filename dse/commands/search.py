@@ -75,9 +75,9 @@ def search(
     """
     count, cluster = _workers(workers)
     if count > 1 and not dry_run:
-        from dse.campaign.engines import start_workers_early
+        from dse.campaign.fork_server import fork_server
 
-        start_workers_early("dse.campaign.evaluator")
+        fork_server("dse.campaign.warm")  # its imports run beside ours
     from dse.campaign.evaluator import CatalogueSources
     from dse.campaign.folder import FolderRequest
     from dse.campaign.plan import load_plans
