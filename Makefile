@@ -7,7 +7,7 @@ MAPPERS_PYTHON ?= python3.12
 MAPPERS := .venv-mappers
 
 .DEFAULT_GOAL := help
-.PHONY: help install explore test test-transformers lint bench bench-peers clean
+.PHONY: help install explore test test-transformers lint experiments experiments-smoke bench bench-peers durability timelines clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
