@@ -20,6 +20,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt setuptools wheel
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	$(BIN)/python -m compileall -q dse workloads accelerators
 	@touch $@
 
 explore: install ## reuse or recompute? DeepSeek-V3 decode over a family of accelerators, front and pictures
