@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from dse.cost.metrics import Objective
 from dse.ir.operator import Kind
 from dse.mapping.frontier import least_cycles
-from dse.schedule.cores.elimination import Minimum, least_sum
+from dse.schedule.cores.elimination import least_sum
 from dse.schedule.cores.part_price import partial_bytes
 from dse.schedule.cores.part_work import part_indices
 from dse.schedule.cores.parts import Division, part_of
@@ -82,21 +83,24 @@ class Estimator:
         reads = Division(reader.stream, self.first_cores(reader))
         if lies == reads and (reader.stream is None or ranged):
             return 0.0
-        pattern = self.transfers.to_reader(ranged, lies, reads)
-        if pattern is None:  # over the memory off chip
-            out, back = self.transfers.to_memory(lies, self.chip.dram), self.transfers.to_reader(False, self.chip.dram, reads)
+        ways = []
+        straight = self.transfers.to_reader(ranged, lies, reads)
+        if straight is not None:
+            ways.append((straight.seconds, straight.pj))
+        if straight is None or self.objective is not Objective.ENERGY:  # over the memory off chip
+            out, back = self.transfers.to_memory(lies, self.chip.dram), self.transfers.to_reader(ranged, self.chip.dram, reads)
             assert out is not None, holder
             assert back is not None, reader
-            seconds, pj = out.seconds + back.seconds, out.pj + back.pj
-        else:
-            seconds, pj = pattern.seconds, pattern.pj
+            one = self.kinds[reader.kind].one
+            accesses = float(one.dram_write_pj_per_byte[0]) + back.sent * float(one.dram_read_pj_per_byte[0])
+            ways.append((out.seconds + back.seconds, out.pj + back.pj + accesses))
         match self.objective:
             case Objective.LATENCY:
-                return seconds
+                return min(seconds for seconds, _ in ways)
             case Objective.ENERGY:
-                return pj * JOULES_PER_PJ
+                return min(pj for _, pj in ways) * JOULES_PER_PJ
             case Objective.EDP:
-                return seconds + pj * JOULES_PER_PJ
+                return min(seconds + pj * JOULES_PER_PJ for seconds, pj in ways)
 
     def first_cores(self, shape: Shape) -> tuple[int, ...]:
         """The first cores that a shape may take."""
@@ -134,8 +138,32 @@ class Estimator:
         return partial_bytes(self.work, group) * pattern.seconds + elements / (kind.lanes * kind.clock_hz)
 
 
-def choose_shapes(groups: Sequence[Group], offered: Sequence[Sequence[Shape]], estimator: Estimator) -> tuple[Minimum, list[FloatArray]]:
-    """The shapes with the least sum of own costs and costs between writers and readers, and the own costs [groups][shapes]."""
+@dataclass(frozen=True)
+class ChosenShapes:
+    """The shapes of least estimated sum, with what led there."""
+
+    choices: tuple[int, ...]
+    own: list[FloatArray]
+    """[groups][shapes]"""
+    pairs: dict[tuple[int, int], FloatArray]
+    """[shapes of the writer, shapes of the reader] by (writer, reader)."""
+    cost: float
+    exact: bool
+
+    def change(self, chosen: Sequence[int], index: int) -> FloatArray:
+        """What the sum gains where group `index` of `chosen` takes each of its shapes instead, [shapes]."""
+        total: FloatArray = self.own[index].copy()
+        for (writer, reader), table in self.pairs.items():
+            if writer == index:
+                total = total + table[:, chosen[reader]]
+            elif reader == index:
+                total = total + table[chosen[writer], :]
+        difference: FloatArray = total - total[chosen[index]]
+        return difference
+
+
+def choose_shapes(groups: Sequence[Group], offered: Sequence[Sequence[Shape]], estimator: Estimator) -> ChosenShapes:
+    """The shapes with the least sum of own costs and costs between writers and readers."""
     own = [np.array([estimator.own(g, s) for s in offered[i]]) for i, g in enumerate(groups)]
     writer: dict[str, int] = {}
     pairs: dict[tuple[int, int], FloatArray] = {}
@@ -148,4 +176,5 @@ def choose_shapes(groups: Sequence[Group], offered: Sequence[Sequence[Shape]], e
             pairs[w, i] = pairs.get((w, i), 0.0) + table
         for f in g.writes:
             writer[f.storage] = i
-    return least_sum(own, pairs), own
+    found = least_sum(own, pairs)
+    return ChosenShapes(found.choices, own, pairs, found.cost, found.exact)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
+from dse.schedule.cores.detours import over_memory
 from dse.schedule.cores.groups import Flow
 from dse.schedule.cores.part_price import PartPricer, PricedPart, partial_bytes
 from dse.schedule.cores.parts import Division
@@ -209,7 +210,7 @@ class Layouter:
 
     def lay_out(self, groups: tuple[Group, ...], assigned: tuple[Assigned, ...]) -> Layout | NoRoom:
         """The plan of an assignment; tensors that fit nowhere on chip are spilled, largest first."""
-        places: dict[str, Place] = {}
+        places = dict.fromkeys(over_memory(groups, assigned, self), Place.OUTSIDE)
         while True:
             found = _Pass(self, groups, assigned, places).run()
             if isinstance(found, str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import ceil, prod
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -70,6 +71,8 @@ class PricedPart:
     need_bytes: float
     """Memory that the part works in, residents apart."""
     operators: tuple[PricedOperatorPart, ...]
+    tiles: int
+    """Tiles, or steps of the vector unit, in which the operator that loads most goes through its work."""
 
 
 class KindPricer:
@@ -161,7 +164,8 @@ class PartPricer:
                     writes[storage] = writes.get(storage, 0.0) + m.dram_write
         energy = sum(o.compute_j + o.memory_j for o in found)
         seconds, need = _overlapped(found, need, free)
-        return PricedPart(seconds, energy, reads, writes, need, tuple(found))
+        most = max(found, key=lambda o: (sum(m.dram_read for m in o.moved), o.compute_s))
+        return PricedPart(seconds, energy, reads, writes, need, tuple(found), _tiles(most, kind.lanes))
 
 
 def _overlapped(operators: list[PricedOperatorPart], need: float, free: float) -> tuple[float, float]:
@@ -177,6 +181,15 @@ def _overlapped(operators: list[PricedOperatorPart], need: float, free: float) -
     if slices < 2 or doubled > free or not (array and vector):
         return array + vector, need
     return max(array, vector) + min(array, vector) / slices, doubled
+
+
+def _tiles(operator: PricedOperatorPart, lanes: float) -> int:
+    """Steps in which an operator loads and computes, all slices together."""
+    problem, mapping = operator.work.problem, operator.mapping
+    if mapping is None or not isinstance(problem, MatmulProblem):
+        return max(1, ceil(operator.work.vector_ops / lanes))
+    sides = ((problem.m, mapping.tile_m), (problem.k, mapping.tile_k), (problem.n, mapping.tile_n))
+    return operator.work.slices * ceil(problem.groups / mapping.together) * prod(ceil(size / side) for size, side in sides)
 
 
 def _with_partial_sums(operator: PlacedOperator) -> PlacedOperator:

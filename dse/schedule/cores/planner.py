@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 from dse.cost.frontier_pricing import TIE_TOLERANCE
 from dse.cost.metrics import Objective
-from dse.schedule.cores.estimate import Estimator, choose_shapes
+from dse.schedule.cores.estimate import ChosenShapes, Estimator, choose_shapes
 from dse.schedule.cores.layout import Assigned, Layouter, NoRoom
 from dse.schedule.cores.part_price import KindPricer, PartPricer
 from dse.schedule.cores.parts import Division
 from dse.schedule.cores.shapes import kinds_for, may_run, shapes, windows
-from dse.schedule.cores.tasks import Outcome, run
+from dse.schedule.cores.tasks import Outcome, busiest_s, plan_j, run
 from dse.schedule.cores.transfers import Transfers
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ SEARCH_GROUPS: Final = 4000
 """Groups laid out and simulated in a search, all its trials together: 80 trials of 50 groups on few cores, ..."""
 CORES_PER_GROUP: Final = 16
 """... and half of that on so many cores: each group then takes twice the time."""
-FEW: Final = 6
-"""Shapes of a group that the search tries, cheapest first by their own estimate."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class _Start:
 
     planned: Planned | NoPlan
     chosen: list[int]
-    own: list[FloatArray]
+    shapes: ChosenShapes
     trials: int
 
 
@@ -108,11 +106,11 @@ class Planner:
         best: _Start | None = None
         count = 0
         for estimator in self.estimators:
-            found, own = choose_shapes(groups, offered, estimator)
+            found = choose_shapes(groups, offered, estimator)
             now = list(found.choices)
-            planned, tried = self._feasible(groups, offered, now, own)
+            planned, tried = self._feasible(groups, offered, now, found.own)
             count += tried
-            start = _Start(planned, now, own, count)
+            start = _Start(planned, now, found, count)
             if (
                 best is None
                 or isinstance(best.planned, NoPlan)
@@ -120,24 +118,23 @@ class Planner:
             ):
                 best = start
         assert best is not None
-        return _Start(best.planned, best.chosen, best.own, count)
+        return _Start(best.planned, best.chosen, best.shapes, count)
 
     def plan(self, groups: tuple[Group, ...], seed: int) -> Planned | NoPlan:
         """The best assignment found for `groups`: of all, where there are few; else by seeded changes of the first."""
         offered = self._offered(groups)
         places = [[Assigned(s, w) for s in options for w in windows(s, self.chip)] for options in offered]
         if prod(len(p) for p in places) <= MAX_ENUMERATED:
-            return self._enumerate(groups, places)
+            return self._enumerate(groups, places, self._start(groups, offered).planned)
         return self._search(groups, offered, seed)
 
-    def _enumerate(self, groups: tuple[Group, ...], places: list[list[Assigned]]) -> Planned | NoPlan:
-        best: Planned | NoPlan | None = None
+    def _enumerate(self, groups: tuple[Group, ...], places: list[list[Assigned]], best: Planned | NoPlan) -> Planned | NoPlan:
         count = 0
         for assigned in product(*places):
             count += 1
-            found = self.evaluate(groups, assigned)
-            best = _better(best, found, groups, self.objective)
-        assert best is not None
+            found = self.improved(groups, assigned, best.outcome) if isinstance(best, Planned) else self.evaluate(groups, assigned)
+            if isinstance(found, Outcome):
+                best = Planned(found, True, count, value_of(found, self.objective))
         return best if isinstance(best, NoPlan) else Planned(best.outcome, True, count, best.value)
 
     def evaluate(self, groups: tuple[Group, ...], assigned: Sequence[Assigned]) -> Outcome | NoRoom:
@@ -145,10 +142,28 @@ class Planner:
         layout = self.layouter.lay_out(groups, tuple(assigned))
         return layout if isinstance(layout, NoRoom) else run(layout, self.chip, self.kinds, self.leakage_w)
 
+    def improved(self, groups: tuple[Group, ...], assigned: Sequence[Assigned], best: Outcome) -> Outcome | None:
+        """As `evaluate`, where the assignment is better than `best`. What its busiest resource alone keeps from that is not simulated."""
+        layout = self.layouter.lay_out(groups, tuple(assigned))
+        if isinstance(layout, NoRoom):
+            return None
+        least = busiest_s(layout, self.chip)
+        if self.objective is Objective.LATENCY:
+            hopeless = least > best.latency_s * (1 + TIE_TOLERANCE)
+        else:
+            energy = plan_j(layout, self.chip, self.kinds, self.leakage_w, least)
+            hopeless = energy * least > best.energy_j * best.latency_s
+            if self.objective is Objective.ENERGY:
+                hopeless = energy > best.energy_j * (1 + TIE_TOLERANCE)
+        if hopeless:
+            return None
+        found = run(layout, self.chip, self.kinds, self.leakage_w)
+        return found if better(found, best, self.objective) else None
+
     def _search(self, groups: tuple[Group, ...], offered: list[list[Shape]], seed: int) -> Planned | NoPlan:
         """Shapes of single groups are changed, cores found again, and what the simulation approves is kept.
 
-        Groups are taken by the time that they and their transfers take, the longest first; of each the shapes with the least estimates.
+        What costs least by the estimates is tried first, and nothing that costs more than the plan takes above its bound.
         """
         random_ = random.Random(seed)
         budget = SEARCH_GROUPS / (1 + len(self.chip.cores) / CORES_PER_GROUP) + self.layouter.laid_groups
@@ -156,34 +171,28 @@ class Planner:
         best, now, count = start.planned, start.chosen, start.trials
         if isinstance(best, NoPlan):
             return best
-        moves = self._moves(groups, offered, start.own, now, random_)
-        for index, option in moves:
+        for index, option in self._moves(groups, start.shapes, now, best, random_):
             if self.layouter.laid_groups >= budget:
                 break
             if option == now[index]:
                 continue
             tried = [option if i == index else c for i, c in enumerate(now)]
-            found = self.evaluate(groups, self.place(groups, offered, tried))
+            found = self.improved(groups, self.place(groups, offered, tried), best.outcome)
             count += 1
-            if not isinstance(found, NoRoom) and better(found, best.outcome, self.objective):
+            if found is not None:
                 best = Planned(found, False, count, value_of(found, self.objective))
                 now = tried
         return Planned(best.outcome, False, count, best.value)
 
     def _moves(
-        self,
-        groups: tuple[Group, ...],
-        offered: list[list[Shape]],
-        own: list[FloatArray],
-        now: list[int],
-        random_: random.Random,
+        self, groups: tuple[Group, ...], found: ChosenShapes, now: list[int], best: Planned, random_: random.Random
     ) -> list[tuple[int, int]]:
-        weight = {i: float(own[i][now[i]]) for i in range(len(groups))}
-        few = {i: [int(k) for k in own[i].argsort(kind="stable")[:FEW]] for i in weight}
-        moves = [(i, k) for i in sorted(weight, key=lambda i: -weight[i]) for k in few[i] if k != now[i]]
-        others = [(i, k) for i in weight for k in range(len(offered[i])) if k not in few[i]]
-        random_.shuffle(others)
-        return moves + others
+        slack = float("inf")
+        if self.objective is Objective.LATENCY:
+            slack = best.outcome.latency_s - busiest_s(best.outcome.layout, self.chip)
+        changes = {i: found.change(now, i) for i in range(len(groups))}
+        moves = [(float(c), random_.random(), i, k) for i, costs in changes.items() for k, c in enumerate(costs) if k != now[i]]
+        return [(i, k) for cost, _, i, k in sorted(moves) if cost <= slack]
 
     def _feasible(
         self,
@@ -268,11 +277,3 @@ def better(found: Outcome, best: Outcome, objective: Objective) -> bool:
     if first[0] < second[0] * (1 - TIE_TOLERANCE):
         return True
     return first[0] <= second[0] * (1 + TIE_TOLERANCE) and (first[1], first[0]) < (second[1], second[0])
-
-
-def _better(best: Planned | NoPlan | None, found: Outcome | NoRoom, groups: tuple[Group, ...], objective: Objective) -> Planned | NoPlan:
-    if isinstance(found, NoRoom):
-        return best if best is not None else NoPlan(groups[found.index], found)
-    if isinstance(best, Planned) and not better(found, best.outcome, objective):
-        return best
-    return Planned(found, False, 0, value_of(found, objective))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     FloatArray = NDArray[np.float64]
-
-TASK_DONE: Final = 0
-RESOURCE_FREE: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +57,8 @@ class _Run:
         self.queues: list[list[int]] = [[] for _ in range(resources)]
         self.start_s, self.end_s = [float("nan")] * len(tasks), [float("nan")] * len(tasks)
         self.order: list[int] = []
-        self.events: list[tuple[float, int, int, tuple[int, ...]]] = []
-        """(time, kind of event, number of the task, resources that it frees)."""
+        self.events: list[tuple[float, int, tuple[int, ...], bool]] = []
+        """(time, number of the task, resources that it frees, whether it is done)."""
         self.now_s = 0.0
 
     def start_ready(self, ready: list[int], freed: list[int]) -> None:
@@ -82,17 +79,17 @@ class _Run:
             if self.free_at_s[resource] > now:
                 heappush(self.queues[resource], number)
                 return
-        self.start_s[number] = now
-        self.end_s[number] = now + task.lasts_s
+        done = now + task.lasts_s
+        self.start_s[number], self.end_s[number] = now, done
         self.order.append(number)
         until: dict[float, list[int]] = {}
         for resource, seconds in task.holds:
             if seconds > 0.0:
                 self.free_at_s[resource] = now + seconds
-                until.setdefault(seconds, []).append(resource)
-        for seconds, resources in until.items():
-            heappush(self.events, (now + seconds, RESOURCE_FREE, number, tuple(resources)))
-        heappush(self.events, (self.end_s[number], TASK_DONE, number, ()))
+                until.setdefault(now + seconds, []).append(resource)
+        heappush(self.events, (done, number, tuple(until.pop(done, ())), True))
+        for at, resources in until.items():
+            heappush(self.events, (at, number, tuple(resources), False))
 
     def step(self) -> None:
         """Advance to the next event, take all of that time, and start what may."""
@@ -100,14 +97,13 @@ class _Run:
         ready: list[int] = []
         freed: list[int] = []
         while self.events and self.events[0][0] == now:
-            _, kind, number, resources = heappop(self.events)
-            if kind == TASK_DONE:
+            _, number, resources, done = heappop(self.events)
+            freed.extend(resources)
+            if done:
                 for following in self.then[number]:
                     self.missing[following] -= 1
                     if self.missing[following] == 0:
                         ready.append(following)
-            else:
-                freed.extend(resources)
         self.start_ready(ready, freed)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
@@ -21,9 +21,16 @@ if TYPE_CHECKING:
 
 LEAST_PIECES: Final = 4
 """Pieces in which a group loads, computes and stores; more of them hide more of the first load, and cost time to simulate."""
-MOST_PIECES: Final = 32
+PIECES_OF_PLAN: Final = 64
+"""Pieces in which the busiest resource of the plan works: none is longer, so that what waits for a channel never waits long. The tiles of a
+mapping are smaller still."""
+MOST_PIECES: Final = 128
 """Where two pieces would need more memory than the group has there are more of them, up to these. The tiles of a mapping are smaller still
 and doubled, so that one is loaded while another is computed: a load runs ahead by up to a piece more than there is room for."""
+PASSING_PIECES: Final = 32
+"""Pieces, at least, of groups with no memory but for what passes by."""
+SMALL_SHARE: Final = 1 / 16
+"""Part of such a piece up to which a group loads, computes and stores in one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +57,8 @@ class TaskList:
 
 
 class _Builder:
-    def __init__(self, chip: Chip, here: Mapping[int, tuple[int, ...]]) -> None:
-        self.chip, self.here = chip, here
+    def __init__(self, chip: Chip, here: Mapping[int, tuple[int, ...]], longest_s: float) -> None:
+        self.chip, self.here, self.longest_s = chip, here, longest_s
         self.channels = chip.interconnect.channels
         self.held: dict[tuple[int, float, tuple[int, ...]], tuple[tuple[tuple[int, float], ...], float]] = {}
         self.tasks: list[Task] = []
@@ -80,12 +87,13 @@ class _Builder:
         cores = tuple(len(self.channels) + c for c in laid.assigned.cores)
         computed: list[int] = []
         stores: list[int] = []
-        pieces, ahead = _pieces(laid)
+        pieces, ahead = _pieces(laid, self.longest_s)
+        moving, sources = _together(laid.loads), (*free, *self._sources(laid))
         for piece in range(pieces):
             behind = piece - ahead if overlapped else piece - 1
             waits = (*free, *computed[max(behind, 0) : behind + 1])
-            loaded = [self._load(laid.index, load, waits, () if overlapped else cores, pieces) for load in laid.loads]
-            before = (*loaded, *(computed[-1:] or (*free, *self._sources(laid))))
+            loaded = [self._load(laid.index, load, waits, () if overlapped else cores, pieces) for load in moving]
+            before = (*loaded, *(computed[-1:] or sources))
             seconds = laid.part.compute_s / pieces
             note = TaskNote(laid.index, "compute", laid.group.name)
             computed.append(self.add(note, before, tuple((c, seconds) for c in cores), seconds))
@@ -125,15 +133,50 @@ class _Builder:
         return self.moving(TaskNote(index, "store", store.storage), tuple(waits), store.pattern, store.size_bytes / pieces)
 
 
-def _pieces(laid: LaidGroup) -> tuple[int, int]:
-    """Number of pieces, and how many of them may be loaded or computed at once: as many as the memory set aside holds, at least two."""
-    loaded = sum(laid.part.reads.values())
+def _together(loads: tuple[Load, ...]) -> tuple[Load, ...]:
+    """Loads that take the same way at the same time as one."""
+    found: dict[tuple[int, str, tuple[int, ...]], Load] = {}
+    for load in loads:
+        key = (id(load.pattern), load.source, load.after)
+        if key in found:
+            before = found[key]
+            load = replace(before, storage=f"{before.storage}, {load.storage}", size_bytes=before.size_bytes + load.size_bytes)
+        found[key] = load
+    return tuple(found.values())
+
+
+def _pieces(laid: LaidGroup, longest_s: float) -> tuple[int, int]:
+    """Number of pieces, and how many of them may be loaded or computed at once: as many as the memory set aside holds, at least two.
+
+    A piece takes at most `longest_s` to load, compute or store, but is no smaller than a tile where these are large.
+    """
+    loaded, most = sum(laid.part.reads.values()), min(MOST_PIECES, max(LEAST_PIECES, laid.part.tiles))
+    seconds = max(
+        laid.part.compute_s,
+        sum(x.size_bytes * x.pattern.seconds for x in laid.loads),
+        sum(x.size_bytes * x.pattern.seconds for x in laid.stores),
+    )
+    wanted = 1 if seconds <= SMALL_SHARE * longest_s else max(LEAST_PIECES, ceil(seconds / longest_s))
     if loaded <= laid.ahead_bytes:
-        return LEAST_PIECES, LEAST_PIECES
+        pieces = min(wanted, most)
+        return pieces, pieces
     if not laid.ahead_bytes:  # all that it works on lies in its memory but for what passes by
-        return MOST_PIECES, 2
-    pieces = min(max(ceil(2 * loaded / laid.ahead_bytes), LEAST_PIECES), MOST_PIECES)
+        return min(max(min(wanted, most), PASSING_PIECES), MOST_PIECES), 2
+    pieces = min(max(ceil(2 * loaded / laid.ahead_bytes), min(wanted, most)), MOST_PIECES)
     return pieces, max(2, int(laid.ahead_bytes * pieces / loaded))
+
+
+def busiest_s(layout: Layout, chip: Chip) -> float:
+    """Seconds that the busiest core or channel of a plan works, additions of partial sums apart: no order of its tasks ends sooner."""
+    busy: dict[int, float] = defaultdict(float)
+    channels = chip.interconnect.channels
+    for laid in layout.groups:
+        for c in laid.assigned.cores:
+            busy[len(channels) + c] += laid.part.compute_s
+        for x in (*laid.loads, *laid.stores, *((laid.reduction,) if laid.reduction is not None else ())):
+            for c, part in x.pattern.channels:
+                busy[c] += x.size_bytes * part / channels[c].bytes_per_s
+    return max(busy.values(), default=0.0)
 
 
 def make_tasks(layout: Layout, chip: Chip, kinds: Mapping[str, KindPricer]) -> TaskList:
@@ -142,7 +185,7 @@ def make_tasks(layout: Layout, chip: Chip, kinds: Mapping[str, KindPricer]) -> T
     A group's loads run ahead of its computation as far as its memory goes, where its cores overlap transfers and computation, else not
     at all; they start as soon as what they bring is written and the memory that they take is free: while groups before it compute.
     """
-    builder = _Builder(chip, _writers_here(layout))
+    builder = _Builder(chip, _writers_here(layout), busiest_s(layout, chip) / PIECES_OF_PLAN)
     for laid in layout.groups:
         builder.group(laid, overlapped=kinds[laid.assigned.shape.kind].geometry.overlapped)
     count = len(chip.interconnect.channels) + len(chip.cores)
@@ -233,8 +276,12 @@ def run(layout: Layout, chip: Chip, kinds: Mapping[str, KindPricer], leakage_w: 
     tasks = make_tasks(layout, chip, kinds)
     simulation = simulate(tasks.tasks, tasks.resources)
     latency = simulation.makespan_s
-    energy = sum(i.energy_j for i in energy_items(layout, chip, kinds)) + leakage_w * latency
-    return Outcome(layout, tasks, simulation, latency, energy)
+    return Outcome(layout, tasks, simulation, latency, plan_j(layout, chip, kinds, leakage_w, latency))
+
+
+def plan_j(layout: Layout, chip: Chip, kinds: Mapping[str, KindPricer], leakage_w: float, seconds: float) -> float:
+    """Joules of a plan that takes `seconds`."""
+    return sum(i.energy_j for i in energy_items(layout, chip, kinds)) + leakage_w * seconds
 
 
 def busy_by_resource(tasks: TaskList) -> dict[int, float]:
