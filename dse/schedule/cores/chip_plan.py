@@ -71,7 +71,7 @@ def _fused(work: Work, planner: Planner, chip: Chip, kinds: Mapping[str, KindPri
     if not computing:
         return []
     kind = max(computing, key=lambda k: kinds[k].geometry.array.elements)
-    plans = make_plans(work.graph, Schedule.FUSED, kinds[kind].geometry).plans
+    plans = make_plans(work.graph, Schedule.FUSED, kinds[kind].geometry, any_order=False).plans
     fitting = sorted((p for p in plans if p.peak_bytes <= LARGEST_PEAK * kinds[kind].capacity_bytes), key=lambda p: -p.peak_bytes)
     found: list[tuple[Group, ...]] = []
     for plan in fitting[:MOST_PLANS]:

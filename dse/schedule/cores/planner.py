@@ -93,6 +93,11 @@ class Planner:
         """The plan that follows from the estimates alone."""
         return self._start(groups, self._offered(groups)).planned
 
+    def by_estimate(self, formations: list[tuple[Group, ...]]) -> list[tuple[Group, ...]]:
+        """Ways to form groups by the estimate of their best shapes, least first."""
+        costs = [choose_shapes(groups, self._offered(groups), self.estimators[0]).cost for groups in formations]
+        return [formations[i] for i in sorted(range(len(costs)), key=lambda i: costs[i])]
+
     def nowhere(self) -> str | None:
         """The first operator that no core may run."""
         cores = [self.chip.cores[self.chip.of_kind(kind)[0]] for kind in self.chip.kinds]
