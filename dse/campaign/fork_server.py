@@ -13,16 +13,16 @@ COORDINATORS_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 """The coordinator decides what they mean, and its end is the workers' end."""
 
 
-def fork_server(preload: str) -> BaseContext:
+def fork_server(*preload: str) -> BaseContext:
     """The context that starts workers: forked from a server without threads, which is quick, and safe whatever threads we have.
 
-    The first call decides what it imports: `preload`, a module that brings the evaluator's factory. Called early, that runs beside
+    The first call decides what it imports: `preload`, modules that bring the evaluator's factory. Called early, that runs beside
     our own imports.
     The server is started with SIGINT and SIGTERM blocked, which it and its children inherit: a signal to the process group
     ends neither it nor a worker that has not come to ignoring it.
     """
     context = get_context("forkserver")
-    context.set_forkserver_preload(["dse.campaign.engines", preload])
+    context.set_forkserver_preload(["dse.campaign.engines", *preload])
     resource_tracker.ensure_running()  # would unblock them, were it the server that starts it
     before = signal.pthread_sigmask(signal.SIG_BLOCK, COORDINATORS_SIGNALS)
     try:

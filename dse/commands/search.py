@@ -77,7 +77,7 @@ def search(
     if count > 1 and not dry_run:
         from dse.campaign.fork_server import fork_server
 
-        fork_server("dse.campaign.warm")  # its imports run beside ours
+        fork_server("dse.campaign.warm", "dse.cli")  # its imports run beside ours; workers import the main program
     from dse.campaign.evaluator import CatalogueSources
     from dse.campaign.folder import FolderRequest
     from dse.campaign.plan import load_plans
