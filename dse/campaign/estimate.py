@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from dse.campaign.engines import Problem, evaluate_one
 from dse.campaign.seeding import choose_sampler
-from dse.search.space import spread_order
+from dse.campaign.sources import located
+from dse.plugins import names_chip
+from dse.search.space import Space, spread_order
 
 if TYPE_CHECKING:
     from dse.campaign.plan import Plan
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 TIMED: Final = 3
 """Evaluations that are timed, spread over the space."""
+TIMED_POINTS: Final = 8
+"""Inner points that are timed on a chip of many cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,30 @@ class Estimate:
     """With the workers asked for, start of the processes left out."""
 
 
+def _simulates(plan: Plan) -> bool:
+    """Whether a chip of many cores is among the accelerators: its points take a time each, and a trial may have thousands."""
+    return plan.form.system is None and any(names_chip(located(name, plan.folder)) for name in plan.accelerators)
+
+
+def _by_parts(problem: Problem, space: Space, outer: int) -> float:
+    """Seconds of a trial from two parts of it: its first inner point, and what each further point takes."""
+    seconds, sizes = [], []
+    for most in (1, TIMED_POINTS):
+        kept, left = [], most
+        for dimension in space.inner:
+            values = dimension.values[:left]
+            kept.append(replace(dimension, values=values))
+            left //= len(values)
+        part = Space(space.outer, tuple(kept))
+        began = time.monotonic()
+        evaluate_one(replace(problem, space=part), problem.factory(), outer)
+        seconds.append(time.monotonic() - began)
+        sizes.append(part.inner_size)
+        if part.inner_size == space.inner_size:
+            return seconds[-1]
+    return seconds[0] + max(0.0, seconds[1] - seconds[0]) / (sizes[1] - sizes[0]) * (space.inner_size - 1)
+
+
 def estimate(plan: Plan, factory: EvaluatorFactory, *, workers: int = 1, reusable: int = 0) -> Estimate:
     """Time up to three evaluations and multiply; nothing is written. `reusable`: trials that a run has already."""
     space = plan.space
@@ -47,11 +75,14 @@ def estimate(plan: Plan, factory: EvaluatorFactory, *, workers: int = 1, reusabl
     start, step = spread_order(choices.count)
     outers = [choices.at((start + i * step) % choices.count) for i in range(min(TIMED, plan.trials))]
     problem = Problem(factory, space, plan.goals, plan.limits)
-    evaluator = factory()
-    began = time.monotonic()
-    for outer in outers:
-        evaluate_one(problem, evaluator, outer)
-    each = (time.monotonic() - began) / len(outers)
+    if _simulates(plan):
+        each = _by_parts(problem, space, outers[0])
+    else:
+        evaluator = factory()
+        began = time.monotonic()
+        for outer in outers:
+            evaluate_one(problem, evaluator, outer)
+        each = (time.monotonic() - began) / len(outers)
     return Estimate(
         outer_choices=space.outer_size,
         allowed_choices=choices.count,

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from dse import plugins
 from dse.campaign.plan_workloads import scenario_fields
 from dse.campaign.prepared import LoweredStep, PreparedWorkload, RoughWorkload, ScreenedWorkload, actual, alias
-from dse.campaign.sources import ACCELERATOR, CHOICES, WORKLOAD, located, located_routing
+from dse.campaign.sources import ACCELERATOR, CHOICES, MAX_INNER, MAX_INNER_OF_CHIP, WORKLOAD, located, located_routing
 from dse.campaign.totals import step_totals
 from dse.cost.metrics import Objective
 from dse.evaluate import Schedule, compile_step, read_step
 from dse.hw.read import AcceleratorDescription
-from dse.ir.lowering import LoweringRequest, Part, Phase
+from dse.ir.lowering import LoweringRequest, Masked, Part, Phase
 from dse.workload import Switch, WorkloadOptions
 from dse.workload import lowering_request as request_of
 
@@ -62,10 +62,14 @@ class CatalogueSources:
 
         return SystemSources(self.folder)
 
-    def check(self, accelerator: str, path: str, value: Value) -> None:
+    def check(self, accelerator: str, values: Mapping[str, Value]) -> None:
         """See `Sources`."""
         description = self._load(accelerator)
-        description.with_overrides({actual(description, path): value}, origin="space")
+        description.with_overrides({actual(description, path): value for path, value in values.items()}, origin="space")
+
+    def most_inner(self, accelerator: str) -> int:
+        """See `Sources`."""
+        return MAX_INNER if isinstance(self._load(accelerator), AcceleratorDescription) else MAX_INNER_OF_CHIP
 
     def _load(self, accelerator: str) -> AcceleratorDescription | ChipDescription:
         return _description(located(accelerator, self.folder))
@@ -203,6 +207,7 @@ def lowering_request(workload: Mapping[str, Value], folder: str = ".") -> Loweri
         precision=str(workload["precision"]),
         rope=Switch.ON if workload["rope"] else Switch.OFF,
         norms=Switch.AUTO if norms is None else Switch.ON if norms else Switch.OFF,
+        masked=Masked(str(workload["masked"])),
         part=Part(str(workload["part"])),
         layer=None if layer is None else int(str(layer)),
         all_layers=layer is None,

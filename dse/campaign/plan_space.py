@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,20 +12,20 @@ from pydantic import ValidationError
 
 from dse.campaign.form import WorkloadForm
 from dse.campaign.plan_workloads import precision_problem, routing_problem, unknown_scheme
-from dse.campaign.sources import ACCELERATOR, CHOICES, WORKLOAD, inside
+from dse.campaign.sources import ACCELERATOR, CHOICES, MAX_INNER, WORKLOAD, inside
 from dse.errors import DseError, InputError, Problem, did_you_mean
 from dse.search.space import Dimension, Scale, Space
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dse.campaign.form import CampaignForm, ValuesForm
     from dse.campaign.sources import Field, Sources
     from dse.files import Document
     from dse.search.space import Value
 
-MAX_INNER: Final = 20_000_000
-"""Most inner points of one outer choice: about a quarter of an hour of pricing."""
+MAX_TRIED: Final = 512
+"""Combinations of other outer values with which a value is tried before it is refused."""
 WORKLOAD_FIELDS: Final = tuple(name for name in WorkloadForm.model_fields if name not in ("weight", "over"))
 
 
@@ -73,11 +74,12 @@ class SpaceBuilder:
         if self._problems:
             raise InputError(self._problems)
         space = Space(tuple(outer), tuple(inner))
-        if space.inner_size > MAX_INNER:
-            self._problem(
-                "",
-                f"the price-only dimensions have {space.inner_size:,} combinations for each outer choice; at most {MAX_INNER:,}: thin them",
-            )
+        most = min(MAX_INNER, *(self._sources.most_inner(name) for name in self._accelerators))
+        if space.inner_size > most:
+            message = f"the price-only dimensions have {space.inner_size:,} combinations for each outer choice; at most {most:,}"
+            if most < MAX_INNER:
+                message += " on a chip of many cores, where each is simulated"
+            self._problem("", f"{message}: thin them")
             raise InputError(self._problems)
         return space
 
@@ -139,14 +141,40 @@ class SpaceBuilder:
             return
         for name in self._accelerators:
             for value in values:
-                try:
-                    self._sources.check(name, path, value)
-                except DseError as error:
-                    self._problem(path, f"'space.{path}': {value} does not fit {name}: {inside(error)}")
+                wrong = self._wrong(name, path, value)
+                if wrong is not None:
+                    self._problem(path, f"'space.{path}': {value} does not fit {name}: {inside(wrong)}")
                     return
         numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
         target = inner if numbers and all(field.prices_only for field in known) else outer
         target.append(Dimension(path, values, scale(form, values)))
+
+    def _wrong(self, accelerator: str, path: str, value: Value) -> DseError | None:
+        """Why an accelerator cannot take a value; None where it can, alone or with some values of other outer dimensions of its own.
+
+        Fields may depend on each other: the rows of a mesh on the number of cores. Limits leave out what does not go together.
+        """
+        first: DseError | None = None
+        for others in self._others(path):
+            try:
+                self._sources.check(accelerator, {**others, path: value})
+            except DseError as error:
+                first = first or error
+            else:
+                return None
+        return first
+
+    def _others(self, path: str) -> Iterator[dict[str, Value]]:
+        """Nothing, then values of the other outer dimensions that are fields of the accelerator, in all combinations up to a number."""
+        yield {}
+        known = [own for own in self._fields.values() if path in own]
+        if all(own[path].prices_only for own in known):
+            return
+        paths = [p for p in self._form.space if p != path and any(p in own and not own[p].prices_only for own in known)]
+        whole = {p: any(own[p].integer for own in known if p in own) for p in paths}
+        values = [expand(self._form.space[p], integer=whole[p]) or () for p in paths]
+        for chosen in itertools.islice(itertools.product(*values), MAX_TRIED if paths else 0):
+            yield dict(zip(paths, chosen, strict=True))
 
     def _unknown(self, path: str) -> None:
         everywhere = [set(known) for known in self._fields.values()]

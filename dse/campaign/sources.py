@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from dse.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from dse.errors import DseError
     from dse.search.space import Value
@@ -17,6 +17,10 @@ ACCELERATOR: Final = "accelerator"
 WORKLOAD: Final = "workload."
 CHOICES: Final = {"schedule": ("fused", "layer_by_layer"), "mapping.objective": ("latency", "energy", "edp")}
 """Other dimensions and the words that they take."""
+MAX_INNER: Final = 20_000_000
+"""Most inner points of one outer choice: about a quarter of an hour of pricing."""
+MAX_INNER_OF_CHIP: Final = 10_000
+"""The same where each point is laid out and simulated on a chip of many cores: some milliseconds to a second each."""
 FILE_ROUTINGS: Final = ("histogram", "loads")
 """Kinds of routing that name a file."""
 
@@ -53,8 +57,11 @@ class Sources(Protocol):
     def of_systems(self) -> Sources:
         """The same with systems of many chips in place of accelerators."""
 
-    def check(self, accelerator: str, path: str, value: Value) -> None:
-        """Raise a DseError where `accelerator` cannot take `value` at `path`."""
+    def check(self, accelerator: str, values: Mapping[str, Value]) -> None:
+        """Raise a DseError where `accelerator` cannot take all of `values`, by path."""
+
+    def most_inner(self, accelerator: str) -> int:
+        """Most inner points of one outer choice that take no more than minutes."""
 
 
 def inside(error: DseError) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from dse import plugins
 from dse.campaign.plan_workloads import scenario_fields
-from dse.campaign.sources import ACCELERATOR, located
-from dse.ir.lowering import Part, Phase
+from dse.campaign.sources import ACCELERATOR, MAX_INNER, located
+from dse.ir.lowering import Masked, Part, Phase
 from dse.serving_case import ChipModelName, ServingChoices
 from dse.serving_search import SYSTEM, SystemEvaluator, check_field, system_fields
 from dse.workload import Switch, WorkloadOptions
@@ -37,9 +37,15 @@ class SystemSources:
         """See `Sources`."""
         return system_fields(_system(located(accelerator, self.folder)))
 
-    def check(self, accelerator: str, path: str, value: Value) -> None:
+    def check(self, accelerator: str, values: Mapping[str, Value]) -> None:
+        """See `Sources`; fields of a system do not depend on each other."""
+        for path, value in values.items():
+            check_field(_system(located(accelerator, self.folder)), path, value)
+
+    def most_inner(self, accelerator: str) -> int:
         """See `Sources`."""
-        check_field(_system(located(accelerator, self.folder)), path, value)
+        del accelerator
+        return MAX_INNER
 
     def of_systems(self) -> SystemSources:
         """See `Sources`."""
@@ -80,7 +86,7 @@ class SystemCampaignEvaluator:
 
 
 def _options(fields: Mapping[str, Value], folder: str) -> WorkloadOptions:
-    query_len, layer, norms = fields["query_len"], fields["layer"], fields["norms"]
+    query_len, layer, norms, seed = fields["query_len"], fields["layer"], fields["norms"], fields["seed"]
     return WorkloadOptions(
         model=located(str(fields["model"]), folder),
         phase=Phase(str(fields["phase"])),
@@ -91,9 +97,11 @@ def _options(fields: Mapping[str, Value], folder: str) -> WorkloadOptions:
         precision=str(fields["precision"]),
         rope=Switch.ON if fields["rope"] else Switch.OFF,
         norms=Switch.AUTO if norms is None else Switch.ON if norms else Switch.OFF,
+        masked=Masked(str(fields["masked"])),
         part=Part(str(fields["part"])),
         layer=None if layer is None else int(str(layer)),
         routing=str(fields["routing"]),
+        seed=None if seed is None else int(str(seed)),
     )
 
 
