@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from dse.campaign.form_values import Scalar
 from dse.errors import did_you_mean
 from dse.files import FileForm
-from dse.ir.lowering import Part, Phase
+from dse.ir.lowering import Masked, Part, Phase
 
 MAX_SCENARIOS: Final = 64
 """Most steps that one design is priced for."""
@@ -44,6 +44,8 @@ class WorkloadForm(FileForm):
     """How tokens spread over the experts of a mixture: uniform, worst, zipf:S, histogram:FILE or loads:FILE."""
     seed: Annotated[int, Field(ge=0)] | None = None
     """Seed by which the experts' loads are drawn, as one batch has them; left out: expected loads."""
+    masked: Masked = Masked.SKIPPED
+    """Whether blocks of scores that a causal or sliding mask leaves out are `skipped` or `computed`."""
     weight: Annotated[float, Field(gt=0)] = 1.0
     """Steps of this workload in the mix, relative to the other workloads."""
     over: dict[str, Annotated[tuple[Scalar, ...], Field(min_length=1, max_length=MAX_SCENARIOS)]] = Field(default_factory=dict)

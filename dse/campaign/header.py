@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dse.search.expression import parse
 from dse.search.goals import Constraint, Goals
@@ -118,12 +118,16 @@ def header_of(plan: Plan, sampler: Sampler | None = None, seeds: tuple[int, ...]
     )
 
 
+_UNSAID: Final = (("routing", "uniform"), ("masked", "skipped"))
+"""Defaults that the line about a workload leaves out."""
+
+
 def _workloads(plan: Plan) -> str:
     swept = {path.removeprefix("workload.") for path in plan.space.paths if path.startswith("workload.")}
     lines = []
     for name, step in plan.form.steps.items():
         fields = step.model_dump(mode="json", exclude_none=True, exclude={*swept, "over", "weight", *step.over})
-        shown = with_values({key: value for key, value in fields.items() if (key, value) != ("routing", "uniform")})
+        shown = with_values({key: value for key, value in fields.items() if (key, value) not in _UNSAID})
         over = "".join(f", {field} over {', '.join(map(str, values))}" for field, values in step.over.items())
         weight = f" (weight {step.weight:g})" if len(plan.form.steps) > 1 else ""
         lines.append(f"{name}{weight}: {shown}{over}" if name else shown + over)
