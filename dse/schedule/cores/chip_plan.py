@@ -24,6 +24,8 @@ LARGEST_PEAK: Final = 4.0
 """Fused plans tried hold at most so many times the memory of a core: dividing a group divides what it holds."""
 MOST_PLANS: Final = 12
 """Fused plans tried, those that hold most."""
+MOST_FORMATIONS: Final = 5
+"""Ways to form groups that are simulated, least estimate first; more only until one fits."""
 MOST_OPERATORS_FUSED: Final = 100
 """Longer graphs are not fused: making the plans would take longer than all the rest."""
 
@@ -51,14 +53,18 @@ def plan_graph(
     choices = [single_groups(work)]
     if schedule is Schedule.FUSED and len(work.order) <= MOST_OPERATORS_FUSED:
         choices += [g for g in _fused(work, planner, chip, kinds) if g not in choices]
-    firsts = [(planner.first(groups), groups) for groups in choices]
+    refused: NoPlan | None = None
     best: tuple[Planned, tuple[Group, ...]] | None = None
-    for found, groups in firsts:
-        if isinstance(found, Planned) and (best is None or better(found.outcome, best[0].outcome, objective)):
+    for place, groups in enumerate(planner.by_estimate(choices)):
+        if place >= MOST_FORMATIONS and best is not None:
+            break
+        found = planner.first(groups)
+        if isinstance(found, NoPlan):
+            refused = found if refused is None or len(groups) == len(work.order) else refused
+        elif best is None or better(found.outcome, best[0].outcome, objective):
             best = found, groups
     if best is None:
-        refused = firsts[0][0]
-        assert isinstance(refused, NoPlan)
+        assert refused is not None
         return refused
     searched = planner.plan(best[1], seed)
     return searched if isinstance(searched, Planned) and not better(best[0].outcome, searched.outcome, objective) else best[0]

@@ -10,9 +10,12 @@ import numpy as np
 from dse.schedule.cores.parts import Division, Move, moves
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from dse.hw.many_core import Chip
+
+    Tree = tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]
+    """(numbers of the channels, its routes) of a multicast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,8 @@ class Pattern:
     """Energy of the channels."""
     sent: float
     """Bytes read at the sources: a multicast is read once."""
-    from_outside: bool = False
+    ways: tuple[tuple[int, ...], ...] = ()
+    """Channels of each route whose latencies add up."""
 
 
 _NAMED: Final = "stream"
@@ -47,8 +51,9 @@ class Transfers:
         self._rates = np.array([c.bytes_per_s for c in channels])
         self._pj = np.array([c.pj_per_byte for c in channels])
         self._found: dict[object, Pattern | None] = {}
-        self._routes: dict[tuple[str, str], tuple[tuple[int, ...], float] | None] = {}
-        self._trees: dict[tuple[str, tuple[int, ...]], tuple[tuple[int, ...], float] | None] = {}
+        self._latencies = [c.latency_s for c in channels]
+        self._routes: dict[tuple[str, str], tuple[int, ...] | None] = {}
+        self._trees: dict[tuple[str, tuple[int, ...]], Tree | None] = {}
 
     def to_reader(self, axes_have: bool, holder: Division | str, reader: Division) -> Pattern | None:
         """From `holder` (cores, or the name of a memory's node) to the parts of `reader`; None where no route leads.
@@ -66,7 +71,7 @@ class Transfers:
             axes = frozenset([_NAMED]) if axes_have and reader.stream is not None else frozenset()
             if isinstance(lies, str):
                 node = lies
-                self._found[key] = self._pattern(((node, m) for m in moves(1.0, axes, None, reads)), from_outside=True)
+                self._found[key] = self._pattern((node, m) for m in moves(1.0, axes, None, reads))
             else:
                 cores = self.chip.cores
                 found = moves(1.0, axes, lies, reads)
@@ -90,56 +95,57 @@ class Transfers:
             self._found[key] = self._gather([(name, names[0], 1.0) for name in names[1:]])
         return self._found[key]
 
-    def _pattern(self, sent: Iterable[tuple[str, Move]], *, from_outside: bool = False) -> Pattern | None:
+    def _pattern(self, sent: Iterable[tuple[str, Move]]) -> Pattern | None:
         crossed: list[tuple[int, ...]] = []
         sizes: list[float] = []
-        latency = 0.0
+        ways: list[tuple[int, ...]] = []
         for source, move in sent:
             tree = self._tree(source, move.targets)
             if tree is None:
                 return None
             crossed.append(tree[0])
             sizes.append(move.size_bytes)
-            latency = max(latency, tree[1])
-        return self._made(crossed, sizes, latency, from_outside=from_outside)
+            ways += tree[1]
+        return self._made(crossed, sizes, ways)
 
     def _gather(self, sent: list[tuple[str, str, float]]) -> Pattern | None:
         routes = [self._route(source, target) for source, target, _ in sent]
         if None in routes:
             return None
         found = [r for r in routes if r is not None]
-        return self._made([r[0] for r in found], [size for _, _, size in sent], max((r[1] for r in found), default=0.0))
+        return self._made(found, [size for _, _, size in sent], found)
 
-    def _route(self, source: str, target: str) -> tuple[tuple[int, ...], float] | None:
-        """(numbers of the channels, latency) from node to node."""
+    def _route(self, source: str, target: str) -> tuple[int, ...] | None:
+        """Numbers of the channels from node to node."""
         if (source, target) not in self._routes:
             joined = self.chip.interconnect.connected(source, target)
             route = self.chip.interconnect.route(source, target) if joined else ()
-            ways = tuple(self.number[c.name] for c in route), sum(c.latency_s for c in route)
-            self._routes[source, target] = ways if joined else None
+            self._routes[source, target] = tuple(self.number[c.name] for c in route) if joined else None
         return self._routes[source, target]
 
-    def _tree(self, source: str, targets: tuple[int, ...]) -> tuple[tuple[int, ...], float] | None:
-        """(numbers of the channels, longest latency) of a multicast."""
+    def _tree(self, source: str, targets: tuple[int, ...]) -> Tree | None:
+        """Numbers of the channels of a multicast, and its routes."""
         cores = self.chip.cores
         if len(targets) == 1:
-            return self._route(source, cores[targets[0]].name)
+            only = self._route(source, cores[targets[0]].name)
+            return None if only is None else (only, (only,))
         if (source, targets) not in self._trees:
             names = [cores[t].name for t in targets]
             routes = [self._route(source, name) for name in names]
             if None in routes:
                 self._trees[source, targets] = None
             else:
-                tree = self.chip.interconnect.tree(source, names)
-                latency = tree[0].latency_s if len(tree) == 1 else max(r[1] for r in routes if r is not None)
-                self._trees[source, targets] = tuple(self.number[c.name] for c in tree), latency
+                tree = tuple(self.number[c.name] for c in self.chip.interconnect.tree(source, names))
+                self._trees[source, targets] = tree, (tree,) if len(tree) == 1 else tuple(r for r in routes if r is not None)
         return self._trees[source, targets]
 
-    def _made(self, crossed: list[tuple[int, ...]], sizes: list[float], latency_s: float, *, from_outside: bool = False) -> Pattern:
+    def _made(self, crossed: Sequence[tuple[int, ...]], sizes: list[float], ways: Sequence[tuple[int, ...]]) -> Pattern:
         numbers = np.array([c for channels in crossed for c in channels], dtype=np.int64)
         each = np.repeat(np.array(sizes), [len(c) for c in crossed]) if crossed else np.zeros(0)
         total = np.bincount(numbers, weights=each, minlength=len(self.number)) if len(numbers) else np.zeros(len(self.number))
         used = np.flatnonzero(total)
         channels = tuple((int(c), float(total[c])) for c in used)
         seconds = float((total / self._rates).max()) if len(total) else 0.0
-        return Pattern(channels, seconds, latency_s, float(total @ self._pj), float(sum(sizes)), from_outside)
+        different = tuple(dict.fromkeys(w for w in ways if w))
+        latency = max((sum(self._latencies[c] for c in way) for way in different), default=0.0)
+        return Pattern(channels, seconds, latency, float(total @ self._pj), float(sum(sizes)), different)
