@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dse.campaign.plan import Plan, make_plan
+from dse.campaign.sources import MAX_INNER
 from dse.cost.metrics import Priced
 from dse.errors import UsageError
 from dse.files import parse_yaml
@@ -158,9 +159,13 @@ class FakeSources:
             FakeField("memories.sram.capacity_kib", True, False),
         )
 
-    def check(self, accelerator: str, path: str, value: Value) -> None:
-        if not isinstance(value, (int, float)) or value <= 0:
+    def check(self, accelerator: str, values: Mapping[str, Value]) -> None:
+        if not all(isinstance(value, (int, float)) and value > 0 for value in values.values()):
             raise UsageError("must be a number above 0")
+
+    def most_inner(self, accelerator: str) -> int:
+        del accelerator
+        return MAX_INNER
 
 
 CAMPAIGN = """\
