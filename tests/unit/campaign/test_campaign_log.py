@@ -70,6 +70,15 @@ def test_a_truncated_log_loses_at_most_the_last_batch(whole: tuple[bytes, tuple[
         assert path.read_bytes() == raw
 
 
+def test_every_cut_of_1_to_200_bytes_costs_the_last_trial_alone(tmp_path: Path, whole: tuple[bytes, tuple[TrialRecord, ...]]) -> None:
+    raw, records = whole
+    path = tmp_path / "log.jsonl"
+    for cut in range(1, 201):
+        path.write_bytes(raw[:-cut])
+        assert ResultLog(path, dict).content.records == list(records[:-1])
+        assert raw.startswith(path.read_bytes())
+
+
 def test_damage_before_the_tail_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     filled(path)
