@@ -10,12 +10,14 @@ from dse.cost.evaluation import BreakdownRow, Infeasibility
 from dse.cost.roofline import Roofline, compulsory_bytes
 from dse.ir.graph import multiply_type
 from dse.ir.operator import Kind
+from dse.schedule.cores.charges import ChipCharges
 from dse.schedule.cores.chip_plan import no_room_message, plan_graph
+from dse.schedule.cores.energy import energy_items
 from dse.schedule.cores.groups import find_work
 from dse.schedule.cores.part_price import KindPricer
 from dse.schedule.cores.planner import NoPlan
 from dse.schedule.cores.shapes import may_run
-from dse.schedule.cores.tasks import busy_by_resource, energy_items
+from dse.schedule.cores.tasks import busy_by_resource
 from dse.schedule.plan import Schedule
 from dse.units import BYTES_PER_GB, BYTES_PER_GIB
 
@@ -191,12 +193,13 @@ def evaluate_chip(
         if isinstance(planned, NoPlan):
             return replace(unknown, infeasibility=(_no_room(planned, chip),))
         parts.append(PlannedPart(graph.name, count, planned))
-    return _explained(unknown, tuple(parts), chip, kinds, leakage)
+    charges = ChipCharges.as_described(chip, {kind: k.charges for kind, k in kinds.items()}, leakage)
+    return explained(unknown, tuple(parts), chip, charges)
 
 
-def _explained(
-    unknown: ChipEvaluation, parts: tuple[PlannedPart, ...], chip: Chip, kinds: Mapping[str, KindPricer], leakage_w: float
-) -> ChipEvaluation:
+def explained(unknown: ChipEvaluation, parts: tuple[PlannedPart, ...], chip: Chip, charges: ChipCharges) -> ChipEvaluation:
+    """`unknown` with what is known of the plans; `charges` of the one point that they are timed for."""
+    leakage_w = float(charges.leakage_w[0])
     names = [c.name for c in chip.interconnect.channels] + [c.name for c in chip.cores]
     busy: dict[str, float] = {}
     rows: list[BreakdownRow] = []
@@ -209,8 +212,8 @@ def _explained(
         for resource, seconds in busy_by_resource(outcome.tasks).items():
             if seconds:
                 busy[names[resource]] = busy.get(names[resource], 0.0) + part.count * seconds
-        rows += _rows(part, chip, kinds, prefix, unknown.clock_hz)
-        groups += _group_results(part, chip, prefix)
+        rows += _rows(part, chip, charges, prefix, unknown.clock_hz)
+        groups += _group_results(part, chip, charges, prefix)
     if leakage_w:
         rows.append(BreakdownRow("all", "leakage", "time", latency * unknown.clock_hz, leakage_w * latency, 0.0))
     bound = max(busy, key=lambda name: (busy[name], -names.index(name)))
@@ -231,20 +234,24 @@ def _explained(
     )
 
 
-def _rows(part: PlannedPart, chip: Chip, kinds: Mapping[str, KindPricer], prefix: str, clock_hz: float) -> list[BreakdownRow]:
+def _rows(part: PlannedPart, chip: Chip, charges: ChipCharges, prefix: str, clock_hz: float) -> list[BreakdownRow]:
     """Energy and bytes by operator, component and role; cycles of computation with the arithmetic."""
     outcome, n = part.planned.outcome, part.count
-    cycles = {(g.index, o.name): o.compute_s * clock_hz for g in outcome.layout.groups for o in g.part.operators}
+    cycles = {
+        (g.index, o.name): float(charges.kinds[g.assigned.shape.kind].operator_s(o)[0]) * clock_hz
+        for g in outcome.layout.groups
+        for o in g.part.operators
+    }
     merged: dict[tuple[str, str, str], list[float]] = {}
-    for item in energy_items(outcome.layout, chip, kinds):
+    for item in energy_items(outcome.layout, chip, charges):
         row = merged.setdefault((prefix + item.operator, item.component, item.role), [0.0, 0.0, 0.0])
         row[0] += n * cycles.get((item.group, item.operator), 0.0) if item.role == "compute" and not row[0] else 0.0
-        row[1] += n * item.energy_j
+        row[1] += n * float(item.energy_j[0])
         row[2] += n * item.bytes
     return [BreakdownRow(*key, *values) for key, values in merged.items()]
 
 
-def _group_results(part: PlannedPart, chip: Chip, prefix: str) -> list[GroupResult]:
+def _group_results(part: PlannedPart, chip: Chip, charges: ChipCharges, prefix: str) -> list[GroupResult]:
     outcome, found = part.planned.outcome, []
     start_s, end_s = outcome.simulation.start_s, outcome.simulation.end_s
     for laid in outcome.layout.groups:
@@ -260,7 +267,7 @@ def _group_results(part: PlannedPart, chip: Chip, prefix: str) -> list[GroupResu
                 laid.assigned.shape.reduces,
                 float(min(start_s[t] for t in outcome.tasks.first[laid.index])),
                 float(max(end_s[t] for t in outcome.tasks.last[laid.index])),
-                laid.part.compute_s,
+                float(charges.kinds[laid.assigned.shape.kind].part_s(laid.part)[0]),
                 part.count * sum(x.size_bytes * x.pattern.sent for x in outside),
                 part.count * sum(x.size_bytes * x.pattern.sent for x in inside),
             )

@@ -73,6 +73,14 @@ class Store:
     """Cores that each take all of it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """Partial sums of other cores that one core adds to its own."""
+
+    operations: float
+    size_bytes: float
+
+
 @dataclass(frozen=True)
 class LaidGroup:
     """One group with all that it needs."""
@@ -86,9 +94,8 @@ class LaidGroup:
     waits: tuple[int, ...]
     """Groups that must be over before it starts: their memory is needed."""
     reduction: Store | None
-    add_s: float
-    """Seconds that the first core adds partial sums."""
-    add_j: float
+    added: Addition | None
+    """What the first core adds."""
     reserved: tuple[tuple[int, float], ...]
     """(core, bytes that the group works in, loads that run ahead among them)."""
     takes: tuple[str, ...]
@@ -477,22 +484,16 @@ class _Pass:
                 self.memories[c].promised.append(_Promise(piece, (index, *readers), flow.storage))
             self.held[flow.storage] = Held(flow.storage, flow.role, index, readers, holder, piece, holder.cores)
 
-    def _reduction(self, group: Group, to: Assigned, sums: float) -> tuple[Store | None, float, float]:
-        """Transfer of partial sums to the first core, seconds and joules of adding them there."""
+    def _reduction(self, group: Group, to: Assigned, sums: float) -> tuple[Store | None, Addition | None]:
+        """Transfer of partial sums to the first core, and what it adds."""
         if not to.shape.reduces:
-            return None, 0.0, 0.0
+            return None, None
         pattern = self.by.transfers.to_first(to.division)
         assert pattern is not None, group.name
-        kind = self.by.pricer.kinds[to.shape.kind]
-        additions = group.operators[0].outputs[0].elements * (to.shape.ways - 1)
-        one = kind.one
-        touched = sums * (to.shape.ways - 1)
-        ports = max(2 * touched / float(one.buffer_read_bytes_per_s[0]), 2 * touched / float(one.buffer_write_bytes_per_s[0]))
-        seconds = max(additions / (kind.lanes * kind.clock_hz), ports)
-        pj = additions * float(one.vector_pj_per_op[0])
-        pj += touched * (3 * float(one.buffer_read_pj_per_byte[0]) + 2 * float(one.buffer_write_pj_per_byte[0]))
+        others = to.shape.ways - 1
+        added = Addition(group.operators[0].outputs[0].elements * others, sums * others)
         flow = group.writes[0]
-        return Store(flow.storage, flow.role, sums, pattern, "cores"), seconds, pj * 1e-12
+        return Store(flow.storage, flow.role, sums, pattern, "cores"), added
 
     def _spill(self, index: int, to: Assigned, keeps: list[tuple[Flow, float]]) -> NoRoom | str:
         """The largest tensor that may leave the cores of a group, or what is in the way."""

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from dse.cost.columns import busy_latency_s, pj_per_count, seconds_per_count
-from dse.cost.frontier_pricing import ARRAY, DRAM_READ, OperatorPricer
+from dse.cost.frontier_pricing import DRAM_READ, OperatorPricer
 from dse.cost.metrics import Objective
 from dse.cost.traffic import matmul_ports, vector_ports
 from dse.mapping.problem import MatmulProblem
+from dse.schedule.cores.charges import KindCharges
 from dse.schedule.cores.part_work import placed_part
 from dse.schedule.place import frontier_of
-from dse.units import BITS_PER_BYTE, JOULES_PER_PJ
+from dse.units import BITS_PER_BYTE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,13 +48,11 @@ class PricedOperatorPart:
     name: str
     op_type: str
     compute_s: float
-    compute_j: float
-    """MACs and vector operations."""
-    memory_j: float
-    """Every access of the core's own memories."""
     moved: tuple[Moved, ...]
     mapping: MatmulMapping | None
     work: PlacedWork
+    counts: FloatArray
+    """[1, C + 1]: its footprint, then the columns of `dse.cost.columns`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +60,6 @@ class PricedPart:
     """One part of a group on one core."""
 
     compute_s: float
-    energy_j: float
-    """On the core: arithmetic and accesses of its memories."""
     reads: Mapping[str, float]
     """Bytes of each storage that come from outside, read again where the mapping does."""
     writes: Mapping[str, float]
@@ -71,6 +67,8 @@ class PricedPart:
     need_bytes: float
     """Memory that the part works in, residents apart."""
     operators: tuple[PricedOperatorPart, ...]
+    overlapped_slices: int
+    """Slices of which the array works on one while the vector unit works on another; 1 where they take turns."""
     tiles: int
     """Tiles, or steps of the vector unit, in which the operator that loads most goes through its work."""
 
@@ -86,10 +84,7 @@ class KindPricer:
         self.clock_hz = float(self.one.clock_hz[0])
         self.lanes = float(self.one.vector_ops_per_cycle[0])
         self.capacity_bytes = float(self.one.buffer_capacity_bytes[0])
-        self.on_core_s = seconds_per_count(self.geometry, self.one)
-        self.on_core_s[:2] = 0.0  # what comes from outside is timed by the channels
-        self.on_core_pj = pj_per_count(self.geometry, self.one)
-        self.on_core_pj[:2] = 0.0
+        self.charges = KindCharges.of(self.geometry, self.one)
         self._pricers: dict[PlacedWork, OperatorPricer] = {}
 
     def pricer(self, work: PlacedWork) -> OperatorPricer:
@@ -162,25 +157,21 @@ class PartPricer:
                     reads[storage] = reads.get(storage, 0.0) + m.dram_read
                 if m.dram_write:
                     writes[storage] = writes.get(storage, 0.0) + m.dram_write
-        energy = sum(o.compute_j + o.memory_j for o in found)
-        seconds, need = _overlapped(found, need, free)
+        slices, need = _overlapped(found, need, free)
         most = max(found, key=lambda o: (sum(m.dram_read for m in o.moved), o.compute_s))
-        return PricedPart(seconds, energy, reads, writes, need, tuple(found), _tiles(most, kind.lanes))
+        part = PricedPart(0.0, reads, writes, need, tuple(found), slices, _tiles(most, kind.lanes))
+        return replace(part, compute_s=float(kind.charges.part_s(part)[0]))
 
 
-def _overlapped(operators: list[PricedOperatorPart], need: float, free: float) -> tuple[float, float]:
-    """Seconds on the core, and bytes: of groups in slices the array works on one slice while the vector unit works on another.
+def _overlapped(operators: list[PricedOperatorPart], need: float, free: float) -> tuple[int, float]:
+    """Slices, and bytes: of groups in slices the array works on one slice while the vector unit works on another.
 
-    The busier unit, and the other one's time for one slice; slices that two operators work on at once take what is held twice. One
-    after the other where that does not fit, or nothing is sliced.
+    Slices that two operators work on at once take what is held twice. One after the other where that does not fit, or nothing is sliced.
     """
-    array = sum(o.compute_s for o in operators if o.work.dtype is not None)
-    vector = sum(o.compute_s for o in operators if o.work.dtype is None)
+    units = {o.work.dtype is not None for o in operators if o.compute_s}
     slices = max(o.work.slices for o in operators)
     doubled = need + max(o.work.reserved_bytes for o in operators)
-    if slices < 2 or doubled > free or not (array and vector):
-        return array + vector, need
-    return max(array, vector) + min(array, vector) / slices, doubled
+    return (1, need) if slices < 2 or doubled > free or len(units) < 2 else (slices, doubled)
 
 
 def _tiles(operator: PricedOperatorPart, lanes: float) -> int:
@@ -202,27 +193,11 @@ def _with_partial_sums(operator: PlacedOperator) -> PlacedOperator:
 def _priced_operator(operator: PlacedOperator, pricer: OperatorPricer, kind: KindPricer, row: int) -> PricedOperatorPart:
     work = operator.work
     counts = pricer.counts[row : row + 1]
-    vector = np.array([work.vector_ops / (kind.lanes * kind.clock_hz)]) if work.vector_ops else None
-    compute_s = float(busy_latency_s(kind.geometry, counts[:, 1:], kind.on_core_s, vector)[0, 0])
-    pj = work.vector_ops * float(kind.one.vector_pj_per_op[0])
-    if work.dtype is not None:
-        pj += work.macs * float(kind.one.mac_pj[work.dtype][0])
-    memory = counts[:, DRAM_READ:ARRAY] @ kind.on_core_pj[: ARRAY - 1]
-    if kind.geometry.inner:
-        memory = memory + counts[:, ARRAY + 1 :] @ kind.on_core_pj[ARRAY:]
     mappings = frontier_of(work, kind.geometry).mappings
     mapping = mappings[row] if mappings else None
     moved = matmul_ports(operator, mapping, kind.geometry) if mapping is not None else vector_ports(operator, counts[:, DRAM_READ:])
-    return PricedOperatorPart(
-        operator.name,
-        operator.op_type,
-        compute_s,
-        pj * JOULES_PER_PJ,
-        float(memory[0, 0]) * JOULES_PER_PJ,
-        tuple(moved),
-        mapping,
-        work,
-    )
+    part = PricedOperatorPart(operator.name, operator.op_type, 0.0, tuple(moved), mapping, work, counts)
+    return replace(part, compute_s=float(kind.charges.operator_s(part)[0]))
 
 
 def partial_bytes(work: Work, group: Group) -> float:

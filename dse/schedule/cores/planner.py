@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from dse.cost.frontier_pricing import TIE_TOLERANCE
 from dse.cost.metrics import Objective
+from dse.schedule.cores.charges import ChipCharges
+from dse.schedule.cores.energy import plan_j
 from dse.schedule.cores.estimate import ChosenShapes, Estimator, choose_shapes
 from dse.schedule.cores.layout import Assigned, Layouter, NoRoom
 from dse.schedule.cores.part_price import KindPricer, PartPricer
 from dse.schedule.cores.parts import Division
 from dse.schedule.cores.shapes import kinds_for, may_run, shapes, windows
-from dse.schedule.cores.tasks import Outcome, busiest_s, plan_j, run
+from dse.schedule.cores.tasks import Outcome, busiest_s, run
 from dse.schedule.cores.transfers import Transfers
 
 if TYPE_CHECKING:
@@ -74,7 +76,8 @@ class Planner:
     """Plans graphs on one chip."""
 
     def __init__(self, chip: Chip, work: Work, kinds: Mapping[str, KindPricer], leakage_w: float, objective: Objective) -> None:
-        self.chip, self.work, self.kinds, self.leakage_w, self.objective = chip, work, kinds, leakage_w, objective
+        self.chip, self.work, self.objective = chip, work, objective
+        self.charges = ChipCharges.as_described(chip, {kind: k.charges for kind, k in kinds.items()}, leakage_w)
         self.transfers = Transfers(chip)
         self.pricer = PartPricer(work, kinds, objective)
         self.layouter = Layouter(chip, work, self.pricer, self.transfers)
@@ -145,7 +148,7 @@ class Planner:
     def evaluate(self, groups: tuple[Group, ...], assigned: Sequence[Assigned]) -> Outcome | NoRoom:
         """One assignment laid out and simulated."""
         layout = self.layouter.lay_out(groups, tuple(assigned))
-        return layout if isinstance(layout, NoRoom) else run(layout, self.chip, self.kinds, self.leakage_w)
+        return layout if isinstance(layout, NoRoom) else run(layout, self.chip, self.charges)
 
     def improved(self, groups: tuple[Group, ...], assigned: Sequence[Assigned], best: Outcome) -> Outcome | None:
         """As `evaluate`, where the assignment is better than `best`. What its busiest resource alone keeps from that is not simulated."""
@@ -156,13 +159,13 @@ class Planner:
         if self.objective is Objective.LATENCY:
             hopeless = least > best.latency_s * (1 + TIE_TOLERANCE)
         else:
-            energy = plan_j(layout, self.chip, self.kinds, self.leakage_w, least)
+            energy = float(plan_j(layout, self.chip, self.charges, least)[0])
             hopeless = energy * least > best.energy_j * best.latency_s
             if self.objective is Objective.ENERGY:
                 hopeless = energy > best.energy_j * (1 + TIE_TOLERANCE)
         if hopeless:
             return None
-        found = run(layout, self.chip, self.kinds, self.leakage_w)
+        found = run(layout, self.chip, self.charges)
         return found if better(found, best, self.objective) else None
 
     def _search(self, groups: tuple[Group, ...], offered: list[list[Shape]], seed: int) -> Planned | NoPlan:

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
-from dse.schedule.cores.layout import Load
+from dse.schedule.cores.energy import plan_j
 from dse.schedule.cores.simulate import Simulation, Task, simulate
-from dse.units import JOULES_PER_PJ
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dse.hw.many_core import Chip
-    from dse.schedule.cores.layout import LaidGroup, Layout, Store
-    from dse.schedule.cores.part_price import KindPricer
+    from dse.schedule.cores.charges import ChipCharges
+    from dse.schedule.cores.layout import Addition, LaidGroup, Layout, Load, Store
+    from dse.schedule.cores.part_price import PricedPart
     from dse.schedule.cores.transfers import Pattern
 
 LEAST_PIECES: Final = 4
@@ -43,12 +43,33 @@ class TaskNote:
     tensor: str
 
 
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What decides how long a task lasts: a transfer, a share of a group's computation, or an addition; nothing for gates."""
+
+    pattern: Pattern | None = None
+    size_bytes: float = 0.0
+    cores: tuple[int, ...] = ()
+    """Resources beside the channels that a transfer holds while it lasts."""
+    part: PricedPart | None = None
+    """What is computed, ..."""
+    pieces: int = 1
+    """... of so many pieces one."""
+    added: Addition | None = None
+    kind: str = ""
+    """Of the cores that compute or add."""
+
+
+_NONE: Final = Timing()
+
+
 @dataclass(frozen=True)
 class TaskList:
     """Tasks in order of priority with the number of resources: channels first, then cores."""
 
     tasks: tuple[Task, ...]
     notes: tuple[TaskNote, ...]
+    timings: tuple[Timing, ...]
     resources: int
     last: tuple[tuple[int, ...], ...]
     """For each group, the tasks after which it is over."""
@@ -57,19 +78,21 @@ class TaskList:
 
 
 class _Builder:
-    def __init__(self, chip: Chip, here: Mapping[int, tuple[int, ...]], longest_s: float) -> None:
-        self.chip, self.here, self.longest_s = chip, here, longest_s
+    def __init__(self, chip: Chip, here: Mapping[int, tuple[int, ...]], longest_s: float, charges: ChipCharges) -> None:
+        self.chip, self.here, self.longest_s, self.charges = chip, here, longest_s, charges
         self.channels = chip.interconnect.channels
-        self.held: dict[tuple[int, float, tuple[int, ...]], tuple[tuple[tuple[int, float], ...], float]] = {}
+        self.held: dict[tuple[int, float, tuple[int, ...]], tuple[tuple[tuple[int, float], ...], float, Timing]] = {}
+        self.timings: list[Timing] = []
         self.tasks: list[Task] = []
         self.notes: list[TaskNote] = []
         self.gates: dict[str, int] = {}
         self.last: list[tuple[int, ...]] = []
         self.first: list[tuple[int, ...]] = []
 
-    def add(self, note: TaskNote, waits: tuple[int, ...], holds: tuple[tuple[int, float], ...], lasts: float) -> int:
+    def add(self, note: TaskNote, waits: tuple[int, ...], holds: tuple[tuple[int, float], ...], lasts: float, timing: Timing) -> int:
         self.tasks.append(Task(f"{note.what} {note.tensor}", tuple(dict.fromkeys(waits)), holds, lasts))
         self.notes.append(note)
+        self.timings.append(timing)
         return len(self.tasks) - 1
 
     def moving(self, note: TaskNote, waits: tuple[int, ...], pattern: Pattern, size: float, cores: tuple[int, ...] = ()) -> int:
@@ -78,7 +101,7 @@ class _Builder:
         if key not in self.held:
             lasts = size * pattern.seconds + pattern.latency_s if size and pattern.channels else 0.0
             holds = tuple((c, size * part / self.channels[c].bytes_per_s) for c, part in pattern.channels)
-            self.held[key] = (*holds, *((c, lasts) for c in cores)), lasts
+            self.held[key] = (*holds, *((c, lasts) for c in cores)), lasts, Timing(pattern, size, cores)
         return self.add(note, waits, *self.held[key])
 
     def group(self, laid: LaidGroup, *, overlapped: bool) -> None:
@@ -88,6 +111,8 @@ class _Builder:
         computed: list[int] = []
         stores: list[int] = []
         pieces, ahead = _pieces(laid, self.longest_s)
+        kind = laid.assigned.shape.kind
+        timing = Timing(part=laid.part, pieces=pieces, kind=kind)
         moving, sources = _together(laid.loads), (*free, *self._sources(laid))
         for piece in range(pieces):
             behind = piece - ahead if overlapped else piece - 1
@@ -96,17 +121,18 @@ class _Builder:
             before = (*loaded, *(computed[-1:] or sources))
             seconds = laid.part.compute_s / pieces
             note = TaskNote(laid.index, "compute", laid.group.name)
-            computed.append(self.add(note, before, tuple((c, seconds) for c in cores), seconds))
+            computed.append(self.add(note, before, tuple((c, seconds) for c in cores), seconds, timing))
             if piece == 0:
                 self.first.append((*loaded, computed[0]))
             if laid.reduction is None:
                 stores += [self._store(laid.index, s, computed[-1:], pieces) for s in laid.stores]
         ends = (computed[-1],)
-        if laid.reduction is not None:
+        if laid.reduction is not None and laid.added is not None:
             note = TaskNote(laid.index, "reduce", laid.reduction.storage)
             sent = self.moving(note, ends, laid.reduction.pattern, laid.reduction.size_bytes)
             note = TaskNote(laid.index, "add", laid.group.name)
-            ends = (self.add(note, (sent,), ((cores[0], laid.add_s),), laid.add_s),)
+            seconds = float(self.charges.kinds[kind].adding_s(laid.added)[0])
+            ends = (self.add(note, (sent,), ((cores[0], seconds),), seconds, Timing(added=laid.added, kind=kind)),)
             stores += [self._store(laid.index, s, list(ends), 1) for s in laid.stores]
         self.last.append((*ends, *stores))
 
@@ -115,7 +141,7 @@ class _Builder:
         its memories have taken theirs."""
         waits = tuple(t for g in laid.waits for t in self.last[g])
         before = tuple(self.gates[m] for m in laid.takes if m in self.gates)
-        gate = self.add(TaskNote(laid.index, "gate", laid.group.name), (*waits, *before), (), 0.0)
+        gate = self.add(TaskNote(laid.index, "gate", laid.group.name), (*waits, *before), (), 0.0, _NONE)
         self.gates.update(dict.fromkeys(laid.takes, gate))
         return gate
 
@@ -179,17 +205,17 @@ def busiest_s(layout: Layout, chip: Chip) -> float:
     return max(busy.values(), default=0.0)
 
 
-def make_tasks(layout: Layout, chip: Chip, kinds: Mapping[str, KindPricer]) -> TaskList:
+def make_tasks(layout: Layout, chip: Chip, charges: ChipCharges) -> TaskList:
     """Tasks of a plan.
 
     A group's loads run ahead of its computation as far as its memory goes, where its cores overlap transfers and computation, else not
     at all; they start as soon as what they bring is written and the memory that they take is free: while groups before it compute.
     """
-    builder = _Builder(chip, _writers_here(layout), busiest_s(layout, chip) / PIECES_OF_PLAN)
+    builder = _Builder(chip, _writers_here(layout), busiest_s(layout, chip) / PIECES_OF_PLAN, charges)
     for laid in layout.groups:
-        builder.group(laid, overlapped=kinds[laid.assigned.shape.kind].geometry.overlapped)
+        builder.group(laid, overlapped=charges.kinds[laid.assigned.shape.kind].geometry.overlapped)
     count = len(chip.interconnect.channels) + len(chip.cores)
-    return TaskList(tuple(builder.tasks), tuple(builder.notes), count, tuple(builder.last), tuple(builder.first))
+    return TaskList(tuple(builder.tasks), tuple(builder.notes), tuple(builder.timings), count, tuple(builder.last), tuple(builder.first))
 
 
 def _writers_here(layout: Layout) -> dict[int, tuple[int, ...]]:
@@ -203,63 +229,6 @@ def _writers_here(layout: Layout) -> dict[int, tuple[int, ...]]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class EnergyItem:
-    """Joules and bytes of one group at one component for tensors of one role."""
-
-    group: int
-    operator: str
-    component: str
-    role: str
-    energy_j: float
-    bytes: float
-
-
-def energy_items(layout: Layout, chip: Chip, kinds: Mapping[str, KindPricer]) -> list[EnergyItem]:
-    """Where the energy of a plan goes, leakage apart: arithmetic, cores' memories, channels, memory off chip."""
-    found: list[EnergyItem] = []
-    for laid in layout.groups:
-        ways = laid.assigned.shape.ways
-        for o in laid.part.operators:
-            unit = "array" if o.work.dtype is not None else "vector"
-            found.append(EnergyItem(laid.index, o.name, unit, "compute", ways * o.compute_j, 0.0))
-            found.append(EnergyItem(laid.index, o.name, "buffer", "access", ways * o.memory_j, 0.0))
-        name = laid.part.operators[0].name
-        moved = [(x, x.pattern, x.source) for x in laid.loads] + [(x, x.pattern, x.target) for x in laid.stores]
-        for x, pattern, place in moved:
-            sent = x.size_bytes * pattern.sent
-            links = x.size_bytes * pattern.pj * JOULES_PER_PJ
-            found.append(EnergyItem(laid.index, name, "links", str(x.role), links, x.size_bytes if pattern.channels else 0.0))
-            found += _at_memory(laid, name, x, place, sent, chip, kinds)
-        if laid.reduction is not None:
-            size = laid.reduction.size_bytes * (ways - 1)
-            links = laid.reduction.size_bytes * laid.reduction.pattern.pj * JOULES_PER_PJ
-            found.append(EnergyItem(laid.index, name, "links", str(laid.reduction.role), links, size))
-            found.append(EnergyItem(laid.index, name, "vector", "compute", laid.add_j, 0.0))
-    return found
-
-
-def _at_memory(
-    laid: LaidGroup, name: str, x: Load | Store, place: str, sent: float, chip: Chip, kinds: Mapping[str, KindPricer]
-) -> list[EnergyItem]:
-    """Accesses at the far end of a transfer: the memory off chip, a shared buffer, or the core that holds the tensor."""
-    reading = isinstance(x, Load)
-    core = x.source_core if isinstance(x, Load) else x.target_core
-    if place == "cores":
-        assert core is not None, x.storage
-        one = kinds[chip.cores[core].kind].one
-        taken = sent if isinstance(x, Load) else sent * x.copies
-        pj = float(one.buffer_read_pj_per_byte[0] if reading else one.buffer_write_pj_per_byte[0])
-        return [EnergyItem(laid.index, name, "buffer", str(x.role), taken * pj * JOULES_PER_PJ, taken)]
-    shared = next((b for b in chip.shared if b.name == place), None)
-    if shared is not None:
-        pj = shared.read_pj_per_byte if reading else shared.write_pj_per_byte
-        return [EnergyItem(laid.index, name, shared.name, str(x.role), sent * pj * JOULES_PER_PJ, sent)]
-    one = kinds[laid.assigned.shape.kind].one
-    pj = float(one.dram_read_pj_per_byte[0] if reading else one.dram_write_pj_per_byte[0])
-    return [EnergyItem(laid.index, name, "dram", str(x.role), sent * pj * JOULES_PER_PJ, sent)]
-
-
 @dataclass(frozen=True)
 class Outcome:
     """A plan that has been run."""
@@ -271,17 +240,12 @@ class Outcome:
     energy_j: float
 
 
-def run(layout: Layout, chip: Chip, kinds: Mapping[str, KindPricer], leakage_w: float) -> Outcome:
-    """Simulate a layout and add up its energy."""
-    tasks = make_tasks(layout, chip, kinds)
+def run(layout: Layout, chip: Chip, charges: ChipCharges) -> Outcome:
+    """Simulate a layout and add up its energy; `charges` of the one point that the layout is priced for."""
+    tasks = make_tasks(layout, chip, charges)
     simulation = simulate(tasks.tasks, tasks.resources)
     latency = simulation.makespan_s
-    return Outcome(layout, tasks, simulation, latency, plan_j(layout, chip, kinds, leakage_w, latency))
-
-
-def plan_j(layout: Layout, chip: Chip, kinds: Mapping[str, KindPricer], leakage_w: float, seconds: float) -> float:
-    """Joules of a plan that takes `seconds`."""
-    return sum(i.energy_j for i in energy_items(layout, chip, kinds)) + leakage_w * seconds
+    return Outcome(layout, tasks, simulation, latency, float(plan_j(layout, chip, charges, latency)[0]))
 
 
 def busy_by_resource(tasks: TaskList) -> dict[int, float]:

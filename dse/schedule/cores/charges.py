@@ -1,0 +1,148 @@
+"""What cores, channels and memories of a chip charge at D design points: seconds and joules of what a plan does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dse.cost.columns import busy_latency_s, pj_per_count, seconds_per_count
+from dse.cost.frontier_pricing import ARRAY, DRAM_READ
+from dse.units import JOULES_PER_PJ
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from dse.hw.accelerator import Geometry
+    from dse.hw.many_core import Chip
+    from dse.hw.table import DesignTable
+    from dse.schedule.cores.layout import Addition
+    from dse.schedule.cores.part_price import PricedOperatorPart, PricedPart
+    from dse.schedule.cores.transfers import Pattern
+
+    FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class KindCharges:
+    """One kind of core at D points."""
+
+    geometry: Geometry
+    table: DesignTable
+    seconds: FloatArray
+    """[C, D] per count of the columns of `dse.cost.columns`; 0 for what comes from outside, which the channels time."""
+    pj: FloatArray
+    """[C, D] per count, 0 for what comes from outside."""
+
+    @staticmethod
+    def of(geometry: Geometry, table: DesignTable) -> KindCharges:
+        """All points of `table`."""
+        seconds, pj = seconds_per_count(geometry, table), pj_per_count(geometry, table)
+        seconds[:2] = 0.0
+        pj[:2] = 0.0
+        return KindCharges(geometry, table, seconds, pj)
+
+    @property
+    def vector_ops_per_s(self) -> FloatArray:
+        """[D]"""
+        return np.asarray(self.table.vector_ops_per_cycle * self.table.clock_hz)
+
+    def operator_s(self, o: PricedOperatorPart) -> FloatArray:
+        """Seconds [D] that one operator of a part keeps its core busy."""
+        vector = o.work.vector_ops / self.vector_ops_per_s if o.work.vector_ops else None
+        return np.asarray(busy_latency_s(self.geometry, o.counts[:, 1:], self.seconds, vector)[0])
+
+    def part_s(self, part: PricedPart) -> FloatArray:
+        """Seconds [D] of a part: in slices that overlap the busier unit, and the other one's time for one slice; else one after another."""
+        array, vector = np.zeros(self.table.size), np.zeros(self.table.size)
+        for o in part.operators:
+            if o.work.dtype is not None:
+                array = array + self.operator_s(o)
+            else:
+                vector = vector + self.operator_s(o)
+        if part.overlapped_slices < 2:
+            return np.asarray(array + vector)
+        return np.asarray(np.maximum(array, vector) + np.minimum(array, vector) / part.overlapped_slices)
+
+    def compute_j(self, o: PricedOperatorPart) -> FloatArray:
+        """Joules [D] of MACs and vector operations."""
+        pj = o.work.vector_ops * self.table.vector_pj_per_op
+        if o.work.dtype is not None:
+            pj = pj + o.work.macs * self.table.mac_pj[o.work.dtype]
+        return np.asarray(pj * JOULES_PER_PJ)
+
+    def memory_j(self, o: PricedOperatorPart) -> FloatArray:
+        """Joules [D] of every access of the core's own memories."""
+        memory = o.counts[:, DRAM_READ:ARRAY] @ self.pj[: ARRAY - 1]
+        if self.geometry.inner:
+            memory = memory + o.counts[:, ARRAY + 1 :] @ self.pj[ARRAY:]
+        return np.asarray(memory[0] * JOULES_PER_PJ)
+
+    def adding_s(self, added: Addition) -> FloatArray:
+        """Seconds [D] in which a core adds partial sums of others to its own: vector unit or ports of its memory."""
+        table = self.table
+        ports = np.maximum(2 * added.size_bytes / table.buffer_read_bytes_per_s, 2 * added.size_bytes / table.buffer_write_bytes_per_s)
+        return np.asarray(np.maximum(added.operations / self.vector_ops_per_s, ports))
+
+    def adding_j(self, added: Addition) -> FloatArray:
+        """Joules [D] of it; each sum is sent from, written to and read from memory, and so is what it is added to."""
+        table = self.table
+        touched = 3 * table.buffer_read_pj_per_byte + 2 * table.buffer_write_pj_per_byte
+        return np.asarray((added.operations * table.vector_pj_per_op + added.size_bytes * touched) * JOULES_PER_PJ)
+
+
+@dataclass(frozen=True, eq=False)
+class ChipCharges:
+    """All of a chip at D points."""
+
+    kinds: Mapping[str, KindCharges]
+    bytes_per_s: FloatArray
+    """[channels, D]"""
+    pj_per_byte: FloatArray
+    """[channels, D]"""
+    latency_s: FloatArray
+    """[channels, D]"""
+    shared_pj: Mapping[str, tuple[FloatArray, FloatArray]]
+    """Picojoules [D] per byte read and written of each shared buffer."""
+    leakage_w: FloatArray
+    """[D]"""
+
+    @staticmethod
+    def as_described(chip: Chip, kinds: Mapping[str, KindCharges], leakage_w: float) -> ChipCharges:
+        """One point: the chip as its file has it."""
+        channels = chip.interconnect.channels
+        return ChipCharges(
+            kinds,
+            np.array([[c.bytes_per_s] for c in channels]),
+            np.array([[c.pj_per_byte] for c in channels]),
+            np.array([[c.latency_s] for c in channels]),
+            {b.name: (np.array([b.read_pj_per_byte]), np.array([b.write_pj_per_byte])) for b in chip.shared},
+            np.array([leakage_w]),
+        )
+
+    @property
+    def nothing(self) -> FloatArray:
+        """Zero at every point, [D]."""
+        return np.zeros(self.leakage_w.shape)
+
+    def pattern_s(self, pattern: Pattern) -> FloatArray:
+        """Seconds [D] of one byte, latencies apart."""
+        found = self.nothing
+        for channel, part in pattern.channels:
+            found = np.maximum(found, part / self.bytes_per_s[channel])
+        return found
+
+    def pattern_latency_s(self, pattern: Pattern) -> FloatArray:
+        """Longest latency [D] of its routes."""
+        found = self.nothing
+        for way in pattern.ways:
+            found = np.maximum(found, self.latency_s[list(way)].sum(axis=0))
+        return found
+
+    def pattern_j(self, pattern: Pattern) -> FloatArray:
+        """Joules [D] of one byte in the channels."""
+        used, parts = [c for c, _ in pattern.channels], [part for _, part in pattern.channels]
+        return self.nothing + np.array(parts) @ self.pj_per_byte[used] * JOULES_PER_PJ if used else self.nothing
