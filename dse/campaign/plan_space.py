@@ -140,7 +140,7 @@ class SpaceBuilder:
             self._problem(path, f"'space.{path}' takes whole numbers; this range has others: choose another count, or values: [...]")
             return
         for name in self._accelerators:
-            for value in values:
+            for value in _telling(values, known):
                 wrong = self._wrong(name, path, value)
                 if wrong is not None:
                     self._problem(path, f"'space.{path}': {value} does not fit {name}: {inside(wrong)}")
@@ -189,6 +189,16 @@ class SpaceBuilder:
             f"'space.{path}' is not known; allowed: accelerator, schedule, mapping.objective, workload.<field>,"
             f" or a field of the accelerator such as {common[0] if common else 'clock_mhz'}.{did_you_mean(path, allowed)}",
         )
+
+
+def _telling(values: Sequence[Value], known: Sequence[Field]) -> list[Value]:
+    """Values that must be checked for all to be: of prices, whose bounds are intervals, the ends and what may be no whole number."""
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(numbers) < len(values) or not all(field.prices_only for field in known):
+        return list(values)
+    ends = (min(numbers), max(numbers))
+    fractions = any(field.integer for field in known)
+    return [value for value in numbers if value in ends or (fractions and not isinstance(value, int))]
 
 
 def expand(form: ValuesForm, *, integer: bool) -> tuple[Value, ...] | None:

@@ -51,3 +51,14 @@ class ChipContract:
         """A faster clock is taken over by every kind of core."""
         faster = description.with_overrides({"clock_mhz": description.file.clock_mhz * 2})
         assert all(d.file.clock_mhz == description.file.clock_mhz * 2 for d in faster.kinds.values())
+
+    def test_a_column_is_what_a_setting_is(self, description: ChipDescription) -> None:
+        """Area, capacity, rate and leakage follow every price field alike, as a column of a table and laid over the file."""
+        for field in description.paths():
+            if field.effect != "price" or isinstance(field.value, str | bool) or not isinstance(field.value, int | float):
+                continue
+            other = 2 * field.value if field.type == "integer" else field.value / 2
+            one = description.with_overrides({field.path: other}).table()
+            table = description.table({field.path: [field.value, other]})
+            for name in ("area_mm2", "dram_capacity_bytes", "dram_bytes_per_s", "leakage_w"):
+                assert abs(getattr(table, name)[1] - getattr(one, name)[0]) <= 1e-12 * abs(getattr(one, name)[0]), (field.path, name)
