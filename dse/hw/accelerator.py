@@ -78,6 +78,9 @@ class ArrayGeometry:
     """Named dimensions of an array in the long form; then `rows` is their product, `columns` and `count` are 1, `dataflows` is empty."""
     stationary: tuple[OperandName, ...] = ()
     """Operands that may stay in an array of the long form."""
+    spread: tuple[tuple[tuple[str, ...], tuple[int, int, int]], ...] = ()
+    """Of one way to use an array of the long form: (dimensions along which some memory is replicated; elements of m, k and n side by side
+    along them)."""
 
     @property
     def elements(self) -> int:

@@ -15,14 +15,15 @@ import numpy as np
 
 from dse.hw.accelerator import Dataflow, OperandName
 from dse.mapping.counts import COUNT_NAMES, INNER_COLUMNS, OperandTraffic, counts_of
-from dse.mapping.crossings import AXES, Home, Trips, moved, tile_bytes_per_element
+from dse.mapping.crossings import AXES, OUTERMOST, Home, Trips, moved, tile_bytes_per_element
 from dse.mapping.matmul import InnerTile, Kept, MatmulMapping, Stationary, TileGrid, array_cycles, sum_shares
 from dse.mapping.registers import register_bytes, register_traffic
+from dse.mapping.residence import TRANSPOSED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dse.hw.accelerator import Geometry
+    from dse.hw.accelerator import Geometry, MemoryGeometry
     from dse.mapping.counts import Counts
     from dse.mapping.problem import MatmulProblem
     from dse.mapping.residence import Residence
@@ -37,7 +38,17 @@ NAMES: Final = tuple(OperandName)
 LACKED: Final = (2, 0, 1)
 """Position in (m, k, n) of the dimension that left, right and out lack."""
 STAYS: Final = {Stationary.LEFT: 0, Stationary.RIGHT: 1, Stationary.OUT: 2}
+ARRAYS: Final = "arrays"
+"""Name of the dimension of equal arrays in the short form."""
 FOOTPRINT, DRAM_READ, DRAM_WRITE, BUFFER_READ, BUFFER_WRITE, CYCLES = range(6)
+
+
+def ports_of(at: int) -> tuple[int, int]:
+    """Columns of bytes read and written of the memory at a position."""
+    if at == OUTERMOST:
+        return BUFFER_READ, BUFFER_WRITE
+    first = len(COUNT_NAMES) + INNER_COLUMNS * at
+    return first + 1, first + 2
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,32 @@ class View:
     def held_name(self) -> OperandName:
         """The operand that stays in the array, as it is called in the product itself."""
         return OperandName.LEFT if self.transposed else NAMES[self.held]
+
+    def memory(self, at: int) -> MemoryGeometry:
+        """The buffer at a position."""
+        return self.geometry.outer if at == OUTERMOST else self.geometry.inner[at]
+
+    def units(self, at: int) -> tuple[int, int, int]:
+        """Elements of m, k and n side by side that the instances of a memory share between them; 1 where each has all."""
+        names, array = self.memory(at).replicated, self.geometry.array
+        if not names:
+            return 1, 1, 1
+        if array.spread:
+            m, k, n = dict(array.spread)[names]
+            return (n, k, m) if self.transposed else (m, k, n)
+        rows, columns = array.rows if "rows" in names else 1, array.columns if "columns" in names else 1
+        return (1, rows, columns) if self.dataflow is Dataflow.WEIGHT_STATIONARY else (rows, 1, columns)
+
+    def copies(self, at: int, position: int) -> int:
+        """Instances of a memory that hold the same data of an operand: those along the loop that it lacks, and equal arrays. Sums of
+        elements along k are added on their way out and lie in one of them."""
+        alike = 1 if position == STAYS[Stationary.OUT] else self.units(at)[LACKED[position]]
+        return alike * (self.geometry.array.count if ARRAYS in self.memory(at).replicated else 1)
+
+    def share(self, position: int, at: int) -> float:
+        """Part of a buffer that an operand may fill."""
+        name = NAMES[position]
+        return dict(self.memory(at).capacity_shares).get(TRANSPOSED[name] if self.transposed else name, 1.0)
 
     def on_chip(self, position: int) -> bool:
         """Whether the schedule holds the operand in the outermost buffer."""
@@ -140,8 +177,10 @@ class Block:
         for position in range(2 if self.shared_sums else 3):
             at = LACKED[position]
             self._add(found[at], position, self.trips(position), self.tilings[1].inner)
-        for i, level in enumerate(self.view.geometry.inner):
-            if level.registers and self.view.held_name in level.operands:
+        home = self.homes[self.view.held]
+        tiles = {at for at, here in ((home.outer_at, home.outer), (home.inner_at, home.inner)) if here}
+        for i in self._held_in():
+            if i not in tiles:
                 found[0][len(COUNT_NAMES) + INNER_COLUMNS * i] = register_bytes(self.view.problem, NAMES[self.view.held])
         return found[0], found[1], found[2]
 
@@ -150,49 +189,70 @@ class Block:
         traffic = moved(self.view.problem, NAMES[position], trips, self.homes[position])
         columns[DRAM_READ] += traffic.dram_read
         columns[DRAM_WRITE] += traffic.dram_write
-        columns[BUFFER_READ] += traffic.buffer_read
-        columns[BUFFER_WRITE] += traffic.buffer_write
-        if self.homes[position].inner:
-            at = len(COUNT_NAMES) + INNER_COLUMNS * dict(self.view.residence.inner)[NAMES[position]]
-            columns[at + 1] += traffic.inner_read
-            columns[at + 2] += traffic.inner_write
+        home = self.homes[position]
+        held = [(home.inner_at, traffic.inner_read, traffic.inner_write)] if home.inner else []
+        if home.outer or home.on_chip:
+            held.append((OUTERMOST if home.on_chip else home.outer_at, traffic.buffer_read, traffic.buffer_write))
+        for at, read, written in held:
+            self._access(columns, position, at, read, written)
         if position != self.view.held:
             return
-        for i, level in enumerate(self.view.geometry.inner):
-            if level.registers and self.view.held_name in level.operands:
-                at = len(COUNT_NAMES) + INNER_COLUMNS * i
-                read, written = register_traffic(self.view.problem, NAMES[position], traffic, k, self.view.rate)
-                columns[at + 1] += read
-                columns[at + 2] += written
+        for at in self._held_in():
+            inside = next((x for x in held if x[0] == at), None)
+            come, go = (traffic.to_array, traffic.from_array)
+            if inside is not None:
+                come, go = inside[2] - traffic.from_array, inside[1] - traffic.to_array
+            found = register_traffic(self.view.problem, NAMES[position], come, go, k, self.view.rate)
+            for column, count in zip(ports_of(at), found, strict=True):
+                columns[column] += count
+
+    def _access(self, columns: FloatArray, position: int, at: int, read: FloatArray, written: FloatArray) -> None:
+        """Add bytes of an operand at one memory, in all its instances; registers of what stays in the array are counted apart."""
+        if position == self.view.held and self.view.memory(at).registers:
+            return
+        copies = self.view.copies(at, position)
+        for column, count in zip(ports_of(at), (read, written), strict=True):
+            columns[column] += count * copies if copies > 1 else count
+
+    def _held_in(self) -> list[int]:
+        """Registers that hold the operand that stays in the array."""
+        return [i for i, level in enumerate(self.view.geometry.inner) if level.registers and self.view.held_name in level.operands]
 
     def footprints(self, at: Index) -> list[tuple[int, FloatArray]]:
         """(column, bytes) of the mappings at `at`; where a memory gives each operand a share, the capacity that this takes."""
-        geometry, inner_at = self.view.geometry, dict(self.view.residence.inner)
-        outer: list[FloatArray] = []
-        inside: dict[int, list[FloatArray]] = {}
-        for position, name in enumerate(NAMES):
+        held: dict[int, list[FloatArray]] = {}
+        for position in range(3):
             home = self.homes[position]
             if home.outer or home.inner or (home.on_chip and position == STAYS[Stationary.OUT]):
                 sizes = self._footprint(position, at)
                 if home.outer or home.on_chip:
-                    outer.append(sizes[0] / self._share(name, inner=False))
+                    where = OUTERMOST if home.on_chip else home.outer_at
+                    held.setdefault(where, []).append(sizes[0] / self.view.share(position, where))
                 if home.inner:
-                    inside.setdefault(inner_at[name], []).append(sizes[1] / self._share(name, inner=True))
-        found = [(FOOTPRINT, _joined(outer, pool=not geometry.outer.capacity_shares))] if outer else []
-        for i, parts in inside.items():
-            found.append((len(COUNT_NAMES) + INNER_COLUMNS * i, _joined(parts, pool=not geometry.inner[i].capacity_shares)))
-        return found
+                    held.setdefault(home.inner_at, []).append(sizes[1] / self.view.share(position, home.inner_at))
+        return [(ports_of(i)[0] - 1 if i != OUTERMOST else FOOTPRINT, self._joined(i, parts)) for i, parts in held.items()]
+
+    def _joined(self, memory: int, parts: list[FloatArray]) -> FloatArray:
+        return _joined(parts, pool=not self.view.memory(memory).capacity_shares)
 
     def _footprint(self, position: int, at: Index) -> tuple[FloatArray, FloatArray]:
         """Bytes of one operand in the outermost buffer and in an inner one."""
-        name, home, geometry = NAMES[position], self.homes[position], self.view.geometry
+        name, home = NAMES[position], self.homes[position]
         a, b = (self.tilings[d].take(at[d]) for d in AXES[name])
         outer, inner = tile_bytes_per_element(self.view.problem, name, self._trips_at(position, at), home)
-        double = geometry.double_buffered and not home.on_chip
-        outer = outer * self.together * (a.outer_side * b.outer_side) * self._copies(a.outer_count, b.outer_count, double=double)
-        double = home.inner and geometry.inner[dict(self.view.residence.inner)[name]].double_buffered
-        inner = inner * self.together * (a.inner.side * b.inner.side) * self._copies(a.inner.count, b.inner.count, double=double)
+        double = home.outer and not home.on_chip and self.view.memory(home.outer_at).double_buffered
+        sides = self._per_instance(name, home.outer_at if home.outer else OUTERMOST, a.outer_side, b.outer_side)
+        outer = outer * sides * self._copies(a.outer_count, b.outer_count, double=double)
+        double = home.inner and self.view.memory(home.inner_at).double_buffered
+        sides = self._per_instance(name, home.inner_at if home.inner else OUTERMOST, a.inner.side, b.inner.side)
+        inner = inner * sides * self._copies(a.inner.count, b.inner.count, double=double)
         return outer, inner
+
+    def _per_instance(self, name: OperandName, at: int, a: IntArray, b: IntArray) -> IntArray:
+        """Elements of tiles of `a` x `b` in one instance of a memory, of the groups that it holds at a time."""
+        units, first, second = self.view.units(at), *AXES[name]
+        together = 1 if ARRAYS in self.view.memory(at).replicated else self.together
+        return np.asarray(together * (-(-a // units[first]) * -(-b // units[second])))
 
     def _trips_at(self, position: int, at: Index) -> Trips:
         """Trips of an operand for the mappings at `at`; those of sums that several arrays share included."""
@@ -203,10 +263,6 @@ class Block:
         shares = self._shares(self.grid(at))
         one = np.ones_like(shares)
         return Trips(here.outer * one, here.inner * one, here.array * shares)
-
-    def _share(self, name: OperandName, *, inner: bool) -> float:
-        """Part of its buffer that an operand may fill."""
-        return dict(self.view.residence.inner_shares if inner else self.view.residence.outer_shares).get(name, 1.0)
 
     def _copies(self, a: IntArray, b: IntArray, *, double: bool) -> IntArray:
         """Copies that a tile occupies: where transfers overlap two, if it is replaced during the operator; `a` and `b` tiles."""
@@ -256,9 +312,12 @@ class Block:
         found = []
         for position, name in enumerate(NAMES):
             outer, inner = self._footprint(position, at)
-            x = moved(self.view.problem, name, self._trips_at(position, at), self.homes[position])
-            traffic = (outer, x.dram_read, x.dram_write, x.buffer_read, x.buffer_write, inner, x.inner_read, x.inner_write)
-            found.append(OperandTraffic(*traffic))
+            home = self.homes[position]
+            x = moved(self.view.problem, name, self._trips_at(position, at), home)
+            near, far = (inner, x.inner_read, x.inner_write), (outer, x.buffer_read, x.buffer_write)
+            if home.outer and home.outer_at != OUTERMOST:
+                near, far = tuple(a + b for a, b in zip(near, far, strict=True)), tuple(np.zeros_like(b) for b in far)  # type: ignore[assignment]  # three
+            found.append(OperandTraffic(far[0], x.dram_read, x.dram_write, *far[1:], *near))
         left, right, out = found
         return ((right, left, out) if self.view.transposed else (left, right, out)), counts_of(self.rows(at))
 
@@ -289,6 +348,7 @@ class Block:
         inside = [int(t.inner.side[i]) for t, i in zip(self.tilings, at, strict=True)]
         kept_outer = [home.outer and not home.on_chip for home in self.homes]
         kept_inner = [home.inner for home in self.homes]
+        places = self._places()
         stays, inner_stays, dataflow = self.stays, self.inner_stays or self.stays, self.view.dataflow
         if self.view.transposed:
             outer, inside = outer[::-1], inside[::-1]
@@ -298,7 +358,18 @@ class Block:
         inner = InnerTile(inner_stays, Kept(*kept_inner), m, k, n)
         used = inner if any(kept_inner) or self.inner_stays is not None else None
         m, k, n = outer
-        return MatmulMapping(dataflow, stays, Kept(*kept_outer), m, k, n, self.together, self.shared_sums, inner=used)
+        return MatmulMapping(dataflow, stays, Kept(*kept_outer), m, k, n, self.together, self.shared_sums, inner=used, places=places)
+
+    def _places(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]] | None:
+        """(outer, inner) memory of left, right and out of the product itself; None where each operand is where it is by default."""
+        found = []
+        for name, home in zip(NAMES, self.homes, strict=True):
+            outer, inner = self.view.residence.default(name)
+            found.append((home.outer_at if home.outer and not home.on_chip else outer, home.inner_at if home.inner else inner))
+        if found == [self.view.residence.default(name) for name in NAMES]:
+            return None
+        left, right, out = found
+        return (right, left, out) if self.view.transposed else (left, right, out)
 
 
 def transposed_stationary(stationary: Stationary) -> Stationary:

@@ -22,6 +22,10 @@ AXES: Final = {OperandName.LEFT: (0, 1), OperandName.RIGHT: (1, 2), OperandName.
 """Positions in (m, k, n) of the two dimensions of each operand."""
 
 
+OUTERMOST: Final = -1
+"""The outermost buffer among positions of `Geometry.inner`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trips:
     """How often each element of an operand crosses into its outer tile, its inner tile and the array; arrays of one shape."""
@@ -38,9 +42,13 @@ class Home:
     outer: bool = False
     """In the outermost buffer."""
     inner: bool = False
-    """In a buffer inside it."""
+    """In a memory inside it."""
     on_chip: bool = False
     """The whole operand is held in the outermost buffer already."""
+    outer_at: int = OUTERMOST
+    """Which memory has the outer tile: `OUTERMOST`, or a position in `Geometry.inner`."""
+    inner_at: int = OUTERMOST
+    """Which memory has the inner tile: a position in `Geometry.inner`."""
 
 
 @dataclass(frozen=True, slots=True)

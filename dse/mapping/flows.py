@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from operator import mul
 from typing import TYPE_CHECKING, Final
 
 from dse.errors import InputError
@@ -13,34 +14,50 @@ from dse.mapping.factors import factorisations
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dse.hw.accelerator import ArrayDim, ArrayGeometry
+    from dse.hw.accelerator import ArrayDim, ArrayGeometry, Geometry
 
 _LOOPS: Final = (Loop.M, Loop.K, Loop.N)
 MAX_FLOWS: Final = 256
 """Ways of spreading loops that are tried for one array."""
 
 
+def ways(geometry: Geometry) -> tuple[ArrayGeometry, ...]:
+    """`flows` of the array of `geometry`, told apart by what its replicated memories see of them."""
+    return flows(geometry.array, tuple(sorted({memory.replicated for memory in geometry.inner if memory.replicated})))
+
+
 @lru_cache(maxsize=256)
-def flows(array: ArrayGeometry) -> tuple[ArrayGeometry, ...]:
+def flows(array: ArrayGeometry, replicated: tuple[tuple[str, ...], ...] = ()) -> tuple[ArrayGeometry, ...]:
     """`array` itself in the short form; else an array of the short form for each unrolling and operand that stays.
 
     A dimension gives each of its loops a divisor of its size, and all of it to one loop or another. What stays fixes rows and
     columns: right k and n, left k and m, out m and n, where elements that share an output add their products before they are stored,
     as if each did that many MACs in a cycle. An operand does not stay in an array that also spreads the loop which it lacks: that
-    would need copies.
+    would need copies. Of ways that spread m, k and n alike, over the whole array and over each set of dimensions in `replicated`, one is
+    named. A dimension that may take groups among other loops takes the others.
 
     Raises:
-        InputError: groups are spread over a dimension, nothing can stay, or there are more than `MAX_FLOWS` ways.
+        InputError: only groups are spread over a dimension, nothing can stay, or there are more than `MAX_FLOWS` ways.
     """
     if not array.dims:
         return (array,)
-    if any(Loop.GROUPS in dim.unrolls for dim in array.dims):
-        raise InputError.single("core.array.dims", "no mappings are found for groups spread over a dimension; name m, k or n")
-    spread = {(1, 1, 1)}
+    if any(dim.unrolls == (Loop.GROUPS,) for dim in array.dims):
+        raise InputError.single("core.array.dims", "no mappings are found for groups spread over a dimension; name m, k or n too")
+    every = tuple(dim.name for dim in array.dims)
+    spread = {((1, 1, 1),) * (1 + len(replicated))}
     for dim in array.dims:
-        parts = _parts(dim)
-        spread = {(m * part[Loop.M], k * part[Loop.K], n * part[Loop.N]) for m, k, n in spread for part in parts}
-    found = tuple(flow for u in sorted(spread) for stays in array.stationary for flow in _flow(array, u, stays))
+        along = [dim.name in names for names in (every, *replicated)]
+        spread = {
+            tuple(tuple(map(mul, u, part)) if here else u for u, here in zip(known, along, strict=True))  # type: ignore[misc]  # three
+            for known in spread
+            for part in _parts(dim)
+        }
+    found = tuple(
+        replace(flow, spread=tuple(zip(replicated, parts, strict=True)))
+        for u, *parts in sorted(spread)
+        for stays in array.stationary
+        for flow in _flow(array, u, stays)
+    )
     if not found:
         raise InputError.single("core.array.stationary", "no operand named can stay: the loop that it lacks is spread over the array too")
     if len(found) > MAX_FLOWS:
@@ -48,13 +65,14 @@ def flows(array: ArrayGeometry) -> tuple[ArrayGeometry, ...]:
     return found
 
 
-def _parts(dim: ArrayDim) -> list[dict[Loop, int]]:
-    """Shares of the loops along one dimension: divisors whose product is the size."""
-    none = dict.fromkeys(_LOOPS, 1)
-    return [none | dict(zip(dim.unrolls, given, strict=True)) for given in factorisations(dim.size, len(dim.unrolls))]
+def _parts(dim: ArrayDim) -> list[tuple[int, int, int]]:
+    """Shares of m, k and n along one dimension: divisors whose product is the size."""
+    loops = [loop for loop in _LOOPS if loop in dim.unrolls]
+    shares = [dict(zip(loops, given, strict=True)) for given in factorisations(dim.size, len(loops))]
+    return [(share.get(Loop.M, 1), share.get(Loop.K, 1), share.get(Loop.N, 1)) for share in shares]
 
 
-def _flow(array: ArrayGeometry, unrolled: tuple[int, ...], stays: OperandName) -> Iterator[ArrayGeometry]:
+def _flow(array: ArrayGeometry, unrolled: tuple[int, int, int], stays: OperandName) -> Iterator[ArrayGeometry]:
     m, k, n = unrolled
     plain = replace(array, count=1, dims=(), stationary=())
     if stays is OperandName.RIGHT and m == 1:

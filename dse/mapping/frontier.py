@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, overload
 import numpy as np
 
 from dse.mapping.counts import COUNT_NAMES, INNER_COLUMNS, Counts, counts_of
-from dse.mapping.flows import flows
+from dse.mapping.flows import ways
 from dse.mapping.matmul import MatmulMapping
 from dse.mapping.search import everything, not_dominated, search
 from dse.mapping.space import block_of, blocks, whole_blocks
@@ -99,7 +99,7 @@ def matmul_frontier(problem: MatmulProblem, geometry: Geometry) -> Frontier:
     the bound then holds for bytes, and cycles are those of the sides tried (docs/mapping_space.md).
     """
     if geometry.array.dims:
-        return _merged([(array, matmul_frontier(problem, replace(geometry, array=array))) for array in flows(geometry.array)])
+        return _merged([(array, matmul_frontier(problem, replace(geometry, array=array))) for array in ways(geometry)])
     for side_excess in EXCESS_LADDER:
         found = [b for d in geometry.array.dataflows for b in blocks(problem, geometry, d, excess=side_excess)]
         if sum(b.size for b in found) <= MAX_CANDIDATES:
@@ -155,7 +155,7 @@ def every_mapping(
     For one design point: pricing them all takes longer than a frontier, and is exact where a frontier would be thinned.
     """
     found = []
-    for array in flows(geometry.array):
+    for array in ways(geometry):
         here = replace(geometry, array=array)
         found += [(b, array if geometry.array.dims else None) for d in array.dataflows for b in blocks(problem, here, d, excess=0.0)]
     if sum(b.size for b, _ in found) > most:
@@ -188,7 +188,7 @@ def _merged(parts: list[tuple[ArrayGeometry, Frontier]]) -> Frontier:
 def least_cycles(problem: MatmulProblem, geometry: Geometry) -> float:
     """Array cycles with the whole operator as one tile, the least over dataflows and groups that run together."""
     if geometry.array.dims:
-        return min(least_cycles(problem, replace(geometry, array=array)) for array in flows(geometry.array))
+        return min(least_cycles(problem, replace(geometry, array=array)) for array in ways(geometry))
     at = (np.zeros(1, dtype=np.int64),) * 3
     return min(float(b.cycles(at)[0]) for d in geometry.array.dataflows for b in whole_blocks(problem, geometry, d))
 

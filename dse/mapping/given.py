@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from dse.errors import InputError, Problem, did_you_mean
 from dse.files import dump_yaml, render
 from dse.hw.accelerator import Dataflow, Loop, OperandName
-from dse.mapping.flows import flows
+from dse.mapping.flows import ways
 from dse.mapping.frontier import MatmulMapping, mapping_traffic
 from dse.mapping.loop_nest import NestLoop, loop_nest
 from dse.mapping.matmul import InnerTile, Kept, Stationary, array_sides
@@ -146,22 +146,22 @@ class _Reader:
     def _array(self) -> ArrayGeometry | None:
         """The array, or the way of using it, that the file means; None and a fault where there is none."""
         given = self.file.dataflow
-        fitting = [a for a in flows(self.geometry.array) if given in a.dataflows]
+        fitting = [a for a in ways(self.geometry) if given in a.dataflows]
         if not fitting:
-            allowed = sorted({str(d) for a in flows(self.geometry.array) for d in a.dataflows})
+            allowed = sorted({str(d) for a in ways(self.geometry) for d in a.dataflows})
             self._fault(("dataflow",), f"'dataflow' is {given}; the array can be used as {', '.join(allowed)}")
             return None
-        ways = {_covers(a, given, self.problem): a for a in fitting}
+        known_ways = {_covers(a, given, self.problem): a for a in fitting}
         asked = self.file.covers
-        if asked is None and len(ways) == 1:
+        if asked is None and len(known_ways) == 1:
             return fitting[0]
-        known = "; ".join(f"{{m: {m}, k: {k}, n: {n}}}" for m, k, n in ways)
+        known = "; ".join(f"{{m: {m}, k: {k}, n: {n}}}" for m, k, n in known_ways)
         if asked is None:
             self._fault((), f"'covers' is missing; the array can be used in several ways: {known}")
             return None
-        if (asked.m, asked.k, asked.n) not in ways:
+        if (asked.m, asked.k, asked.n) not in known_ways:
             self._fault(("covers",), f"'covers' is {{m: {asked.m}, k: {asked.k}, n: {asked.n}}}; the array covers {known}")
-        return ways.get((asked.m, asked.k, asked.n))
+        return known_ways.get((asked.m, asked.k, asked.n))
 
     def _levels(self) -> None:
         order = {level: i for i, level in enumerate(self.levels)}

@@ -76,6 +76,9 @@ class MatmulMapping:
     """How an array of the long form is used: as one with these rows and columns; None in the short form."""
     inner: InnerTile | None = None
     """What the buffers inside the outermost one do; None where they do nothing."""
+    places: tuple[tuple[int, int], tuple[int, int], tuple[int, int]] | None = None
+    """Memories of the outer and the inner tile of left, right and out, as positions in `Geometry.inner` (-1: the outermost buffer); None
+    where each operand is where it is by default (`Residence.default`)."""
 
     def used(self, geometry: Geometry) -> Geometry:
         """`geometry` with its array as this mapping uses it."""

@@ -12,7 +12,6 @@ from dse.units import BITS_PER_BYTE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dse.mapping.crossings import Moved
     from dse.mapping.problem import MatmulProblem
     from dse.mapping.tiles import Sides
 
@@ -26,16 +25,17 @@ def register_bytes(problem: MatmulProblem, held: OperandName) -> float:
 
 
 def register_traffic(
-    problem: MatmulProblem, held: OperandName, moved: Moved, k: Sides, rate: int
+    problem: MatmulProblem, held: OperandName, come: FloatArray, go: FloatArray, k: Sides, rate: int
 ) -> tuple[FloatArray | float, FloatArray | float]:
-    """Bytes read from and written to registers that hold an element of the operand that stays in the array.
+    """Bytes read from and written to registers that hold the operand that stays in the array; `come` and `go` are bytes from and to the
+    next memory outside.
 
-    A MAC reads the element; a fill of the array writes it. A sum is read and written once per step of its element, `rate` products
-    together, and comes and goes as often as the array asks. What streams by is not counted.
+    A MAC reads an element; what comes writes it. A sum is read and written once per step of its element, `rate` products together, and
+    once more whenever it comes or goes. What streams by is not counted.
     """
     width = register_bytes(problem, held)
     if held is not OperandName.OUT:
-        return problem.macs * width, moved.to_array
+        return problem.macs * width, come
     steps = (k.count - 1) * -(-k.side // rate) + -(-k.last // rate)
     added = problem.groups * problem.m * problem.n * steps * width
-    return added + moved.from_array, added + moved.to_array
+    return added + go, added + come

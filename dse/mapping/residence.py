@@ -1,4 +1,4 @@
-"""Which memories may hold tiles of which operand, and what of a memory hierarchy is not mapped."""
+"""Which memories may hold tiles of which operand."""
 
 from __future__ import annotations
 
@@ -6,59 +6,60 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from dse.errors import InputError
 from dse.hw.accelerator import OperandName
+from dse.mapping.crossings import OUTERMOST
 
 if TYPE_CHECKING:
     from dse.hw.accelerator import Geometry
 
-_TRANSPOSED = {OperandName.LEFT: OperandName.RIGHT, OperandName.RIGHT: OperandName.LEFT, OperandName.OUT: OperandName.OUT}
+TRANSPOSED = {OperandName.LEFT: OperandName.RIGHT, OperandName.RIGHT: OperandName.LEFT, OperandName.OUT: OperandName.OUT}
 
 
 @dataclass(frozen=True, slots=True)
 class Residence:
-    """Operands of the outermost buffer, and for each operand the buffer inside it that may hold its inner tile."""
+    """Buffers of each operand from inner to outer, as positions in `Geometry.inner`, the outermost buffer as `OUTERMOST`."""
 
-    outer: tuple[OperandName, ...]
-    inner: tuple[tuple[OperandName, int], ...]
-    """(operand, position of its buffer in `Geometry.inner`)."""
-    outer_shares: tuple[tuple[OperandName, float], ...]
-    """Part of the outermost buffer that an operand may fill; all of it where it is not named."""
-    inner_shares: tuple[tuple[OperandName, float], ...]
-    """The same for the inner buffer of each operand."""
+    places: tuple[tuple[OperandName, tuple[int, ...]], ...]
+
+    def of(self, name: OperandName) -> tuple[int, ...]:
+        """The buffers of an operand."""
+        return dict(self.places)[name]
 
     def transposed(self) -> Residence:
         """For the transposed product: left and right change places."""
-        return Residence(
-            tuple(_TRANSPOSED[name] for name in self.outer),
-            tuple((_TRANSPOSED[name], position) for name, position in self.inner),
-            tuple((_TRANSPOSED[name], share) for name, share in self.outer_shares),
-            tuple((_TRANSPOSED[name], share) for name, share in self.inner_shares),
-        )
+        found = {TRANSPOSED[name]: held for name, held in self.places}
+        return Residence(tuple((name, found[name]) for name in OperandName))
+
+    def outer(self, name: OperandName) -> tuple[int, ...]:
+        """Where an outer tile may lie: in the last buffer of the operand; of three or more in all but the first."""
+        held = self.of(name)
+        return held[-1:] if len(held) < 3 else held[1:]
+
+    def inner(self, name: OperandName) -> tuple[int, ...]:
+        """Where an inner tile, or the only one, may lie: in any buffer inside the outermost one."""
+        return tuple(at for at in self.of(name) if at != OUTERMOST)
+
+    def pairs(self, name: OperandName) -> tuple[tuple[int, int], ...]:
+        """(outer, inner) of an operand with both tiles: two different buffers, the inner one inside the other."""
+        held = self.of(name)
+        return tuple((outer, inner) for outer in self.outer(name) for inner in held[: held.index(outer)])
+
+    def default(self, name: OperandName) -> tuple[int, int]:
+        """(outer, inner) where nothing else is said: the last two buffers of the operand."""
+        held = self.of(name)
+        outer = held[-1] if held else OUTERMOST
+        inside = [at for at in held[:-1] if at != OUTERMOST] or [at for at in held if at != OUTERMOST]
+        return outer, (inside[-1] if inside else OUTERMOST)
 
 
 @lru_cache(maxsize=256)
 def residence(geometry: Geometry) -> Residence:
-    """Where operands may have tiles.
-
-    Raises:
-        InputError: an operand has more than one buffer inside the outermost, or one of them has several instances.
-    """
-    found: dict[OperandName, int] = {}
-    shares: list[tuple[OperandName, float]] = []
-    for position, memory in enumerate(geometry.inner):
-        if memory.registers:
-            continue
-        if memory.replicated:
-            where = ", ".join(memory.replicated)
-            raise _unmapped(f"a buffer with an instance for each position along {where}; let one instance serve the whole array")
-        for name in memory.operands:
-            if name in found:
-                raise _unmapped(f"two buffers inside the outermost one that hold {name}; name each operand in one of them")
-            found[name] = position
-        shares += memory.capacity_shares
-    return Residence(geometry.outer.operands, tuple(found.items()), geometry.outer.capacity_shares, tuple(shares))
-
-
-def _unmapped(what: str) -> InputError:
-    return InputError.single("memories", f"read and priced, but this version finds no mappings for {what}")
+    """Where operands may have tiles."""
+    found = []
+    for name in OperandName:
+        several = "arrays" if geometry.array.count > 1 and name is OperandName.OUT else None  # each would have a part of every sum
+        held = [i for i, memory in enumerate(geometry.inner) if name in memory.operands and several not in memory.replicated]
+        if name in geometry.outer.operands:
+            held.append(OUTERMOST)
+        found.append((name, tuple(held)))
+    return Residence(tuple(found))

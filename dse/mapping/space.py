@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dse.hw.accelerator import Dataflow
 from dse.mapping.blocks import LACKED, NAMES, STAYS, Block, View, transposed_stationary
-from dse.mapping.crossings import Home
+from dse.mapping.crossings import OUTERMOST, Home
 from dse.mapping.matmul import Stationary, array_sides
 from dse.mapping.residence import residence
 from dse.mapping.tiles import all_sides, ladder_sides, one_pass_side, thin_sides, whole_side
@@ -128,7 +128,15 @@ def block_of(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMapping)
     if view.transposed:
         outer, inside, stays, inner = outer[::-1], inside[::-1], transposed_stationary(stays), transposed_stationary(inner)
         kept, inner_kept = ((x[1], x[0], x[2]) for x in (kept, inner_kept))
-    homes = [Home(outer=kept[i] and not view.on_chip(i), inner=inner_kept[i], on_chip=view.on_chip(i)) for i in range(3)]
+    places = mapping.places
+    if places is not None and view.transposed:
+        places = places[1], places[0], places[2]
+    homes = []
+    for i, name in enumerate(NAMES):
+        at = places[i] if places is not None else view.residence.default(name)
+        outer_home = kept[i] and not view.on_chip(i)
+        home = Home(outer=outer_home, inner=inner_kept[i], on_chip=view.on_chip(i))
+        homes.append(replace(home, outer_at=at[0] if outer_home else OUTERMOST, inner_at=at[1] if inner_kept[i] else OUTERMOST))
     tilings = [single(*given) for given in zip(view.sizes, view.covered, outer, inside, strict=True)]
     nested_tiles = outer != inside
     folds = [tiling.inner.folds_full[0] for i, tiling in enumerate(tilings) if i != LACKED[view.held]]
@@ -167,7 +175,6 @@ def _flat_blocks(view: View, excess: float) -> Iterator[Block]:
         "whole": whole_side,
     }
     sides = {kind: tuple(flat(one(size, side)) for size, side in zip(view.sizes, view.covered, strict=True)) for kind, one in make.items()}
-    inner = dict(view.residence.inner)
     for shape in _SHAPES[view.dataflow]:
         tilings = (sides[shape.m][0], sides[shape.k][1], sides[shape.n][2])
         choices = []
@@ -179,10 +186,9 @@ def _flat_blocks(view: View, excess: float) -> Iterator[Block]:
             name, homes = NAMES[position], []
             if view.on_chip(position):
                 homes.append(held)
-            elif name in view.residence.outer:
+            elif OUTERMOST in view.residence.of(name):
                 homes.append(Home(outer=True))
-            if name in inner:
-                homes.append(replace(held, inner=True))
+            homes += [replace(held, inner=True, inner_at=at) for at in view.residence.inner(name)]
             choices.append(homes)
         for places in itertools.product(*choices):
             yield Block(view, shape.stays, places, tilings, one_pass=shape.one_pass)  # type: ignore[arg-type]  # three of each
@@ -190,22 +196,31 @@ def _flat_blocks(view: View, excess: float) -> Iterator[Block]:
 
 def _nested_blocks(view: View, excess: float) -> Iterator[Block]:
     """Two levels of tiles: outer ones made of whole inner ones."""
-    if not view.residence.inner:
+    if not any(view.residence.inner(name) for name in NAMES):
         return
     for regime in regimes(view):
-        places = tuple(
-            Home(outer=regime.outer[i] and not view.on_chip(i), inner=regime.inner[i], on_chip=view.on_chip(i)) for i in range(3)
-        )
         tilings = tuple(_nested_tiling(view, regime, position, excess) for position in (1, 2, 0))  # those that lack m, k and n
         stays = (_A, _B, _C)
-        yield Block(
-            view,
-            stays[regime.stays],
-            places,  # type: ignore[arg-type]  # three of each
-            tilings,  # type: ignore[arg-type]
-            inner_stays=stays[regime.inner_stays],
-            one_pass=regime.one_pass,
-        )
+        for places in itertools.product(*(_homes(view, i, outer=regime.outer[i], inner=regime.inner[i]) for i in range(3))):
+            yield Block(
+                view,
+                stays[regime.stays],
+                places,  # type: ignore[arg-type]  # three of each
+                tilings,  # type: ignore[arg-type]
+                inner_stays=stays[regime.inner_stays],
+                one_pass=regime.one_pass,
+            )
+
+
+def _homes(view: View, position: int, *, outer: bool, inner: bool) -> list[Home]:
+    """Memories in which an operand may have an outer and an inner tile; none where it cannot."""
+    name, on_chip = NAMES[position], view.on_chip(position)
+    if on_chip or not outer:
+        home = Home(on_chip=on_chip)
+        return [replace(home, inner=True, inner_at=at) for at in view.residence.inner(name)] if inner else [home]
+    if inner:
+        return [Home(outer=True, inner=True, outer_at=far, inner_at=near) for far, near in view.residence.pairs(name)]
+    return [Home(outer=True, outer_at=at) for at in view.residence.outer(name)]
 
 
 def _nested_tiling(view: View, regime: Regime, position: int, excess: float) -> Tiling:
@@ -226,9 +241,8 @@ def regimes(view: View) -> Iterator[Regime]:
     An operand crosses once (1), once per outer tile (2), per inner tile (3) or per array pass (4) along the dimension that it lacks;
     a tile pays only where it is fetched more rarely than the next memory inside asks.
     """
-    inner_names = dict(view.residence.inner)
-    may_inner = [name in inner_names for name in NAMES]
-    may_outer = [name in view.residence.outer or view.on_chip(i) for i, name in enumerate(NAMES)]
+    may_inner = [bool(view.residence.inner(name)) for name in NAMES]
+    may_outer = [bool(view.residence.outer(name)) or view.on_chip(i) for i, name in enumerate(NAMES)]
     every = (False, True)
     for stays, inner_stays, one_pass in itertools.product(range(3), range(3), every):
         if one_pass and inner_stays != view.held:

@@ -41,6 +41,8 @@ class NestedWalker:
     tiles: tuple[dict[str, int], dict[str, int]]
     orders: tuple[tuple[str, ...], tuple[str, ...]]
     kept: tuple[str, str]
+    places: dict[str, tuple[int, int]]
+    """Position in the geometry's inner memories of the outer and of the inner tile of each operand; -1 the outermost buffer."""
     held: dict[tuple[int, str], tuple] = field(default_factory=dict)
     progress: dict[tuple, int] = field(default_factory=dict)
     """How far along k the sums of each piece that crosses a border are."""
@@ -55,7 +57,6 @@ class NestedWalker:
         self.array_side = {d: getattr(g.array, side[d]) if d in side else max(self.size.values()) for d in DIMS}
         self.stream = next(d for d in DIMS if d not in side)
         self.counts = np.zeros(6 + 3 * len(g.inner))
-        self.inner_at = {x: i for i, m in enumerate(g.inner) for x in AXES if NAMES[x] in m.operands}
         self.turned = ""
         self.left: dict[tuple, int] = {}
         """How often sums of a piece crossed outwards, by border."""
@@ -98,7 +99,8 @@ class NestedWalker:
         return next((at for at in range(level - 1, DRAM, -1) if x in self.kept[at - 1]), DRAM)
 
     def _column(self, level: int, x: str) -> int:
-        return READ[level] if level != INNER else 6 + 3 * self.inner_at[x] + 1
+        at = self.places[x][level - 1] if level in (OUTER, INNER) else -1
+        return READ[level] if at < 0 else 6 + 3 * at + 1
 
     def _move(self, x: str, span: Span, width: float, *, level: int, inwards: bool) -> None:
         """Count a piece that crosses between `level` and the memory outside it."""
@@ -175,8 +177,9 @@ class NestedWalker:
     def _footprints(self) -> None:
         for level in (OUTER, INNER):
             for x in self.kept[level - 1]:
-                memory = self.geometry.outer if level == OUTER else self.geometry.inner[self.inner_at[x]]
-                column = 0 if level == OUTER else 6 + 3 * self.inner_at[x]
+                at = self.places[x][level - 1]
+                memory = self.geometry.outer if at < 0 else self.geometry.inner[at]
+                column = 0 if at < 0 else 6 + 3 * at
                 tile = self.tiles[level - 1]
                 pieces = {d: [s for o in spans(0, self.size[d], self.tiles[0][d]) for s in spans(*o, tile[d])] for d in AXES[x]}
                 replaced = any(len(found) > 1 for found in pieces.values())

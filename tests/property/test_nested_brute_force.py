@@ -11,6 +11,7 @@ from dse.hw.accelerator import ArrayGeometry, Dataflow, Folds, Geometry, MemoryG
 from dse.mapping.frontier import Frontier, MatmulMapping, matmul_frontier
 from dse.mapping.matmul import Stationary, array_sides
 from dse.mapping.problem import MatmulProblem
+from dse.mapping.residence import residence
 from dse.mapping.tiles import ladder_sides
 from tests.property.loop_walker import AXES, DIMS, IN_ARRAY
 from tests.property.nested_walker import NestedWalker
@@ -21,8 +22,11 @@ LETTERS = {Stationary.LEFT: "A", Stationary.RIGHT: "B", Stationary.OUT: "C"}
 ORDERS = tuple((*(d for d in DIMS if d != last), last) for last in DIMS)
 """Which operand stays is all that counts of an order: its missing dimension is innermost."""
 L, R, OUT = OperandName.LEFT, OperandName.RIGHT, OperandName.OUT
-INNER = (((L, R, OUT),), ((L, R), (OUT,)), ((L,),), ((OUT,),), ((R,),), ((L, OUT),), ((R, OUT),), ((L,), (R, OUT)))
-"""Buffers inside the outermost one, by the operands that each may hold."""
+INNER = (
+    *(((L, R, OUT),), ((L, R), (OUT,)), ((L,),), ((OUT,),), ((R,),), ((L, OUT),), ((R, OUT),), ((L,), (R, OUT))),
+    *(((L,), (R,), (OUT,), (R, OUT)), ((R,), (R,)), ((OUT,), (L, OUT))),
+)
+"""Buffers inside the outermost one, by the operands that each may hold; the last ones have two for one operand."""
 
 
 def geometry(flow: Dataflow, folds: Folds, rows: int, cols: int, inner: int, outer: tuple[OperandName, ...], double: int) -> Geometry:
@@ -44,7 +48,9 @@ def walk(p: MatmulProblem, g: Geometry, mapping: MatmulMapping) -> np.ndarray:
         inside, kept = dict(zip(DIMS, (inner.tile_m, inner.tile_k, inner.tile_n), strict=True)), kept_letters(inner.kept)
         last[1] = LACKS[LETTERS[inner.stationary]]
     orders = tuple(next(order for order in ORDERS if order[-1] == d) for d in last)
-    return NestedWalker(p, g, mapping.dataflow, (outer, inside), orders, (kept_letters(mapping.kept), kept)).walk()  # type: ignore[arg-type]
+    places = mapping.places or tuple(residence(g).default(name) for name in (L, R, OUT))
+    at = dict(zip("ABC", places, strict=True))
+    return NestedWalker(p, g, mapping.dataflow, (outer, inside), orders, (kept_letters(mapping.kept), kept), at).walk()  # type: ignore[arg-type]
 
 
 def in_space(
@@ -80,8 +86,7 @@ def drawn(p: MatmulProblem, g: Geometry, rng: np.random.Generator) -> np.ndarray
     flow = g.array.dataflows[0]
     size = {"m": p.m, "k": p.k, "n": p.n}
     side = dict(zip(DIMS, array_sides(g.array, flow, 1), strict=True))
-    names = dict(zip("ABC", (L, R, OUT), strict=True))
-    may = (g.outer.operands, tuple(o for m in g.inner for o in m.operands))
+    ways = [places_of(g, name) for name in (L, R, OUT)]
     while True:
         orders = tuple(ORDERS[i] for i in rng.integers(0, 3, 2))
         flat = rng.random() < 0.3  # one level of tiles, in different memories
@@ -90,10 +95,19 @@ def drawn(p: MatmulProblem, g: Geometry, rng: np.random.Generator) -> np.ndarray
         outer = {d: int(rng.choice([*range(inside[d], size[d], inside[d]), size[d]])) for d in DIMS}
         if flat:
             outer = inside
-        kept = tuple("".join(x for x in AXES if names[x] in level and rng.random() < 0.6) for level in may)
+        chosen = {x: way[rng.integers(len(way))] for x, way in zip(AXES, ways, strict=True)}
+        kept = tuple("".join(x for x in AXES if chosen[x][level] is not None) for level in range(2))
         if in_space(g, size, side, (outer, inside), orders, kept):  # type: ignore[arg-type]
             break
-    return NestedWalker(p, g, flow, (outer, inside), orders, kept).walk()  # type: ignore[arg-type]
+    return NestedWalker(p, g, flow, (outer, inside), orders, kept, chosen).walk()  # type: ignore[arg-type]
+
+
+def places_of(g: Geometry, name: OperandName) -> list[tuple[int | None, int | None]]:
+    """Memories of the outer and of the inner tile of an operand: two different ones, the outer tile in none but the last of two."""
+    held = [i for i, memory in enumerate(g.inner) if name in memory.operands] + [-1] * (name in g.outer.operands)
+    outer = held[-1:] if len(held) < 3 else held[1:]
+    pairs = [(far, near) for far in outer for near in held[: held.index(far)]]
+    return [(None, None), *((far, None) for far in outer), *((None, near) for near in held if near >= 0), *pairs]
 
 
 def check(p: MatmulProblem, g: Geometry, found: Frontier, seed: int, draws: int) -> None:
