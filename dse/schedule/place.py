@@ -99,12 +99,13 @@ class PlacedOperator:
 
 
 def place(book: PlanBook, plan: Plan, geometry: Geometry) -> tuple[PlacedOperator, ...]:
-    """The operators of `plan` in order; after a contraction whose sum is cut the operator that adds up its parts.
+    """The operators of `plan` in its order; after a contraction whose sum is cut the operator that adds up its parts.
 
     Raises:
         GraphError: a contraction in a data type that the array cannot compute.
     """
     found: list[PlacedOperator] = []
+    book = book.of(plan)
     for s in plan.segments:
         found += [_place_one(book, plan, s, position, geometry) for position in range(s.first, s.last + 1)]
         if s.reducer is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -10,19 +10,23 @@ import numpy as np
 
 from dse.ir.operator import Kind
 from dse.mapping.frontier import least_cycles, not_dominated
-from dse.schedule.candidates import Candidate, candidates, segment_of
+from dse.schedule.candidates import runs, segment_of
+from dse.schedule.choice import Choice, in_order
+from dse.schedule.lattice import TooWideError, dependences, downsets, every_group
 from dse.schedule.problems import contraction_problem
 from dse.schedule.segments import Segment, SegmentBuilder
 from dse.schedule.storage import find_storages
 from dse.schedule.streams import as_late_as_possible, find_streams
-from dse.units import BYTES_PER_GIB, BYTES_PER_KIB
+from dse.units import BYTES_PER_KIB
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Mapping
 
     from dse.hw.accelerator import Geometry
     from dse.ir.graph import OperatorGraph
     from dse.ir.operator import Operator
+    from dse.schedule.candidates import Candidate
+    from dse.schedule.lattice import Dependences
     from dse.schedule.storage import Storage
 
 
@@ -35,10 +39,9 @@ class Schedule(StrEnum):
     """Every operator reads its inputs from DRAM and writes its outputs there."""
 
 
-SMALLEST_BUDGET_BYTES: Final = 16 * BYTES_PER_KIB
-LARGEST_BUDGET_BYTES: Final = BYTES_PER_GIB
-BUDGET_STEP: Final = 2
-"""Plans are made for budgets of held bytes between these two, each this many times the one before."""
+BUDGETS_BYTES: Final = tuple(float(16 * BYTES_PER_KIB * 2**i) for i in range(17))
+"""Plans are made for these budgets of held bytes, 16 KiB to 1 GiB."""
+LARGEST_BUDGET_BYTES: Final = BUDGETS_BYTES[-1]
 BALANCES_MACS_PER_BYTE: Final = (32.0, 128.0, float("inf"))
 """Array peak over DRAM rate for which plans are made: 64 and 256 operations per byte, about the ends of today's
 accelerators (138.9 to 320, arXiv 2507.15465 Table I, and slower edge arrays), and traffic alone."""
@@ -54,6 +57,8 @@ class Plan:
     resident: frozenset[str]
     reserved_bytes: tuple[float, ...]
     """Bytes held while each operator runs, residents included."""
+    order: tuple[int, ...] | None = None
+    """Positions in the schedule order, in the order of this plan; None where that is the schedule order."""
 
     @property
     def peak_bytes(self) -> float:
@@ -68,19 +73,30 @@ class PlanBook:
     graph: OperatorGraph
     builder: SegmentBuilder
     plans: tuple[Plan, ...]
+    exact: bool = True
+    """Whether the groups of the plans are the best of all that any order of the operators allows, by the costs of `make_plans`;
+    else they are the best runs of the schedule order."""
+    builders: Mapping[tuple[int, ...], SegmentBuilder] = field(default_factory=dict)
+    """By order: builders of the plans that have one of their own."""
 
     @property
     def order(self) -> tuple[Operator, ...]:
-        """Operators in the order in which all plans run them; views are not among them."""
+        """Operators in the schedule order; views are not among them."""
         return self.builder.order
 
+    def of(self, plan: Plan) -> PlanBook:
+        """The book whose order is that of `plan`."""
+        return self if plan.order is None else replace(self, builder=self.builders[plan.order])
 
-def make_plans(graph: OperatorGraph, schedule: Schedule, geometry: Geometry) -> PlanBook:
+
+def make_plans(graph: OperatorGraph, schedule: Schedule, geometry: Geometry, *, any_order: bool = True) -> PlanBook:
     """Plans for `graph`: for each budget of held bytes and each balance, the cut into segments of least cost.
 
     Cost is the sum over segments of DRAM bytes plus the bytes that the balance could have moved during their cycles, so that
-    neither hides the other. A dynamic programme over the schedule order, exact for the segments that `candidates` offers;
-    ties go to fewer bytes held. Plans that another one beats in bytes held, DRAM bytes and cycles are left out. Which of the
+    neither hides the other. A dynamic programme over the downsets of the graph, exact for connected groups of up to
+    `MAX_SEGMENT_OPERATORS` operators in any order that their dependences allow, each run in the ways of `candidates`; over the
+    prefixes of the schedule order, so exact for its runs, where a graph has too many downsets or groups, or without `any_order`.
+    Ties go to fewer bytes held. Plans that another one beats in bytes held, DRAM bytes and cycles are left out. Which of the
     others runs is decided for each design point when it is priced.
 
     Raises:
@@ -91,44 +107,82 @@ def make_plans(graph: OperatorGraph, schedule: Schedule, geometry: Geometry) -> 
     storages = find_storages(graph, order, streams.axes)
     builder = SegmentBuilder(graph, order, streams, storages, _CycleTable(graph, geometry))
     alone = [builder.build(p, p, (), frozenset()) for p in range(len(order))]
-    plans = [Plan(tuple(alone), frozenset(), (0.0,) * len(order))]
-    if schedule is Schedule.FUSED and order:
-        plans = _fused(builder, plans, geometry.array.elements)
-    return PlanBook(graph, builder, tuple(plans))
+    first = Plan(tuple(alone), frozenset(), (0.0,) * len(order))
+    if schedule is Schedule.LAYER_BY_LAYER or not order:
+        return PlanBook(graph, builder, (first,))
+    return _fused(builder, first, geometry.array.elements, any_order=any_order)
 
 
-def _fused(builder: SegmentBuilder, plans: list[Plan], elements: int) -> list[Plan]:
+def _fused(builder: SegmentBuilder, first: Plan, elements: int, *, any_order: bool) -> PlanBook:
     """The plan that holds nothing, and those that no other one beats."""
-    offered = pruned(list(candidates(builder, LARGEST_BUDGET_BYTES, elements)))
-    budgets = [float(SMALLEST_BUDGET_BYTES)]
-    while budgets[-1] * BUDGET_STEP <= LARGEST_BUDGET_BYTES:
-        budgets.append(budgets[-1] * BUDGET_STEP)
+    deps = dependences(builder)
+    choice, exact = _choice(builder, deps, elements, any_order=any_order)
     outlines: dict[tuple[Candidate, ...], float] = {}
     for intensity in BALANCES_MACS_PER_BYTE:
-        for budget, cut in zip(budgets, least_cost(offered, len(builder.order), budgets, elements / intensity), strict=True):
-            outlines.setdefault(cut, budget)
-    built: dict[Candidate, Segment] = {}
-    totals = [_outline_totals([c for c in offered if c.first == c.last and c.peak_bytes == 0])]
-    for cut, budget in outlines.items():
-        for c in cut:
-            if c not in built:
-                built[c] = segment_of(builder, c)
-        segments = tuple(built[c] for c in cut)
-        bare = Plan(segments, frozenset(), tuple(r for s in segments for r in s.reserved_bytes))
-        cycles = sum(c.cycles for c in cut)
-        for plan in (bare, _with_residents(builder, segments, budget)):
+        for budget, groups in zip(BUDGETS_BYTES, choice.least(BUDGETS_BYTES, elements / intensity), strict=True):
+            outlines.setdefault(in_order(groups, deps), budget)
+    plans, totals = [first], [plan_totals(builder, first)]
+    maker = _PlanMaker(builder)
+    for groups, budget in outlines.items():
+        for plan in maker.plans(groups, budget):
             if plan not in plans:
                 plans.append(plan)
-                totals.append((plan.peak_bytes, plan_totals(builder, plan)[1], cycles))
-    return [plans[0], *(plans[i] for i in not_dominated(np.array(totals), excess=PLAN_EXCESS) if i)]
+                totals.append((plan.peak_bytes, plan_totals(maker.builder(plan), plan)[1], sum(c.cycles for c in groups)))
+    kept = (plans[0], *(plans[i] for i in not_dominated(np.array(totals), excess=PLAN_EXCESS) if i))
+    return PlanBook(builder.graph, builder, kept, exact, {p.order: maker.builder(p) for p in kept if p.order is not None})
 
 
-def _outline_totals(cut: list[Candidate]) -> tuple[float, float, float]:
-    return 0.0, sum(c.dram_bytes for c in cut), sum(c.cycles for c in cut)
+def _choice(builder: SegmentBuilder, deps: Dependences, elements: int, *, any_order: bool) -> tuple[Choice, bool]:
+    """What there is to choose from, and whether it is everything."""
+    prefixes = [(1 << p) - 1 for p in range(len(builder.order) + 1)]
+    if any_order:
+        try:
+            states = downsets(deps)
+            return Choice(every_group(builder, deps, LARGEST_BUDGET_BYTES, elements), deps, states), True
+        except TooWideError:
+            pass
+    return Choice(list(runs(builder, LARGEST_BUDGET_BYTES, elements)), deps, prefixes), False
+
+
+class _PlanMaker:
+    """Plans from groups; segments and builders that several plans share are made once."""
+
+    def __init__(self, builder: SegmentBuilder) -> None:
+        self._builder = builder
+        self._builders: dict[tuple[int, ...], SegmentBuilder] = {}
+        self._segments: dict[tuple[tuple[int, ...] | None, Candidate], Segment] = {}
+
+    def builder(self, plan: Plan) -> SegmentBuilder:
+        """The builder in whose order the positions of `plan` count."""
+        return self._builder if plan.order is None else self._builders[plan.order]
+
+    def plans(self, groups: tuple[Candidate, ...], budget_bytes: float) -> tuple[Plan, Plan]:
+        """Without and with intermediates that stay across segments."""
+        positions = tuple(p for c in groups for p in c.members)
+        order = None if positions == tuple(range(len(positions))) else positions
+        builder = self._builder
+        if order is not None:
+            if order not in self._builders:
+                self._builders[order] = _reordered(builder, order)
+            builder = self._builders[order]
+        segments, first = [], 0
+        for c in groups:
+            if (order, c) not in self._segments:
+                self._segments[order, c] = segment_of(builder, first, first + len(c.members) - 1, c.way)
+            segments.append(self._segments[order, c])
+            first += len(c.members)
+        bare = Plan(tuple(segments), frozenset(), tuple(r for s in segments for r in s.reserved_bytes), order)
+        return bare, _with_residents(builder, bare, budget_bytes)
+
+
+def _reordered(builder: SegmentBuilder, order: tuple[int, ...]) -> SegmentBuilder:
+    operators = tuple(builder.order[p] for p in order)
+    storages = find_storages(builder.graph, operators, builder.streams.axes)
+    return SegmentBuilder(builder.graph, operators, builder.streams, storages, builder.cycles)
 
 
 def plan_totals(builder: SegmentBuilder, plan: Plan) -> tuple[float, float, float]:
-    """(bytes held at once, DRAM bytes at least, array cycles at least) of a plan."""
+    """(bytes held at once, DRAM bytes at least, array cycles at least) of a plan; `builder` has its order."""
     moved = [builder.dram_bytes(s.first, s.last, s.cuts, s.held, plan.resident) for s in plan.segments]
     return plan.peak_bytes, sum(sum(m) for m in moved), sum(sum(s.array_cycles) for s in plan.segments)
 
@@ -151,63 +205,9 @@ class _CycleTable:
         return self._found[key]
 
 
-def pruned(offered: list[Candidate]) -> list[Candidate]:
-    """Without those that another candidate for the same operators beats in bytes held, DRAM bytes and cycles; by last operator."""
-    by_span: dict[tuple[int, int], list[Candidate]] = {}
-    for c in offered:
-        if np.isfinite(c.peak_bytes):
-            by_span.setdefault((c.last, c.first), []).append(c)
-    kept: list[Candidate] = []
-    for span in sorted(by_span):
-        same = sorted(by_span[span], key=lambda c: (c.peak_bytes, c.dram_bytes, c.cycles))
-        front: list[tuple[float, float]] = []
-        for c in same:
-            if not any(d <= c.dram_bytes and a <= c.cycles for d, a in front):
-                front.append((c.dram_bytes, c.cycles))
-                kept.append(c)
-    return kept
-
-
-def least_cost(offered: list[Candidate], operators: int, budgets: list[float], bytes_per_cycle: float) -> list[tuple[Candidate, ...]]:
-    """For each budget the candidates that cover all operators with least cost, fewest bytes held where costs are equal.
-
-    `offered` is sorted by last operator. Dynamic programme over the schedule order, all budgets at once: least(p) is the
-    least over candidates that end at p of their cost plus least(before their first operator).
-    """
-    limits = np.array(budgets, dtype=np.float64)
-    first = np.array([c.first for c in offered])
-    last = np.array([c.last for c in offered])
-    peak = np.array([c.peak_bytes for c in offered])
-    cost = np.array([c.cost_bytes(bytes_per_cycle) for c in offered])
-    fits = peak[:, None] <= limits  # [candidates, budgets]
-    best: NDArray[np.float64] = np.zeros((operators + 1, len(budgets)))
-    held: NDArray[np.float64] = np.zeros((operators + 1, len(budgets)))
-    taken = np.zeros((operators + 1, len(budgets)), dtype=np.int64)
-    bounds = np.searchsorted(last, np.arange(operators + 1))
-    for p in range(operators):
-        here = slice(bounds[p], bounds[p + 1])
-        total = np.where(fits[here], best[first[here]] + cost[here, None], np.inf)
-        most = np.maximum(held[first[here]], peak[here, None])
-        least = total.min(axis=0)
-        pick = np.argmin(np.where(total <= least, most, np.inf), axis=0)
-        columns = np.arange(len(budgets))
-        best[p + 1], held[p + 1] = least, most[pick, columns]
-        taken[p + 1] = pick + bounds[p]
-    return [_trace_back(offered, taken[:, b], operators) for b in range(len(budgets))]
-
-
-def _trace_back(offered: list[Candidate], taken: NDArray[np.int64], operators: int) -> tuple[Candidate, ...]:
-    found: list[Candidate] = []
-    end = operators
-    while end > 0:
-        found.append(offered[taken[end]])
-        end = found[-1].first
-    return tuple(reversed(found))
-
-
-def _with_residents(builder: SegmentBuilder, segments: tuple[Segment, ...], budget_bytes: float) -> Plan:
+def _with_residents(builder: SegmentBuilder, plan: Plan, budget_bytes: float) -> Plan:
     """Hold further intermediates whole across segments, smallest first, as far as the budget goes."""
-    reserved = [r for s in segments for r in s.reserved_bytes]
+    segments, reserved = plan.segments, list(plan.reserved_bytes)
     segment_at = [s for s in segments for _ in range(s.first, s.last + 1)]
     resident: set[str] = set()
     for storage in sorted(builder.storages.values(), key=lambda s: (s.size_bytes, s.name)):
@@ -223,7 +223,7 @@ def _with_residents(builder: SegmentBuilder, segments: tuple[Segment, ...], budg
                     e = builder.effect(storage, s.first, s.last, s.cuts, held=True)
                     for p in range(e.start, e.stop + 1):
                         reserved[p] -= e.held_bytes
-    return Plan(segments, frozenset(resident), tuple(reserved))
+    return Plan(segments, frozenset(resident), tuple(reserved), plan.order)
 
 
 def _crosses(storage: Storage, segment_at: list[Segment]) -> bool:

@@ -88,6 +88,7 @@ def windows(book: PlanBook, plan: Plan, placed: tuple[PlacedOperator, ...], *, p
     need nothing of one another share one. A segment of slices is one window in which operators take turns, or, `pipelined`,
     a sequence of rounds: in round k operator j works on slice k - j, so all operators of a round are independent.
     """
+    book = book.of(plan)
     found: list[Window] = []
     alone: list[tuple[int, int]] = []
     for s in placed_segments(plan):
@@ -163,8 +164,8 @@ def _pipelined_held(builder: SegmentBuilder, plan: Plan, segment: Segment) -> tu
 
 
 def held_at(book: PlanBook, plan: Plan, *positions: int) -> tuple[Held, ...]:
-    """What lies on chip while the operators at `positions` run, tiles left out; each storage once."""
-    builder = book.builder
+    """What lies on chip while the operators at `positions` of the plan's order run, tiles left out; each storage once."""
+    builder = book.of(plan).builder
     found: dict[str, Held] = {}
     for s in plan.segments:
         mine = [p for p in positions if s.first <= p <= s.last]

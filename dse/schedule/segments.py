@@ -136,6 +136,21 @@ class SegmentBuilder:
         """Streams over which each operator sums."""
         return tuple(self.streams.reducible(o) for o in self.order)
 
+    @cached_property
+    def touched(self) -> tuple[tuple[Storage, ...], ...]:
+        """Storages that each operator touches, by position."""
+        return tuple(tuple(self.storages[s] for s in dict.fromkeys(a.storage for a in accesses)) for accesses in self.accesses)
+
+    @cached_property
+    def touching(self) -> dict[str, int]:
+        """Storage to the operators that touch it, as a mask over positions."""
+        return {name: sum(1 << p for p in {*s.writers, *s.readers}) for name, s in self.storages.items()}
+
+    @cached_property
+    def summed(self) -> frozenset[str]:
+        """Streams over which some operator sums."""
+        return frozenset().union(*self.reducible)
+
     def loops(self, position: int, cuts: tuple[Cut, ...]) -> tuple[tuple[str, int], ...]:
         """Loop dimensions of an operator that the cuts slice, with the number of slices."""
         mine = self.streams.loops[self.order[position].name]
@@ -168,11 +183,18 @@ class SegmentBuilder:
 
     def accumulator_bytes(self, position: int, cuts: tuple[Cut, ...], copies: int = ACCUMULATOR_COPIES) -> float:
         """Bytes of the running sums of a contraction whose sum is cut, the place of its result among them."""
+        streams = self.output_streams(position)
+        return self.accumulator_sums(position, copies) / prod(c.slices for c in cuts if c.stream in streams)
+
+    def accumulator_sums(self, position: int, copies: int = ACCUMULATOR_COPIES) -> float:
+        """The same where no cut divides them."""
         output = self.order[position].outputs[0]
-        tensor = self.graph.tensors[output.tensor]
-        bits = max(self.graph.accumulation.stored_bits, tensor.dtype.stored_bits)
-        share = prod(c.slices for c in cuts if c.stream in self.streams.axes[output.tensor])
-        return copies * output.elements / share * bits / BITS_PER_BYTE
+        bits = max(self.graph.accumulation.stored_bits, self.graph.tensors[output.tensor].dtype.stored_bits)
+        return copies * output.elements * bits / BITS_PER_BYTE
+
+    def output_streams(self, position: int) -> frozenset[str]:
+        """Streams that index the result of a contraction."""
+        return self.streams.axes[self.order[position].outputs[0].tensor]
 
     def effect(self, storage: Storage, first: int, last: int, cuts: tuple[Cut, ...], *, held: bool) -> Effect:
         """DRAM bytes that a storage moves in a segment, and the bytes that it holds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from dse.errors import GraphError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from dse.ir.graph import OperatorGraph
     from dse.schedule.cores.groups import Group, Work
     from dse.schedule.cores.part_price import KindPricer
+    from dse.schedule.cores.tasks import Outcome
     from dse.schedule.segments import Segment
 
 LARGEST_PEAK: Final = 4.0
@@ -55,19 +57,23 @@ def plan_graph(
         choices += [g for g in _fused(work, planner, chip, kinds) if g not in choices]
     refused: NoPlan | None = None
     best: tuple[Planned, tuple[Group, ...]] | None = None
+    firsts: list[Outcome] = []
     for place, groups in enumerate(planner.by_estimate(choices)):
         if place >= MOST_FORMATIONS and best is not None:
             break
         found = planner.first(groups)
         if isinstance(found, NoPlan):
             refused = found if refused is None or len(groups) == len(work.order) else refused
-        elif best is None or better(found.outcome, best[0].outcome, objective):
+            continue
+        firsts.append(found.outcome)
+        if best is None or better(found.outcome, best[0].outcome, objective):
             best = found, groups
     if best is None:
         assert refused is not None
         return refused
     searched = planner.plan(best[1], seed)
-    return searched if isinstance(searched, Planned) and not better(best[0].outcome, searched.outcome, objective) else best[0]
+    chosen = searched if isinstance(searched, Planned) and not better(best[0].outcome, searched.outcome, objective) else best[0]
+    return replace(chosen, others=tuple(o for o in firsts if o is not chosen.outcome))
 
 
 def _fused(work: Work, planner: Planner, chip: Chip, kinds: Mapping[str, KindPricer]) -> list[tuple[Group, ...]]:

@@ -10,7 +10,8 @@ import pytest
 
 from dse.cost.metrics import Objective
 from dse.evaluate import Schedule, compile_step, graph_step, price
-from dse.schedule.candidates import Hold, candidates
+from dse.schedule.candidates import WayBook
+from dse.schedule.growth import Hold
 from dse.schedule.plan import make_plans
 from dse.schedule.segments import Cut
 from tests.unit.cost.design_points import points
@@ -49,7 +50,7 @@ def test_keys_past_all_queries_are_compulsory() -> None:
 def test_rows_of_queries_against_columns_of_keys_are_offered() -> None:
     builder = make_plans(attention(QUERIES, KEYS, E, F), Schedule.FUSED, GEOMETRY).builder
     queries, keys = streams()
-    offered = {c.cuts for c in candidates(builder, 2**20, 1024) if c.hold is Hold.ALL and c.last == 2}
+    offered = {w.cuts for w in WayBook(builder).starting(0).ways if w.hold is Hold.ALL}
     assert (Cut(queries, 4), Cut(keys, 8)) in offered
     assert (Cut(queries, 64), Cut(keys, 2)) in offered
 

@@ -152,7 +152,7 @@ def test_a_plans_lower_bound_is_what_it_moves_where_dram_is_all_that_costs(schem
     for plan in part.plans:
         alone = CompiledPart(part.name, 1, part.book, (plan,))
         moved = price_part(alone, dear, Objective.ENERGY).moved[0]
-        assert moved[0] + moved[1] == pytest.approx(plan_totals(part.book.builder, plan.plan)[1], rel=TIE_TOLERANCE)
+        assert moved[0] + moved[1] == pytest.approx(plan_totals(part.book.of(plan.plan).builder, plan.plan)[1], rel=TIE_TOLERANCE)
 
 
 def test_a_cache_longer_than_the_buffer_is_read_once() -> None:

@@ -7,7 +7,8 @@ import pytest
 from dse.ir.lowering import Part
 from dse.ir.onnx_read import read_onnx
 from dse.ir.operator import Kind
-from dse.schedule.candidates import Hold, candidates, segment_of
+from dse.schedule.candidates import Candidate, candidates, runs, segment_of
+from dse.schedule.growth import Hold, Way
 from dse.schedule.plan import Schedule, make_plans
 from dse.schedule.segments import Cut, consecutive, slice_counts
 from dse.schedule.storage import find_storages
@@ -85,23 +86,24 @@ def test_slices_read_again_what_they_share(builder) -> None:
     assert held.reserved_bytes == (32 + 512, 64 + 512, 32 + 512)
 
 
-def test_cost_is_bytes_plus_cycles_at_the_balance(builder) -> None:
+def every_run(builder) -> list[Candidate]:
+    return [c for front in runs(builder, 1 << 30, 1024) for c in candidates(front)]
+
+
+def test_the_totals_of_a_run_by_hand(builder) -> None:
     segment = builder.build(0, 2, (), frozenset({"h", "a"}))
     assert segment.array_cycles[1] == 0
-    offered = [c for c in candidates(builder, 1 << 30, 1024) if (c.first, c.last, c.cuts, c.hold) == (0, 2, (), Hold.BETWEEN)]
-    (found,) = offered
+    (found,) = [c for c in every_run(builder) if c.members == (0, 1, 2) and c.way == Way((), Hold.BETWEEN)]
     assert (found.peak_bytes, found.dram_bytes, found.cycles) == (segment.peak_bytes, 640, sum(segment.array_cycles))
-    assert found.cost_bytes(0.0) == 640
-    assert found.cost_bytes(10.0) == 640 + 10 * found.cycles
 
 
 def test_every_candidate_is_what_it_grew_from(builder) -> None:
     """What is counted operator by operator agrees with the segment built at once; sums that are cut need their accumulators."""
-    found = [c for c in candidates(builder, 1 << 30, 1024) if c.peak_bytes != float("inf")]
-    assert {len(c.cuts) for c in found} >= {0, 1}
+    found = every_run(builder)
+    assert {len(c.way.cuts) for c in found} >= {0, 1}
     reduced = 0
     for c in found:
-        segment = segment_of(builder, c)
+        segment = segment_of(builder, c.members[0], c.members[-1], c.way)
         assert sum(segment.dram_bytes) == pytest.approx(c.dram_bytes)
         assert segment.peak_bytes == pytest.approx(c.peak_bytes)
         assert c.cycles >= sum(segment.array_cycles) * (1 - 1e-12)

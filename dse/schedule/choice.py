@@ -1,0 +1,119 @@
+"""The groups that cover a graph at least cost: a dynamic programme over its downsets, all budgets and balances at once."""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dse.schedule.candidates import Candidate
+from dse.schedule.lattice import bits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from dse.schedule.growth import Front
+    from dse.schedule.lattice import Dependences
+
+    FloatArray = NDArray[np.float64]
+    IntArray = NDArray[np.int64]
+
+
+class Choice:
+    """Chooses among the fronts of all groups.
+
+    `states` are downsets, as masks, each after those that it holds: all of them for every order of the operators, the prefixes of
+    the schedule order for runs of it alone.
+    """
+
+    def __init__(self, fronts: Sequence[Front], deps: Dependences, states: Sequence[int]) -> None:
+        self._fronts = fronts
+        self._masks = [sum(1 << p for p in f.members) for f in fronts]
+        self._starts = np.cumsum([0, *(len(f.ways) for f in fronts)])[:-1]
+        self._sizes = np.diff([*self._starts.tolist(), sum(len(f.ways) for f in fronts)])
+        self._peak, self._dram, self._cycles = (
+            np.concatenate([getattr(f, name) for f in fronts]) for name in ("peak_bytes", "dram_bytes", "cycles")
+        )
+        self._arcs = _arcs(fronts, self._masks, deps, states)
+
+    def least(self, budgets: Sequence[float], bytes_per_cycle: float) -> list[tuple[Candidate, ...]]:
+        """For each budget of bytes held the groups that cover all operators with least DRAM bytes plus the bytes that could have
+        moved during their cycles; fewest bytes held where costs are equal."""
+        cost, held = self._of_groups(np.array(budgets, dtype=np.float64), bytes_per_cycle)
+        best = np.zeros((len(budgets), len(self._arcs)))
+        most = np.zeros_like(best)
+        taken = np.zeros(best.shape, dtype=np.int64)
+        rows = np.arange(len(budgets))
+        for state, (before, group) in enumerate(self._arcs[1:], start=1):
+            total = best[:, before] + cost[:, group]
+            least = total.min(axis=1)
+            holds = np.where(total <= least[:, None], np.maximum(most[:, before], held[:, group]), np.inf)
+            pick = np.argmin(holds, axis=1)
+            best[:, state], most[:, state], taken[:, state] = least, holds[rows, pick], pick
+        return [self._path(taken[i], budget, bytes_per_cycle) for i, budget in enumerate(budgets)]
+
+    def _of_groups(self, budgets: FloatArray, bytes_per_cycle: float) -> tuple[FloatArray, FloatArray]:
+        """Least cost of each group within each budget, and the fewest bytes held with it, [budgets, groups]."""
+        every = self._dram + self._cycles * bytes_per_cycle
+        fitting = np.where(self._peak <= budgets[:, None], every, np.inf)
+        cost = np.minimum.reduceat(fitting, self._starts, axis=1)
+        least = np.where(fitting <= np.repeat(cost, self._sizes, axis=1), self._peak, np.inf)
+        return cost, np.minimum.reduceat(least, self._starts, axis=1)
+
+    def _path(self, taken: IntArray, budget: float, bytes_per_cycle: float) -> tuple[Candidate, ...]:
+        found, state = [], len(self._arcs) - 1
+        while state:
+            before, groups = self._arcs[state]
+            pick = int(taken[state])
+            front = self._fronts[int(groups[pick])]
+            every = np.where(front.peak_bytes <= budget, front.dram_bytes + front.cycles * bytes_per_cycle, np.inf)
+            way = int(np.argmin(every))
+            totals = (float(c[way]) for c in (front.peak_bytes, front.dram_bytes, front.cycles))
+            found.append(Candidate(front.members, front.ways[way], *totals))
+            state = int(before[pick])
+        return tuple(found)
+
+
+def _arcs(fronts: Sequence[Front], masks: list[int], deps: Dependences, states: Sequence[int]) -> list[tuple[IntArray, IntArray]]:
+    """By state: (states before, groups) that lead to it."""
+    number = {mask: i for i, mask in enumerate(states)}
+    starting: dict[int, list[tuple[int, int, int]]] = {}
+    for g, (front, mask) in enumerate(zip(fronts, masks, strict=True)):
+        needed = 0
+        for p in front.members:
+            needed |= deps.needed[p]
+        starting.setdefault(front.members[0], []).append((mask, needed & ~mask, g))
+    into: list[tuple[list[int], list[int]]] = [([], []) for _ in states]
+    every = (1 << len(deps.needed)) - 1
+    for i, state in enumerate(states):
+        for p in bits(every & ~state):
+            if deps.needed[p] & ~state:
+                continue
+            for mask, needed, g in starting[p]:
+                after = number.get(state | mask) if not (mask & state or needed & ~state) else None
+                if after is not None:
+                    into[after][0].append(i)
+                    into[after][1].append(g)
+    return [(np.array(a, dtype=np.int64), np.array(b, dtype=np.int64)) for a, b in into]
+
+
+def in_order(groups: Sequence[Candidate], deps: Dependences) -> tuple[Candidate, ...]:
+    """Groups one after another, each behind what it needs, otherwise as their first operators follow in the schedule order."""
+    group_of = {p: g for g, c in enumerate(groups) for p in c.members}
+    waits: list[set[int]] = [{group_of[q] for p in c.members for q in bits(deps.needed[p])} - {g} for g, c in enumerate(groups)]
+    free = [(c.members[0], g) for g, c in enumerate(groups) if not waits[g]]
+    heapify(free)
+    found = []
+    while free:
+        _, g = heappop(free)
+        found.append(groups[g])
+        for other, waiting in enumerate(waits):
+            if g in waiting:
+                waiting.discard(g)
+                if not waiting:
+                    heappush(free, (groups[other].members[0], other))
+    assert len(found) == len(groups), "groups need each other"
+    return tuple(found)

@@ -1,0 +1,333 @@
+"""Groups grown operator by operator, for every way to run them at once: bytes held, DRAM bytes and cycles as arrays over the ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from math import prod
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from dse.ir.operator import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from dse.schedule.segments import Cut, SegmentBuilder
+    from dse.schedule.storage import Storage
+
+    FloatArray = NDArray[np.float64]
+    BoolArray = NDArray[np.bool_]
+
+VECTOR_OPS_PER_ARRAY_MAC: Final = 1 / 64
+"""Operations of the vector unit per MAC of the array, for estimates alone: tpu7x 1/64 (16,384 lanes, 1,048,576 MACs per cycle),
+h100_sxm 1/32 (accelerators/catalogue)."""
+UNKNOWN: Final = -1.0
+ROOM: Final = 8
+"""Operators for which a growing group sets aside rows at first."""
+
+
+class Hold(StrEnum):
+    """What a segment keeps on chip."""
+
+    NOTHING = "nothing"
+    """One operator alone."""
+    BETWEEN = "between"
+    """What its operators pass on to each other."""
+    SHARED = "shared"
+    """That, and inputs that several operators or every slice would read again."""
+    ALL = "all"
+    """Everything its operators touch, so that sums may be cut as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a group may run: its cuts, and what it keeps."""
+
+    cuts: tuple[Cut, ...]
+    hold: Hold
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """The ways to run one group that no other way beats in bytes held, DRAM bytes and cycles, fewest bytes held first."""
+
+    members: tuple[int, ...]
+    """Positions in the schedule order, ascending."""
+    ways: tuple[Way, ...]
+    peak_bytes: FloatArray
+    dram_bytes: FloatArray
+    cycles: FloatArray
+    """Array cycles, and those in which an assumed vector unit adds up cut sums."""
+
+
+class Ways:
+    """V ways to run a group, with what follows from their cuts for operators and storages; each found once."""
+
+    def __init__(self, builder: SegmentBuilder, ways: Sequence[Way]) -> None:
+        self.builder = builder
+        self.ways = tuple(ways)
+        self.slices = np.array([float(prod(c.slices for c in w.cuts)) for w in ways])  # [V]
+        self.cut = self.slices > 1
+        self.shared = np.array([w.hold is Hold.SHARED for w in ways])
+        self.all = np.array([w.hold is Hold.ALL for w in ways])
+        self._share: dict[frozenset[str], FloatArray] = {}
+        self._refill: dict[frozenset[str], FloatArray] = {}
+        self._fits: dict[int, tuple[BoolArray, BoolArray]] = {}
+        self._cycles: dict[int, FloatArray] = {}
+        self._inner: dict[int, BoolArray] = {}
+        self._effects: dict[tuple[str, int, bool], _Effect] = {}
+        self._sizes: dict[bytes, FloatArray] = {}
+
+    def share(self, streams: frozenset[str]) -> FloatArray:
+        """Parts into which the cuts divide what `streams` index, [V]."""
+        if streams not in self._share:
+            self._share[streams] = np.array([float(prod(c.slices for c in w.cuts if c.stream in streams)) for w in self.ways])
+        return self._share[streams]
+
+    def refill(self, streams: frozenset[str]) -> FloatArray:
+        """Times that what is held of a storage from before is brought in, [V] (see `SegmentBuilder.fill_bytes`)."""
+        if streams not in self._refill:
+            found = []
+            for w in self.ways:
+                mine = [c.stream in streams for c in w.cuts]
+                inner = max((i for i, own in enumerate(mine) if own), default=0)
+                found.append(float(prod(c.slices for c, own in zip(w.cuts[:inner], mine, strict=False) if not own)))
+            self._refill[streams] = np.array(found)
+        return self._refill[streams]
+
+    def fits(self, position: int) -> tuple[BoolArray, BoolArray]:
+        """Ways in which an operator gives its own part of every output; these, and those in which it sums over the last cut, [V] each."""
+        if position not in self._fits:
+            sliceable, reducible = self.builder.sliceable[position], self.builder.reducible[position]
+            every, outer = [], []
+            for w in self.ways:
+                every.append(all(c.stream in sliceable for c in w.cuts))
+                sums = w.hold is Hold.ALL and w.cuts[-1].stream in reducible
+                outer.append(sums and all(c.stream in sliceable for c in w.cuts[:-1]))
+            self._fits[position] = np.array(every), np.array(every) | np.array(outer)
+        return self._fits[position]
+
+    def sums_inner(self, position: int) -> BoolArray:
+        """Ways whose last cut an operator sums over, [V]."""
+        if position not in self._inner:
+            reducible = self.builder.reducible[position]
+            self._inner[position] = np.array([bool(w.cuts) and w.cuts[-1].stream in reducible for w in self.ways])
+        return self._inner[position]
+
+    def cycles(self, position: int, wanted: BoolArray) -> FloatArray:
+        """Least array cycles of an operator, all slices, [V]; at least the `wanted` ones are known."""
+        operator = self.builder.order[position]
+        if operator.kind is not Kind.CONTRACTION:
+            return np.zeros(len(self.ways))
+        if position not in self._cycles:
+            self._cycles[position] = np.full(len(self.ways), UNKNOWN)
+        found = self._cycles[position]
+        for v in np.flatnonzero(wanted & (found == UNKNOWN)):
+            cuts = self.ways[v].cuts
+            found[v] = self.slices[v] * self.builder.cycles(operator, self.builder.loops(position, cuts))
+        return found
+
+    def effect(self, storage: Storage, inside: int, position: int) -> _Effect:
+        """What a storage adds to the group of operators `inside` (a mask), `position` the last of them."""
+        reduced = self.builder.order[position].kind is Kind.CONTRACTION and position in storage.writers
+        key = (storage.name, inside & self.builder.touching[storage.name], reduced)
+        if key not in self._effects:
+            self._effects[key] = self._effect(storage, key[1], position if reduced else None)
+        return self._effects[key]
+
+    def _effect(self, storage: Storage, inside: int, reducer: int | None) -> _Effect:
+        read = written = 0.0
+        is_open = np.zeros(len(self.ways))
+        for p in _ones(inside):
+            for a in self.builder.accesses[p]:
+                if a.storage == storage.name:
+                    is_open = is_open + a.size_bytes * (self.slices / self.share(a.streams))
+                    read = max(read, a.size_bytes) if a.reads else read
+                    written += 0.0 if a.reads else a.size_bytes
+        held, begun = self._keeps(storage, inside)
+        filled = 0.0 if begun else read * self.refill(storage.streams)
+        drained = written if leaves(storage, inside) or storage.from_outside else 0.0
+        share = self.share(storage.streams)
+        size = np.where(held, storage.size_bytes / share, 0.0)
+        if reducer is not None:
+            size = np.where(self.sums_inner(reducer), 0.0, size)  # lies where its sums were
+        through = self.cut & (share == 1)
+        part, whole = np.where(through, 0.0, size), np.where(through, size, 0.0)
+        moved = np.where(held, filled + drained, is_open)
+        return _Effect(moved, self._same(part), self._same(whole), held)
+
+    def _same(self, size: FloatArray) -> FloatArray | None:
+        """The same array for the same bytes; None where they are nothing."""
+        return self._sizes.setdefault(size.tobytes(), size) if size.any() else None
+
+    def _keeps(self, storage: Storage, inside: int) -> tuple[BoolArray, bool]:
+        """Ways in which a storage is held, [V], and whether it begins inside (see `dse.schedule.candidates.is_held`)."""
+        readers = [r for r in storage.readers if inside >> r & 1]
+        begun = not storage.from_outside and bool(storage.writers) and bool(inside >> storage.writers[0] & 1)
+        if begun:
+            all_here = bool(readers) and bool(inside >> storage.writers[-1] & 1)
+            return (np.ones(len(self.ways), dtype=bool) if all_here else self.all), True
+        if readers and (storage.from_outside or (storage.writers and storage.writers[-1] < readers[0])):
+            again = len(readers) > 1 or self.slices > self.share(storage.streams)
+            return self.all | (self.shared & again), False
+        return self.all, False
+
+
+def leaves(storage: Storage, inside: int) -> bool:
+    """Whether someone outside needs what the operators `inside` (a mask) write to a storage."""
+    first = next((w for w in storage.writers if inside >> w & 1), -1)
+    return storage.to_outside or any(not inside >> r & 1 and r > first for r in storage.readers)
+
+
+def _ones(mask: int) -> list[int]:
+    return [p for p in range(mask.bit_length()) if mask >> p & 1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Effect:
+    """What one storage adds to a group that touches it with certain operators, [V] each."""
+
+    moved: FloatArray
+    """DRAM bytes."""
+    part: FloatArray | None
+    """Bytes held between the first and the last of them; None where there are none."""
+    whole: FloatArray | None
+    """Bytes held through all slices."""
+    held: BoolArray
+
+
+class Growth:
+    """A group with its totals for every way to run it."""
+
+    def __init__(self, ways: Ways, most_bytes: float, elements: int) -> None:
+        size = len(ways.ways)
+        self._ways, self._builder, self._most, self._elements = ways, ways.builder, most_bytes, elements
+        self.members: list[int] = []
+        self._mask = 0
+        self._alive: BoolArray = np.ones(size, dtype=bool)
+        self._dram: FloatArray = np.zeros(size)
+        self._array: FloatArray = np.zeros(size)
+        self._held: NDArray[np.int64] = np.zeros(size, dtype=np.int64)
+        self._whole: FloatArray = np.zeros(size)
+        self._parts: FloatArray = np.zeros((ROOM, size))
+        """Bytes held for a while, by member."""
+        self._effects: dict[str, tuple[_Effect, int, int]] = {}
+        """Storage to what it adds, and the first and the last member that touch it."""
+        self._running: NDArray[np.int64] | None = None
+        """Member that is the first softmax in pieces, [V]; -1 where none is."""
+
+    def copy(self) -> Growth:
+        """One that may grow in another direction."""
+        other = Growth.__new__(Growth)
+        other.__dict__.update(self.__dict__)
+        other.members, other._parts, other._effects = list(self.members), self._parts.copy(), dict(self._effects)
+        return other
+
+    def take(self, position: int) -> bool:
+        """Add an operator behind the others; False where no way is left."""
+        ways, operator = self._ways, self._builder.order[position]
+        own, either = ways.fits(position)
+        multiplies = operator.kind is Kind.CONTRACTION
+        self._alive = self._alive & (either if self.members or not multiplies else own)
+        if not self._alive.any():
+            return False
+        index = len(self.members)
+        if index == len(self._parts):
+            self._parts = np.concatenate((self._parts, np.zeros_like(self._parts)))
+        self.members.append(position)
+        self._mask |= 1 << position
+        if multiplies:
+            self._array = self._array + ways.cycles(position, self._alive)
+        elif ways.sums_inner(position).any():
+            running = np.full(len(ways.ways), -1) if self._running is None else self._running
+            self._running = np.where(ways.sums_inner(position) & (running < 0), index, running)
+        for storage in self._builder.touched[position]:
+            self._touch(storage, position, index)
+        self._alive = self._alive & (self._peak() <= self._most)
+        return bool(self._alive.any())
+
+    def _peak(self) -> FloatArray:
+        return np.asarray(self._parts[: len(self.members)].max(axis=0) + self._whole)
+
+    def _touch(self, storage: Storage, position: int, index: int) -> None:
+        """Count a storage as it is now instead of as it was."""
+        before, first, last = self._effects.get(storage.name, (None, index, index - 1))
+        now = self._ways.effect(storage, self._mask, position)
+        if before is None:
+            self._dram, self._held = self._dram + now.moved, self._held + now.held
+        else:
+            self._dram, self._held = self._dram + (now.moved - before.moved), self._held + now.held - before.held
+            if before.whole is not None:
+                self._whole = self._whole - before.whole
+            if before.part is not None and before.part is not now.part:
+                self._parts[first : last + 1] -= before.part
+        if now.whole is not None:
+            self._whole = self._whole + now.whole
+        if now.part is not None:
+            kept = before is not None and before.part is now.part
+            self._parts[last + 1 if kept else first : index + 1] += now.part
+        self._effects[storage.name] = (now, first, index)
+
+    def front(self) -> Front | None:
+        """The ways that make sense for the group as it is; None where there is none. Ways that sum over their last cut end here."""
+        ways, last = self._ways, self.members[-1]
+        peak, cycles = self._peak(), self._array
+        good = self._alive & (self._held > 0)
+        if self._builder.order[last].kind is Kind.CONTRACTION and ways.sums_inner(last).any():
+            reduces = ways.sums_inner(last)
+            sums, vector = self._accumulated(last)
+            peak, cycles = peak + np.where(reduces, sums, 0.0), cycles + np.where(reduces, vector, 0.0)
+            good &= (peak <= self._most) & ~self._unfinished(reduces)
+            self._alive = self._alive & ~reduces
+        elif self._running is not None:
+            good &= self._running < 0
+        if len(self.members) == 1:
+            good &= ~ways.all
+        found = np.flatnonzero(good)
+        named = [ways.ways[v] for v in found]
+        columns = [peak[found], self._dram[found], cycles[found]]
+        if len(self.members) == 1:
+            alone = self._alone(last)
+            named.insert(0, Way((), Hold.NOTHING))
+            columns = [np.concatenate(([a], c)) for a, c in zip(alone, columns, strict=True)]
+        return _front(tuple(self.members), named, *columns) if named else None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it may grow further."""
+        return bool(self._alive.any())
+
+    def _accumulated(self, position: int) -> tuple[FloatArray, FloatArray]:
+        """Bytes of the running sums of a contraction, and cycles of adding them up, [V]."""
+        ways = self._ways
+        sums = self._builder.accumulator_sums(position) / ways.share(self._builder.output_streams(position))
+        return sums, ways.slices * sums / (self._elements * VECTOR_OPS_PER_ARRAY_MAC)
+
+    def _alone(self, position: int) -> tuple[float, float, float]:
+        segment = self._builder.build(position, position, (), frozenset())
+        return 0.0, segment.dram_bytes[0], segment.array_cycles[0]
+
+    def _unfinished(self, reduces: BoolArray) -> BoolArray:
+        """Ways in which a softmax in pieces is not followed by the sum that puts it right, or its result is needed elsewhere, [V]."""
+        if self._running is None:
+            return np.zeros(len(reduces), dtype=bool)
+        running = self._running >= 0
+        loose = np.zeros(len(running), dtype=bool)
+        for start in np.unique(self._running[running & reduces]):
+            inside = self.members[start:-1]
+            written = (a.storage for p in inside for a in self._builder.accesses[p] if not a.reads)
+            if any(leaves(self._builder.storages[s], self._mask) for s in written):
+                loose |= self._running == start
+        return running & (~reduces | loose)
+
+
+def _front(members: tuple[int, ...], ways: list[Way], peak: FloatArray, dram: FloatArray, cycles: FloatArray) -> Front:
+    order = np.lexsort((cycles, dram, peak))
+    peak, dram, cycles = peak[order], dram[order], cycles[order]
+    beats = (dram[:, None] <= dram) & (cycles[:, None] <= cycles)  # [by, of]
+    kept = np.flatnonzero(~np.triu(beats, 1).any(axis=0))
+    return Front(members, tuple(ways[order[i]] for i in kept), peak[kept], dram[kept], cycles[kept])

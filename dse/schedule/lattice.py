@@ -1,0 +1,190 @@
+"""Every group that some order of the operators allows: connected sets that nothing outside lies between; and the downsets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from dse.schedule.candidates import MAX_SEGMENT_OPERATORS, WayBook
+from dse.schedule.growth import Growth
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dse.schedule.growth import Front
+    from dse.schedule.segments import SegmentBuilder
+
+MOST_SETS: Final = 20_000
+"""Sets of operators looked at before a graph counts as too wide; what a graph of 400 operators in blocks of two branches needs."""
+MOST_DOWNSETS: Final = 5_000
+"""And states of the dynamic programme."""
+
+
+@dataclass(frozen=True)
+class Dependences:
+    """Which operators of a schedule order need which, as bit masks over its positions."""
+
+    needed: tuple[int, ...]
+    """What each needs, directly or not."""
+    needing: tuple[int, ...]
+    """What needs it, directly or not."""
+    beside: tuple[int, ...]
+    """What touches a storage that it touches."""
+
+
+def dependences(builder: SegmentBuilder) -> Dependences:
+    """Dependences through storages: readers wait for writers before them in the order, writers for readers and writers."""
+    needed: list[int] = []
+    readers: dict[str, int] = {}
+    writers: dict[str, int] = {}
+    for p, accesses in enumerate(builder.accesses):
+        direct = 0
+        for a in accesses:
+            direct |= writers.get(a.storage, 0) | (0 if a.reads else readers.get(a.storage, 0))
+        for a in accesses:
+            table = readers if a.reads else writers
+            table[a.storage] = table.get(a.storage, 0) | 1 << p
+        direct &= ~(1 << p)
+        for q in bits(direct):
+            direct |= needed[q]
+        needed.append(direct)
+    needing = [0] * len(needed)
+    for p, mask in enumerate(needed):
+        for q in bits(mask):
+            needing[q] |= 1 << p
+    touching = {s: readers.get(s, 0) | writers.get(s, 0) for s in {*readers, *writers}}
+    beside = []
+    for p, accesses in enumerate(builder.accesses):
+        mask = 0
+        for a in accesses:
+            mask |= touching[a.storage]
+        beside.append(mask & ~(1 << p))
+    return Dependences(tuple(needed), tuple(needing), tuple(beside))
+
+
+def bits(mask: int) -> Iterator[int]:
+    """Positions of the ones of `mask`, ascending."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
+
+
+class TooWideError(Exception):
+    """A graph has more sets or downsets than are looked at; never leaves this package."""
+
+
+@dataclass(slots=True)
+class _Node:
+    """A set of operators, as its last operator and the set before; `useful` where it or one that it grows into is connected."""
+
+    position: int
+    connected: bool
+    below: list[_Node]
+
+    @property
+    def useful(self) -> bool:
+        return self.connected or bool(self.below)
+
+
+class _Tree:
+    """Connected convex sets as a tree: operators are added in the schedule order, sets that share their first ones share a path."""
+
+    def __init__(self, deps: Dependences) -> None:
+        self._deps = deps
+        self._all = (1 << len(deps.needed)) - 1
+        self._left = MOST_SETS
+
+    def root(self, position: int) -> _Node:
+        return self._node(position, [1 << position], 1 << position, 0, 1)
+
+    def _node(self, position: int, parts: list[int], mask: int, barred: int, size: int) -> _Node:
+        """`parts`: connected parts of `mask`; `barred`: what can't be added, as something left out lies before it."""
+        self._left -= 1
+        if self._left < 0:
+            raise TooWideError
+        deps = self._deps
+        node = _Node(position, len(parts) == 1, [])
+        if size == MAX_SEGMENT_OPERATORS:
+            return node
+        below = 0
+        for p in bits(mask):
+            below |= deps.needing[p]
+        near = [self._near(part) for part in parts]
+        later = self._all & ~((1 << position + 1) - 1)
+        for t in bits(later):
+            bit = 1 << t
+            if barred & bit:
+                continue
+            open_ = self._all & ~((1 << t) - 1) & ~barred
+            if any(not n & open_ for n in near):
+                break  # a part that nothing can join to the others any more, or a set that cannot grow
+            joined = mask | bit
+            touched = [part for part, n in zip(parts, near, strict=True) if n & bit]
+            others = [part for part, n in zip(parts, near, strict=True) if not n & bit]
+            merged = [*others, bit | sum(touched)]
+            if len(merged) == 1 or all(self._near(part) & open_ & ~bit for part in merged):
+                child = self._node(t, merged, joined, barred, size + 1)
+                if child.useful:
+                    node.below.append(child)
+            if below & bit:
+                barred |= deps.needing[t]
+        return node
+
+    def _near(self, part: int) -> int:
+        found = 0
+        for p in bits(part):
+            found |= self._deps.beside[p]
+        return found & ~part
+
+
+def every_group(builder: SegmentBuilder, deps: Dependences, most_bytes: float, elements: int) -> list[Front]:
+    """The fronts of all connected sets of at most `MAX_SEGMENT_OPERATORS` operators that nothing outside lies between.
+
+    Operators of a group run in the schedule order. A set in several parts that share nothing is as good as its parts one after
+    another, so it is left out.
+
+    Raises:
+        TooWideError: more than `MOST_SETS` sets.
+    """
+    tree = _Tree(deps)
+    roots = [tree.root(p) for p in range(len(builder.order))]
+    book = WayBook(builder)
+    found: list[Front] = []
+    for root in roots:
+        stack: list[tuple[_Node, Growth, tuple[int, ...]]] = [(root, Growth(book.starting(root.position), most_bytes, elements), ())]
+        while stack:
+            node, growth, waiting = stack.pop()
+            waiting = (*waiting, node.position)
+            if node.connected:
+                if not all(growth.take(p) for p in waiting):
+                    continue
+                front, waiting = growth.front(), ()
+                if front is not None:
+                    found.append(front)
+                if not growth.alive:
+                    continue
+            for i, child in enumerate(reversed(node.below)):
+                last = i == len(node.below) - 1
+                stack.append((child, growth if last else growth.copy(), waiting))
+    return found
+
+
+def downsets(deps: Dependences) -> list[int]:
+    """Sets that hold with each operator all that it needs, smallest first.
+
+    Raises:
+        TooWideError: more than `MOST_DOWNSETS`.
+    """
+    layer, found = [0], [0]
+    for _ in deps.needed:
+        above: dict[int, None] = {}
+        for mask in layer:
+            for p in range(len(deps.needed)):
+                if not mask >> p & 1 and not deps.needed[p] & ~mask:
+                    above[mask | 1 << p] = None
+        layer = sorted(above)
+        found += layer
+        if len(found) > MOST_DOWNSETS:
+            raise TooWideError
+    return found
