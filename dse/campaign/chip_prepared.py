@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dse.campaign.prepared import actual, cost_usd
-from dse.cost.chip_points import bound_index
 from dse.cost.metrics import RESOURCES, Priced, Resource
 from dse.search.evaluator import Ceilings
 from dse.search.quantities import AREA, COST
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
     from dse.campaign.prepared import LoweredStep
     from dse.cost.chip_points import ChipPlans
-    from dse.cost.many_core import ChipEvaluation
     from dse.hw.many_core_read import ChipDescription
     from dse.hw.many_core_table import ChipTable
 
@@ -83,23 +81,21 @@ class PreparedChip(_ChipWorkload):
     plans: tuple[ChipPlans, ...]
 
     def price(self, columns: Columns, size: int) -> Sequence[Priced]:
-        """See `Prepared`; every point is planned and simulated."""
+        """See `Prepared`; plans are made for each set of capacities and replayed at each point."""
         area = np.broadcast_to(chip_table(self.description, columns).area_mm2, (size,))
-        points = [point_of(self.description, columns, row) for row in range(size if columns else 1)]
-        return [self._priced(plans, points, area) for plans in self.plans]
+        named = {actual(self.description, path): column for path, column in columns.items()}
+        return [self._priced(plans, named, area) for plans in self.plans]
 
-    def _priced(self, plans: ChipPlans, points: list[dict[str, float]], area_mm2: NDArray[np.float64]) -> Priced:
-        chip = self.description.chip
-        rows = [(e.latency_s, e.energy_j, _dram_bytes(e), bound_index(e, chip), e.feasible) for e in plans.evaluate(points)]
-        latency, energy, moved, bound, feasible = (np.array(column) for column in zip(*rows, strict=True))
+    def _priced(self, plans: ChipPlans, columns: Columns, area_mm2: NDArray[np.float64]) -> Priced:
+        found = plans.price(columns, len(area_mm2))
         return Priced(
             tokens=plans.tokens,
-            latency_s=latency.astype(np.float64),
-            energy_j=energy.astype(np.float64),
+            latency_s=found.latency_s,
+            energy_j=found.energy_j,
             area_mm2=area_mm2,
-            dram_bytes=moved.astype(np.float64),
-            bound=bound.astype(np.int8),
-            feasible=feasible.astype(np.bool_),
+            dram_bytes=found.dram_bytes,
+            bound=found.bound.astype(np.int8),
+            feasible=found.feasible,
         )
 
 
@@ -158,7 +154,3 @@ def _ceilings(description: ChipDescription, step: LoweredStep, columns: Columns,
     table = chip_table(description, columns)
     peak = table.peak_macs_per_s(step.totals.dtype, _macs_per_cycle(description, step.totals.dtype))
     return Ceilings(np.broadcast_to(peak, (size,)), np.broadcast_to(table.dram_bytes_per_s, (size,)))
-
-
-def _dram_bytes(found: ChipEvaluation) -> float:
-    return sum(row.bytes for row in found.breakdown if row.component == "dram")

@@ -2,29 +2,66 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
-from dse.cost.many_core import ChipEvaluation, evaluate_chip
-from dse.cost.metrics import RESOURCES, Resource
+import numpy as np
+
+from dse.cost.many_core import ChipEvaluation, described_charges, evaluate_chip, explained, not_planned
+from dse.cost.metrics import RESOURCES, Objective, Resource
 from dse.hw.topology import CELLS
+from dse.schedule.cores.charges import ChipCharges
+from dse.schedule.cores.points import PlanPrices, price_plan, retimed
 from dse.schedule.plan import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from dse.cost.metrics import Objective
+    from numpy.typing import ArrayLike, NDArray
+
     from dse.hw.many_core import Chip
     from dse.hw.many_core_read import ChipDescription
     from dse.ir.graph import OperatorGraph
+    from dse.schedule.cores.tasks import Outcome
 
+    FloatArray = NDArray[np.float64]
+    IntArray = NDArray[np.int64]
+    BoolArray = NDArray[np.bool_]
     Point = Mapping[str, float]
     """Values of price fields by path, laid over the chip."""
 
+CHUNK_POINTS: Final = 512
+"""Design points replayed at a time, so that the times of all tasks stay small."""
+
+
+@dataclass(frozen=True, eq=False)
+class ChipPrices:
+    """A step at D design points, arrays [D]; infinite latency and energy where it is infeasible."""
+
+    latency_s: FloatArray
+    energy_j: FloatArray
+    dram_bytes: FloatArray
+    bound: IntArray
+    """Index into `RESOURCES` of the busiest core or channel; -1 where infeasible."""
+    feasible: BoolArray
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """The plans of one set of capacities."""
+
+    description: ChipDescription
+    found: ChipEvaluation
+    offered: tuple[tuple[Outcome, ...], ...]
+    """For each graph of the step the plans that are priced."""
+
 
 class ChipPlans:
-    """A step on one chip, evaluated at points that differ in what its fields of effect `price` say.
+    """A step on one chip, at points that differ in what its fields of effect `price` say.
 
-    What is found for a point depends on the chip and the point alone, never on other points.
+    Plans are made once for each set of capacities on chip, at the other prices of the chip as described; points replay them at their
+    own prices and take the best. Groups, cores, mappings, places, routes and orders are those of the plans: valid schedules at every
+    point, though not those that planning at the point would choose. What is found depends on the chip and the point alone.
     """
 
     def __init__(
@@ -41,37 +78,129 @@ class ChipPlans:
         self.description, self.graphs = description, graphs
         self.tokens, self.stored_bytes = tokens, stored_bytes
         self.objective, self.schedule, self.seed = objective, schedule, seed
+        self._made: dict[tuple[tuple[str, float], ...], _Planned] = {}
+
+    def price(self, columns: Mapping[str, FloatArray], size: int) -> ChipPrices:
+        """All of `size` points: `{path of a price field: [D]}` laid over the chip.
+
+        Raises:
+            GraphError: an operator that no core may run.
+            UsageError: a value that is not allowed.
+        """
+        wide = {path: np.broadcast_to(np.asarray(column, dtype=np.float64), (size,)) for path, column in columns.items()}
+        latency, energy, moved = np.full(size, np.inf), np.full(size, np.inf), np.zeros(size)
+        bound = np.full(size, -1, dtype=np.int64)
+        for capacities, rows in _classes(wide, size):
+            planned = self._planned(capacities)
+            for at in (rows[i : i + CHUNK_POINTS] for i in range(0, len(rows), CHUNK_POINTS)) if planned.found.parts else ():
+                fitting = self._priced(planned, {path: column[at] for path, column in wide.items()}, len(at))
+                latency[at], energy[at], moved[at], bound[at] = fitting
+        return ChipPrices(latency, energy, moved, bound, np.isfinite(latency))
 
     def evaluate(self, points: Sequence[Point]) -> Iterator[ChipEvaluation]:
-        """One evaluation for each point, in their order, made when it is asked for.
+        """One explained evaluation for each point, in their order, made when it is asked for; the values of `price`.
 
         Raises:
             GraphError: an operator that no core may run.
             UsageError: a value that is not allowed.
         """
         for point in points:
-            yield self._planned(self.description.with_overrides(point, origin="space") if point else self.description)
+            yield self._explained(point)
 
-    def _planned(self, description: ChipDescription) -> ChipEvaluation:
-        return evaluate_chip(
-            description,
-            self.graphs,
-            tokens=self.tokens,
-            stored_bytes=self.stored_bytes,
-            objective=self.objective,
-            schedule=self.schedule,
-            seed=self.seed,
+    def _explained(self, point: Point) -> ChipEvaluation:
+        description = self.description.with_overrides(point, origin="space") if point else self.description
+        unknown = not_planned(description, self.graphs, tokens=self.tokens, stored_bytes=self.stored_bytes)
+        planned = self._planned(tuple((path, float(value)) for path, value in sorted(point.items()) if _on_chip(path)))
+        if unknown.infeasibility or not planned.found.parts:
+            return replace(unknown, infeasibility=unknown.infeasibility or planned.found.infeasibility)
+        charges, chip, parts = described_charges(description), planned.description.chip, []
+        for part, offered in zip(planned.found.parts, planned.offered, strict=True):
+            outcomes = [retimed(o, chip, charges) for o in offered]
+            best = outcomes[int(self._best([o.latency_s for o in outcomes], [o.energy_j for o in outcomes])[()])]
+            parts.append(replace(part, planned=replace(part.planned, outcome=best, exact=False)))
+        return explained(unknown, tuple(parts), chip, charges)
+
+    def _planned(self, capacities: tuple[tuple[str, float], ...]) -> _Planned:
+        if capacities not in self._made:
+            whole = {p.path for p in self.description.paths() if p.type == "integer"}
+            given = {path: int(value) if path in whole else value for path, value in capacities}
+            description = self.description.with_overrides(given, origin="space") if given else self.description
+            found = evaluate_chip(
+                description,
+                self.graphs,
+                tokens=self.tokens,
+                stored_bytes=0.0,  # the memory off chip is checked at each point
+                objective=self.objective,
+                schedule=self.schedule,
+                seed=self.seed,
+            )
+            offered = tuple((p.planned.outcome, *p.planned.others) for p in found.parts)
+            self._made[capacities] = _Planned(description, found, offered)
+        return self._made[capacities]
+
+    def _priced(
+        self, planned: _Planned, columns: Mapping[str, FloatArray], size: int
+    ) -> tuple[FloatArray, FloatArray, FloatArray, IntArray]:
+        """Latency, energy, bytes off chip and busiest resource of points with the same capacities, each [D]."""
+        chip = planned.description.chip
+        charges = ChipCharges.at_points(planned.description, {k: d.geometry for k, d in planned.description.kinds.items()}, columns)
+        latency, energy, moved = np.zeros(size), np.zeros(size), np.zeros(size)
+        busy = np.zeros((len(chip.interconnect.channels) + len(chip.cores), size))
+        every = np.arange(size)
+        for part, offered in zip(planned.found.parts, planned.offered, strict=True):
+            plans = [price_plan(o, chip, charges) for o in offered]
+            latencies, energies = (np.stack([np.broadcast_to(v, (size,)) for v in values]) for values in _values(plans))
+            best = self._best(latencies, energies)
+            latency += part.count * latencies[best, every]
+            energy += part.count * energies[best, every]
+            moved += part.count * np.array([p.dram_bytes for p in plans])[best]
+            busy += part.count * np.stack([np.broadcast_to(p.busy_s, busy.shape) for p in plans])[best, :, every].T
+        dram = self.description.table(columns).dram_capacity_bytes
+        fits = np.broadcast_to(self.stored_bytes <= dram, (size,))
+        names = [c.name for c in chip.interconnect.channels] + [c.name for c in chip.cores]
+        resources = np.array([resource_index(name, chip) for name in names])
+        return (
+            np.where(fits, latency, np.inf),
+            np.where(fits, energy, np.inf),
+            np.where(fits, moved, 0.0),
+            np.where(fits, resources[busy.argmax(axis=0)], -1),
         )
+
+    def _best(self, latency_s: ArrayLike, energy_j: ArrayLike) -> IntArray:
+        """The plan [D] of the least value, the first of equals."""
+        latency, energy = np.asarray(latency_s), np.asarray(energy_j)
+        value = {Objective.LATENCY: latency, Objective.ENERGY: energy, Objective.EDP: latency * energy}[self.objective]
+        return np.asarray(value.argmin(axis=0))
+
+
+def _values(plans: list[PlanPrices]) -> tuple[list[FloatArray], list[FloatArray]]:
+    return [p.latency_s for p in plans], [p.energy_j for p in plans]
+
+
+def _on_chip(path: str) -> bool:
+    return path.endswith(".capacity_kib")
+
+
+def _classes(columns: Mapping[str, FloatArray], size: int) -> Iterator[tuple[tuple[tuple[str, float], ...], IntArray]]:
+    """Sets of capacities on chip, with the points that have them."""
+    names = sorted(path for path in columns if _on_chip(path))
+    table = np.stack([columns[name] for name in names], axis=1) if names else np.zeros((size, 0))
+    kinds, which = np.unique(table, axis=0, return_inverse=True) if names else (table[:1], np.zeros(size, dtype=np.int64))
+    for i, row in enumerate(kinds):
+        yield tuple((name, float(value)) for name, value in zip(names, row, strict=True)), np.flatnonzero(np.ravel(which) == i)
 
 
 def bound_index(found: ChipEvaluation, chip: Chip) -> int:
     """Index into `RESOURCES` of the busiest core or channel of an evaluation; -1 where it is infeasible."""
-    if found.bound is None:
-        return -1
-    core = next((c for c in chip.cores if c.name == found.bound), None)
+    return -1 if found.bound is None else resource_index(found.bound, chip)
+
+
+def resource_index(name: str, chip: Chip) -> int:
+    """Index into `RESOURCES` of a core or channel."""
+    core = next((c for c in chip.cores if c.name == name), None)
     if core is not None:
         return RESOURCES.index(Resource.ARRAY if core.has_array else Resource.VECTOR)
-    memory, _, way = found.bound.rpartition(".")
+    memory, _, way = name.rpartition(".")
     if memory + CELLS == chip.dram:
         return RESOURCES.index(Resource.DRAM)
     if memory in {b.name for b in chip.shared} and way in ("port", "read", "write"):

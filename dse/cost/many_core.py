@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dse.cost.metrics import Objective
-    from dse.hw.accelerator import AreaBreakdown
+    from dse.hw.accelerator import AreaBreakdown, Geometry
     from dse.hw.many_core import Chip
     from dse.hw.many_core_form import ChipFile
     from dse.hw.many_core_read import ChipDescription
@@ -158,8 +158,30 @@ def evaluate_chip(
         GraphError: an operator that no core may run.
     """
     kinds = {kind: KindPricer(d) for kind, d in description.kinds.items()}
-    clock = next(iter(kinds.values())).clock_hz
-    bounds = [(_roofline(g, description, kinds), _lower_bound_s(g, description, kinds), n) for g, n in graphs]
+    unknown = not_planned(description, graphs, tokens=tokens, stored_bytes=stored_bytes)
+    if unknown.infeasibility:
+        return unknown
+    chip, charges = description.chip, described_charges(description)
+    parts = []
+    for graph, count in graphs:
+        planned = plan_graph(graph, chip, kinds, leakage_w=float(charges.leakage_w[0]), objective=objective, schedule=schedule, seed=seed)
+        if isinstance(planned, NoPlan):
+            return replace(unknown, infeasibility=(_no_room(planned, chip),))
+        parts.append(PlannedPart(graph.name, count, planned))
+    return explained(unknown, tuple(parts), chip, charges)
+
+
+def described_charges(description: ChipDescription) -> ChipCharges:
+    """The chip as its file has it, one point."""
+    return ChipCharges.at_points(description, {kind: d.geometry for kind, d in description.kinds.items()}, {})
+
+
+def not_planned(
+    description: ChipDescription, graphs: tuple[tuple[OperatorGraph, int], ...], *, tokens: int, stored_bytes: float
+) -> ChipEvaluation:
+    """What is known of a step before anything is planned: area and bounds, and whether the memory off chip holds what it must."""
+    rates = _rates(description)
+    bounds = [(_roofline(g, description, rates), _lower_bound_s(g, description, rates), n) for g, n in graphs]
     total = Roofline(
         sum(r.macs * n for r, _, n in bounds),
         sum(r.compulsory_bytes * n for r, _, n in bounds),
@@ -167,14 +189,15 @@ def evaluate_chip(
         sum(r.dram_cycles * n for r, _, n in bounds),
         sum(r.cycles * n for r, _, n in bounds),
     )
-    unknown = ChipEvaluation(
+    too_small = stored_bytes > description.chip.dram_capacity_bytes
+    return ChipEvaluation(
         float("inf"),
         float("inf"),
         description.area,
-        clock,
+        next(iter(rates.values())).clock_hz,
         tokens,
         feasible=False,
-        infeasibility=(),
+        infeasibility=(_memory_too_small(description, stored_bytes),) if too_small else (),
         bound=None,
         bound_share=0.0,
         roofline=total,
@@ -183,18 +206,6 @@ def evaluate_chip(
         trials=0,
         spilled=(),
     )
-    chip = description.chip
-    if stored_bytes > chip.dram_capacity_bytes:
-        return replace(unknown, infeasibility=(_memory_too_small(description, stored_bytes),))
-    leakage = description.file.leakage_w + sum(form.leakage_w * form.count for form in description.file.cores.values())
-    parts = []
-    for graph, count in graphs:
-        planned = plan_graph(graph, chip, kinds, leakage_w=leakage, objective=objective, schedule=schedule, seed=seed)
-        if isinstance(planned, NoPlan):
-            return replace(unknown, infeasibility=(_no_room(planned, chip),))
-        parts.append(PlannedPart(graph.name, count, planned))
-    charges = ChipCharges.as_described(chip, {kind: k.charges for kind, k in kinds.items()}, leakage)
-    return explained(unknown, tuple(parts), chip, charges)
 
 
 def explained(unknown: ChipEvaluation, parts: tuple[PlannedPart, ...], chip: Chip, charges: ChipCharges) -> ChipEvaluation:
@@ -275,7 +286,22 @@ def _group_results(part: PlannedPart, chip: Chip, charges: ChipCharges, prefix: 
     return found
 
 
-def _roofline(graph: OperatorGraph, description: ChipDescription, kinds: Mapping[str, KindPricer]) -> Roofline:
+@dataclass(frozen=True, slots=True)
+class _KindRate:
+    geometry: Geometry
+    clock_hz: float
+    lanes: float
+
+
+def _rates(description: ChipDescription) -> dict[str, _KindRate]:
+    found = {}
+    for kind, d in description.kinds.items():
+        one = d.table()
+        found[kind] = _KindRate(d.geometry, float(one.clock_hz[0]), float(one.vector_ops_per_cycle[0]))
+    return found
+
+
+def _roofline(graph: OperatorGraph, description: ChipDescription, kinds: Mapping[str, _KindRate]) -> Roofline:
     """max(MACs / peak of all arrays that compute their type, compulsory bytes / rate of the memory off chip)."""
     form, clock = description.file, next(iter(kinds.values())).clock_hz
     macs, cycles = 0, 0.0
@@ -294,7 +320,7 @@ def _roofline(graph: OperatorGraph, description: ChipDescription, kinds: Mapping
     return Roofline(macs, size, cycles, dram, max(cycles, dram))
 
 
-def _lower_bound_s(graph: OperatorGraph, description: ChipDescription, kinds: Mapping[str, KindPricer]) -> float:
+def _lower_bound_s(graph: OperatorGraph, description: ChipDescription, kinds: Mapping[str, _KindRate]) -> float:
     """Seconds that no schedule beats: the memory's port, and for each set of kinds what only they may do over all their units.
 
     Derived here: MACs (vector operations) that no kind outside a set K may do take at least their number over the sum of the rates of
@@ -312,7 +338,7 @@ def _lower_bound_s(graph: OperatorGraph, description: ChipDescription, kinds: Ma
     return best
 
 
-def _least_s(o: Operator, graph: OperatorGraph, allowed: frozenset[str], form: ChipFile, kinds: Mapping[str, KindPricer]) -> float:
+def _least_s(o: Operator, graph: OperatorGraph, allowed: frozenset[str], form: ChipFile, kinds: Mapping[str, _KindRate]) -> float:
     """Seconds of one operator on all units of `allowed` kinds."""
     rates = 0.0
     for k in sorted(allowed):

@@ -26,6 +26,8 @@ class Channel:
     pj_per_byte: float
     latency_s: float
     """Seconds from the first byte sent to the first received."""
+    path: str = ""
+    """What of the chip's file gives its rate, energy and latency: `links.bus`, `memories.hbm`."""
 
 
 @dataclass(frozen=True)

@@ -86,14 +86,14 @@ def _channels(name: str, form: AnyConnection, known: dict[str, tuple[str, ...]],
             return [], [
                 Problem(where, f"a link joins two different ends, not '{given[0]}' with itself; cores of one kind take a bus or a mesh")
             ]
-        return [c for a, b in ends for c in _both_ways(f"{name}.{a}.{b}" if len(ends) > 1 else name, a, b, form)], []
+        return [c for a, b in ends for c in _both_ways(name, f"{name}.{a}.{b}" if len(ends) > 1 else name, a, b, form)], []
     doubled = sorted({n for n in nodes if nodes.count(n) > 1})
     if doubled:
         return [], [Problem(where, f"'{doubled[0]}' is named twice; name each once, alone or by its kind")]
     if isinstance(form, BusForm):
         if len(nodes) < 2:
             return [], [Problem(where, f"a bus needs at least two members; given: {', '.join(nodes)}")]
-        return [Channel(name, tuple(nodes), tuple(nodes), *_costs(form))], []
+        return [Channel(name, tuple(nodes), tuple(nodes), *_costs(form), f"links.{name}")], []
     rows, columns = grid_of(form, len(nodes))
     if len(nodes) != rows * columns:
         asked = form.rows is not None and form.columns is not None
@@ -124,11 +124,12 @@ def _mesh(name: str, nodes: list[str], form: MeshForm, rows: int, columns: int) 
                 if at < size - 1 or closes:
                     other = (row + step[0]) % rows * columns + (column + step[1]) % columns
                     here = nodes[row * columns + column]
-                    yield from _both_ways(f"{name}.{here}.{nodes[other]}", here, nodes[other], form)
+                    yield from _both_ways(name, f"{name}.{here}.{nodes[other]}", here, nodes[other], form)
 
 
-def _both_ways(name: str, a: str, b: str, form: AnyConnection) -> tuple[Channel, Channel]:
-    return Channel(f"{name}.to_{b}", (a,), (b,), *_costs(form)), Channel(f"{name}.to_{a}", (b,), (a,), *_costs(form))
+def _both_ways(link: str, name: str, a: str, b: str, form: AnyConnection) -> tuple[Channel, Channel]:
+    path, costs = f"links.{link}", _costs(form)
+    return Channel(f"{name}.to_{b}", (a,), (b,), *costs, path), Channel(f"{name}.to_{a}", (b,), (a,), *costs, path)
 
 
 def _costs(form: AnyConnection) -> tuple[float, float, float]:
@@ -143,16 +144,16 @@ def _ports(form: ChipFile) -> Iterator[Channel]:
     name, dram = form.dram
     ends = (name, name + CELLS)
     rate = dram.bandwidth_gb_per_s * dram.sustained_fraction * BYTES_PER_GB
-    yield Channel(f"{name}.port", ends, ends, rate, 0.0, dram.latency_ns * SECONDS_PER_NS)
+    yield Channel(f"{name}.port", ends, ends, rate, 0.0, dram.latency_ns * SECONDS_PER_NS, f"memories.{name}")
     for name, buffer in form.shared:
-        cells = name + CELLS
+        cells, path = name + CELLS, f"memories.{name}"
         if buffer.bandwidth_gb_per_s is not None:
-            yield Channel(f"{name}.port", (name, cells), (name, cells), buffer.bandwidth_gb_per_s * BYTES_PER_GB, 0.0, 0.0)
+            yield Channel(f"{name}.port", (name, cells), (name, cells), buffer.bandwidth_gb_per_s * BYTES_PER_GB, 0.0, 0.0, path)
         else:
             assert buffer.read_gb_per_s is not None, name
             assert buffer.write_gb_per_s is not None, name
-            yield Channel(f"{name}.read", (cells,), (name,), buffer.read_gb_per_s * BYTES_PER_GB, 0.0, 0.0)
-            yield Channel(f"{name}.write", (name,), (cells,), buffer.write_gb_per_s * BYTES_PER_GB, 0.0, 0.0)
+            yield Channel(f"{name}.read", (cells,), (name,), buffer.read_gb_per_s * BYTES_PER_GB, 0.0, 0.0, path)
+            yield Channel(f"{name}.write", (name,), (cells,), buffer.write_gb_per_s * BYTES_PER_GB, 0.0, 0.0, path)
 
 
 def _check_connected(form: ChipFile, groups: dict[str, tuple[str, ...]], made: Interconnect, document: Document) -> None:

@@ -9,15 +9,17 @@ import numpy as np
 
 from dse.cost.columns import busy_latency_s, pj_per_count, seconds_per_count
 from dse.cost.frontier_pricing import ARRAY, DRAM_READ
-from dse.units import JOULES_PER_PJ
+from dse.units import BYTES_PER_GB, JOULES_PER_PJ, SECONDS_PER_NS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from dse.hw.accelerator import Geometry
+    from dse.hw.interconnect import Channel
     from dse.hw.many_core import Chip
+    from dse.hw.many_core_read import ChipDescription
     from dse.hw.table import DesignTable
     from dse.schedule.cores.layout import Addition
     from dse.schedule.cores.part_price import PricedOperatorPart, PricedPart
@@ -121,6 +123,41 @@ class ChipCharges:
             np.array([[c.latency_s] for c in channels]),
             {b.name: (np.array([b.read_pj_per_byte]), np.array([b.write_pj_per_byte])) for b in chip.shared},
             np.array([leakage_w]),
+        )
+
+    @staticmethod
+    def at_points(description: ChipDescription, kinds: Mapping[str, Geometry], columns: Mapping[str, ArrayLike]) -> ChipCharges:
+        """Design points: `{price path: scalar or [D]}` in file units; all else as described.
+
+        Raises:
+            UsageError: as `ChipDescription.table`.
+        """
+        table, channels = description.table(columns), description.chip.interconnect.channels
+        given = {path: np.asarray(column, dtype=np.float64) for path, column in columns.items()}
+        dram = description.chip.dram
+
+        def wide(usual: float, path: str, unit: float) -> FloatArray:
+            return np.broadcast_to(given[path] * unit if path in given else np.float64(usual), (table.size,))
+
+        def rate(c: Channel) -> FloatArray:
+            if dram in c.sources:
+                return table.dram_bytes_per_s
+            ends = next((f"{way}_gb_per_s" for way in ("read", "write") if c.name == f"{c.path.partition('.')[2]}.{way}"), None)
+            return wide(c.bytes_per_s, f"{c.path}.{ends or 'bandwidth_gb_per_s'}", BYTES_PER_GB)
+
+        return ChipCharges(
+            {kind: KindCharges.of(geometry, table.kinds[kind]) for kind, geometry in kinds.items()},
+            np.stack([rate(c) for c in channels]),
+            np.stack([wide(c.pj_per_byte, f"{c.path}.energy_pj_per_byte", 1.0) for c in channels]),
+            np.stack([wide(c.latency_s, f"{c.path}.latency_ns", SECONDS_PER_NS) for c in channels]),
+            {
+                b.name: (
+                    wide(b.read_pj_per_byte, f"memories.{b.name}.read_energy_pj_per_byte", 1.0),
+                    wide(b.write_pj_per_byte, f"memories.{b.name}.write_energy_pj_per_byte", 1.0),
+                )
+                for b in description.chip.shared
+            },
+            table.leakage_w,
         )
 
     @property

@@ -52,6 +52,8 @@ class Planned:
     """Assignments simulated."""
     value: float
     """Of the objective: seconds, joules or their product."""
+    others: tuple[Outcome, ...] = ()
+    """Other plans that were simulated on the way and are of use at other prices: of each way to form groups the first."""
 
 
 @dataclass(frozen=True)

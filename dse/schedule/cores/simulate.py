@@ -125,15 +125,17 @@ def simulate(tasks: Sequence[Task], resources: int) -> Simulation:
     return Simulation(np.array(run.start_s), np.array(run.end_s), tuple(run.order))
 
 
-def replay(tasks: Sequence[Task], order: Sequence[int], holds_s: Sequence[FloatArray], lasts_s: Sequence[FloatArray]) -> FloatArray:
-    """Makespans [D] when every resource serves its tasks in `order`, for D sets of durations.
+def replay(
+    tasks: Sequence[Task], order: Sequence[int], holds_s: Sequence[FloatArray], lasts_s: Sequence[FloatArray]
+) -> tuple[list[FloatArray], list[FloatArray]]:
+    """When each task starts and ends, each [D], when every resource serves its tasks in `order`, for D sets of durations.
 
     `holds_s[task]` is [resources of the task, D], `lasts_s[task]` is [D]. A valid schedule for each of the D points: a task
     starts when what it waits for is done and its resources are free of the tasks before it.
     """
     free: dict[int, FloatArray] = {}
-    ends: dict[int, FloatArray] = {}
-    last: FloatArray = np.zeros(())
+    starts: list[FloatArray] = [np.zeros(())] * len(tasks)
+    ends: list[FloatArray] = [np.zeros(())] * len(tasks)
     for number in order:
         task = tasks[number]
         start: FloatArray = np.zeros(())
@@ -143,6 +145,5 @@ def replay(tasks: Sequence[Task], order: Sequence[int], holds_s: Sequence[FloatA
             start = np.maximum(start, free.get(resource, start))
         for (resource, _), seconds in zip(task.holds, holds_s[number], strict=True):
             free[resource] = start + seconds
-        ends[number] = start + lasts_s[number]
-        last = np.maximum(last, ends[number])
-    return last
+        starts[number], ends[number] = start, start + lasts_s[number]
+    return starts, ends

@@ -67,4 +67,6 @@ def test_replay_of_the_same_durations_is_the_simulation(tasks: list[Task], point
     found = simulate(tasks, 3)
     holds = [np.array([[s] * points for _, s in t.holds]) for t in tasks]
     lasts = [np.full(points, t.lasts_s) for t in tasks]
-    assert replay(tasks, found.order, holds, lasts).tolist() == [found.makespan_s] * points
+    starts, ends = replay(tasks, found.order, holds, lasts)
+    assert np.max(ends, axis=0).tolist() == [found.makespan_s] * points
+    assert all(s.tolist() in ([at] * points, at) for s, at in zip(starts, found.start_s, strict=True))
