@@ -68,3 +68,25 @@ def attention(queries: int, keys: int, width: int, value_width: int) -> Operator
     graph = helper.make_graph(nodes, "attention", inputs, [output])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     return read_onnx(model, name="attention")
+
+
+def branches(rows: int, width: int, lengths: tuple[int, ...]) -> OperatorGraph:
+    """In series, for each of `lengths`: a product, then where it is not 0 a fork of an activation and of so many, added up; fp16."""
+    kind = TensorProto.FLOAT16
+    inputs = [helper.make_tensor_value_info("x0", kind, [rows, width])]
+    nodes, at = [], "x0"
+    for i, length in enumerate(lengths):
+        inputs.append(helper.make_tensor_value_info(f"w{i}", kind, [width, width]))
+        nodes.append(helper.make_node("MatMul", [at, f"w{i}"], [f"p{i}"], name=f"product{i}"))
+        at = f"p{i}"
+        if length:
+            nodes.append(helper.make_node("Sigmoid", [at], [f"g{i}"], name=f"gate{i}"))
+            other = at
+            for j in range(length):
+                nodes.append(helper.make_node("Relu", [other], [f"r{i}_{j}"], name=f"relu{i}_{j}"))
+                other = f"r{i}_{j}"
+            nodes.append(helper.make_node("Mul", [f"g{i}", other], [f"m{i}"], name=f"join{i}"))
+            at = f"m{i}"
+    output = helper.make_tensor_value_info(at, kind, [rows, width])
+    graph = helper.make_graph(nodes, "branches", inputs, [output])
+    return read_onnx(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), name="branches")
