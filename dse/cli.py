@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,7 +34,7 @@ from dse.commands import (
 from dse.errors import DseError, ExitCode, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 COMMANDS = (listing, check, schema, lower, evaluate, map, nest, frontier, compare, search, trace, import_hardware, system, validate)
 """In the order of `dse --help`; a new command is one module more."""
@@ -105,7 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run `dse` with `arguments` (those of the process unless given); the exit code."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # our matrices are small: more threads wait for each other, and round differently
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="dse")
+        with _terminated_as_interrupted():
+            app(args=None if arguments is None else list(arguments), prog_name="dse")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except Exception:  # noqa: BLE001  the last line of defence: a bug must not look like a wrong input
@@ -113,6 +117,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         typer.echo(f"this is a bug of dse {__version__}, not of your input; please report it with the lines above", err=True)
         return ExitCode.BUG
     return ExitCode.DONE
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does: with a word, and with exit code 130."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _tell(error: DseError) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from dse.campaign.view import LOG, read_manifest, runs_in
+from dse.campaign.view import LOG, MANIFEST, read_manifest, runs_in
 from dse.errors import RunError, UsageError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def choose_folder(request: FolderRequest, name: str, identity: Mapping[str, obje
         known = runs_in(home)
         fresh = home / _name_after(known, identity_hash)
         if request.new_if_changed:
-            known = [run for run in known if not differences(_identity(run), identity)]
+            known = [run for run in known if not differences(_identity(read_manifest(run)), identity)]
         if request.new or not known:
             return Chosen(fresh)
         return _go_on(known[-1], name, identity, force=request.force)
@@ -89,12 +89,23 @@ def _name_after(known: list[Path], identity_hash: str) -> str:
 
 
 def _go_on(folder: Path, name: str, identity: Mapping[str, object], *, force: bool) -> Chosen:
-    other = read_manifest(folder).get("campaign")
+    try:
+        manifest = read_manifest(folder)
+    except RunError:
+        if not force:
+            raise
+        manifest = {}
+    if not manifest and not force:
+        raise RunError(
+            f"{folder}: holds a {LOG} without a {MANIFEST}, so it is no run of dse search, or what is left of one;"
+            " give another --run-dir, or --force to set it aside"
+        )
+    other = manifest.get("campaign")
     if other not in (None, name) and not force:
         raise RunError(
             f"{folder}: holds a run of campaign '{other}', this is '{name}'; give another --run-dir, or --force to set its results aside"
         )
-    old = _identity(folder)
+    old = _identity(manifest)
     lines = differences(old, identity)
     if not lines:
         return Chosen(folder)
@@ -108,8 +119,8 @@ def _go_on(folder: Path, name: str, identity: Mapping[str, object], *, force: bo
     return Chosen(folder, restart=not same_config, forced=tuple(lines))
 
 
-def _identity(folder: Path) -> Mapping[str, object]:
-    old = read_manifest(folder).get("identity")
+def _identity(manifest: Mapping[str, object]) -> Mapping[str, object]:
+    old = manifest.get("identity")
     return old if isinstance(old, dict) else {}
 
 

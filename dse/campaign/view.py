@@ -116,7 +116,7 @@ def read_manifest(folder: Path) -> Mapping[str, object]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise RunError(f"{folder / MANIFEST}: cannot be read ({error}); start again with --new") from error
+        raise RunError(f"{folder / MANIFEST}: cannot be read ({error}); start again with --new, or with --force in this folder") from error
     return manifest if isinstance(manifest, dict) else {}
 
 

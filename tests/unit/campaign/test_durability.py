@@ -196,6 +196,18 @@ def test_a_read_only_folder(tmp_path: Path, whole: dict[str, bytes]) -> None:
         assert contents(tmp_path / "disk" / "run") == whole
 
 
+def test_a_log_without_a_manifest_is_refused_or_set_aside(tmp_path: Path, whole: dict[str, bytes]) -> None:
+    (tmp_path / "results.jsonl").write_text("notes of somebody\n", encoding="utf-8")
+    with pytest.raises(RunError, match=r"holds a results\.jsonl without a manifest\.json"):
+        session(tmp_path)
+    (tmp_path / "manifest.json").write_text("{", encoding="utf-8")
+    with pytest.raises(RunError, match=r"manifest\.json: cannot be read .* with --force in this folder"):
+        session(tmp_path)
+    run_session(fake_plan(), FakeFactory(), SessionRequest(folder=FolderRequest(run_dir=tmp_path, force=True)))
+    assert contents(tmp_path) == whole
+    assert (tmp_path / "results.jsonl.1").read_text(encoding="utf-8") == "notes of somebody\n"
+
+
 def test_a_clock_that_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: dict[str, bytes]) -> None:
     """The time of day only dates the manifest and names new folders, which always sort after the old ones."""
     chance = random.Random(0)
