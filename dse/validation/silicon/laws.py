@@ -112,12 +112,17 @@ def gemm(rows: Rows, chip: Chip, dtype: str, c: Constants) -> FloatArray:
 
 
 def bmm(rows: Rows, chip: Chip, dtype: str, c: Constants) -> FloatArray:
-    """`heads` products [tokens, k] x [k, n]."""
+    """`heads` products [tokens, k] x [k, n].
+
+    What a tile costs beside its MACs grows with its area, and is hidden more and more behind its neighbours: as the square root of
+    the rounds.
+    """
     heads, m, k, n, width = rows["heads"], rows["m"], rows["k"], rows["n"], BYTES[dtype]
     tile_time = np.full(m.shape, np.inf)
     for tile_m, tile_n, share in GEMM_TILES[:3]:
         turns = rounds(heads * np.ceil(m / tile_m) * np.ceil(n / tile_n), chip.units)
-        tile_time = np.minimum(tile_time, turns * (mac_us(k * tile_m * tile_n, chip, dtype, c["array_fraction"] * share) + c["tile_us"]))
+        one = mac_us(k * tile_m * tile_n, chip, dtype, c["array_fraction"] * share)
+        tile_time = np.minimum(tile_time, turns * one + c["tile_us"] * tile_m * tile_n / BLOCK**2 * np.sqrt(turns))
     moved = width * heads * (k * n + m * (k + n))
     miss = missing(moved, chip)
     rate = chip.dram_bytes_per_s * SECONDS_PER_US
