@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +29,13 @@ if TYPE_CHECKING:
 
 
 def timeline_single(
-    workload: WorkloadOptions, accelerator: str, settings: Sequence[str] = (), *, objective: str = "latency", schedule: str = "fused"
+    workload: WorkloadOptions,
+    accelerator: str,
+    settings: Sequence[str] = (),
+    *,
+    objective: str = "latency",
+    schedule: str = "fused",
+    placement: str = "auto",
 ) -> Timeline:
     """The timeline of what `dse eval` prices with the same arguments.
 
@@ -38,7 +45,9 @@ def timeline_single(
         InfeasibleError: the accelerator cannot hold the workload.
     """
     if names_chip(accelerator):
-        return _of_chip(workload, accelerator, settings, objective=objective, schedule=schedule)
+        return _of_chip(workload, accelerator, settings, objective=objective, schedule=schedule, placement=placement)
+    if placement != "auto":
+        raise UsageError(f"--placement {placement}: {accelerator} has one core; placements are for chips of many cores")
     description = load_accelerator(accelerator)
     overrides = dict(parse_setting(text) for text in settings)
     if overrides:
@@ -47,13 +56,15 @@ def timeline_single(
     return _timeline(compiled, description.table({}), Objective(objective))
 
 
-def _of_chip(workload: WorkloadOptions, accelerator: str, settings: Sequence[str], *, objective: str, schedule: str) -> Timeline:
+def _of_chip(
+    workload: WorkloadOptions, accelerator: str, settings: Sequence[str], *, objective: str, schedule: str, placement: str
+) -> Timeline:
     """On a chip of many cores: the plan of each part as it was simulated."""
     from dse.cost.many_core import ChipEvaluation
     from dse.plugins import load_chip
     from dse.single import evaluate_any
 
-    found = evaluate_any(workload, accelerator, settings, objective=objective, schedule=schedule)
+    found = evaluate_any(workload, accelerator, settings, objective=objective, schedule=schedule, placement=placement)
     assert isinstance(found, ChipEvaluation)
     description = load_chip(accelerator)
     overrides = dict(parse_setting(text) for text in settings)
@@ -93,7 +104,12 @@ def timeline_of_run(path: Path, *, trial: int | None = None, workload: int = 0) 
     first = run.header.goals.objectives[0]
     sign = -1.0 if run.header.goals.maximise[0] else 1.0
     best = min(members, key=lambda m: (sign * m.design.metrics[first], m.trial, m.design.inner))
-    plan = load_plan(run.folder / "config.resolved.yaml", CatalogueSources(str(run.folder)))
+    files = str(run.folder / str(run.manifest.get("campaign_folder", ".")))  # models and accelerators that are named by path
+    plan = replace(load_plan(run.folder / "config.resolved.yaml", CatalogueSources(files)), folder=files)
+    if plan.form.system is not None:
+        raise UsageError(
+            f"{run.folder}: is a run over systems of many chips, of which no timeline is drawn; dse system --operators lists a step"
+        )
     prepared = WorkloadEvaluator(plan).prepare(run.header.space.choice(best.outer))
     if not 0 <= workload < len(prepared.steps):
         raise UsageError(f"--workload {workload}: the campaign has workloads 0 to {len(prepared.steps) - 1}")

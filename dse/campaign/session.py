@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from os.path import relpath
 from typing import TYPE_CHECKING, Final
 
 from dse.campaign.asking import begun_batch
@@ -213,6 +214,7 @@ def _begin(plan: Plan, chosen: Chosen, identity: Mapping[str, object], request: 
         "seed": plan.form.seed,
         "sampler": str(header.sampler),
         "trials": plan.trials,
+        "campaign_folder": relpath(plan.folder, chosen.folder),
         "overrides": list(plan.overrides),
         "environment": environment(),
         "sessions": [

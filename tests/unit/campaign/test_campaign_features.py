@@ -14,6 +14,7 @@ from dse.campaign.runner import Stagnation, stagnated
 from dse.campaign.session import SessionRequest, SessionResult, run_session
 from dse.campaign.summary import all_runs, diagnosis, run_rows
 from dse.campaign.version import input_hashes
+from dse.cli import main
 from dse.errors import ExitCode, InputError, RunError, UsageError
 from dse.files import parse_yaml
 from tests.search_fakes import CAMPAIGN, FakeFactory, FakeSources, fake_plan
@@ -214,3 +215,17 @@ def test_robust_objectives_over_drawn_loads(tmp_path: Path) -> None:
     drawn = [best[f"step[seed={seed}].latency_s"] for seed in (1, 2, 3)]
     assert best["worst.latency_s"] == max(drawn)
     assert len(set(drawn)) > 1
+
+
+def test_a_run_of_hardware_named_by_path_is_traced_from_anywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    own = Path(__file__).parents[3] / "accelerators" / "catalogue" / "flat_edge.yaml"
+    (home / "mine.yaml").write_text(own.read_text(encoding="utf-8"), encoding="utf-8")
+    text = MOE.replace("flat_cloud", "./mine.yaml").replace("part: ffn", "part: attention").replace(", across: worst", "")
+    text = text.replace('  over: {routing: [uniform, "zipf:1.2", "histogram:loads.csv", worst]}\n', "").replace(", across: mix", "")
+    (home / "own.yaml").write_text(text, encoding="utf-8")
+    assert main(["search", str(home / "own.yaml"), "--run-dir", str(tmp_path / "runs" / "one")]) == 0
+    assert main(["trace", str(tmp_path / "runs"), "-o", str(tmp_path / "trace.json"), "--no-pictures"]) == 0
+    capsys.readouterr()
+    assert (tmp_path / "trace.json").stat().st_size > 0

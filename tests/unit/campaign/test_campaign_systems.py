@@ -52,6 +52,9 @@ def test_a_front_of_systems_is_made_of_their_points(tmp_path: Path, capsys: pyte
         assert ran.exit_code == 0  # degrees that do not divide are infeasible designs, not failed trials
         results.append((folder / "results.jsonl").read_bytes())
     assert results[0] == results[1]
+    assert main(["trace", str(tmp_path / "1"), "-o", str(tmp_path / "trace.json")]) == 2
+    assert "is a run over systems of many chips, of which no timeline is drawn" in capsys.readouterr().err
+    assert not (tmp_path / "trace.json").exists()
     capsys.readouterr()
     assert main(["pareto", str(tmp_path / "1"), "--format", "json"]) == 0
     front = json.loads(capsys.readouterr().out)["points"]
