@@ -55,9 +55,19 @@ class Vector:
 
 
 def accelerator_values(
-    source: CoreSource, name: str, assumed: Assumptions, report: Report, *, cores: int = 1, pools: int = 1, vector: Vector | None = None
+    source: CoreSource,
+    name: str,
+    assumed: Assumptions,
+    report: Report,
+    *,
+    cores: int = 1,
+    pools: int = 1,
+    vector: Vector | None = None,
+    multiplies: bool = True,
 ) -> dict[str, Value]:
     """The values of an accelerator file for `cores` equal cores with `pools` outermost buffers in all.
+
+    Where nothing `multiplies` the array only stands for one and is not told of.
 
     Raises:
         InputError: no MAC units, no DRAM, no buffer before it, more levels than the form has.
@@ -66,17 +76,18 @@ def accelerator_values(
         report.add(Said.WARNING, str(note))
     dram, chip = _split(source)
     registers, buffers = _kinds(source, chip)
-    stays = _stationary(registers, report)
-    unrolled = _unrolled(source, registers, report)
+    of_array = report if multiplies else Report()
+    stays = _stationary(registers, of_array)
+    unrolled = _unrolled(source, registers, of_array)
     shape: ShortArray | LongArray
     if assumed.levels is Levels.ONE:
-        shape = short_array(source.machine.dimensions, unrolled, stays, cores, report)
+        shape = short_array(source.machine.dimensions, unrolled, stays, cores, of_array)
         memories, folded_pj = _one_buffer(source, registers, buffers, assumed, cores, pools, report)
     else:
-        shape = _long_array(source, unrolled, stays, cores, report)
+        shape = _long_array(source, unrolled, stays, cores, of_array)
         memories, folded_pj = _memories(source, registers, buffers, shape, assumed, pools, report)
     memories[slug(dram.name)] = _dram(dram, assumed, report)
-    array = _array(source, shape, folded_pj, assumed, report)
+    array = _array(source, shape, folded_pj, assumed, of_array)
     unit = vector or Vector(max(size for _, size in source.machine.dimensions), 0.0, "")
     if not unit.source:
         report.add(Said.ASSUMED, f"vector unit: {unit.lanes} lanes, as many as the longest array dimension; the source has none")

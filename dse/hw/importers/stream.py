@@ -13,6 +13,7 @@ from dse.hw.importers.convert import Vector
 from dse.hw.importers.fields import Fields
 from dse.hw.importers.machine import Machine, Port
 from dse.hw.importers.report import Report, Said
+from dse.hw.importers.unread import unread_of_chip
 from dse.hw.importers.zigzag import OPERANDS, CoreSource, core_of, read_core
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def read_chip(path: str | Path, report: Report, *, core: str | None = None) -> C
     if "cores" not in document.data:
         source = core_of(document, notes)
         return ChipSource(source.machine.name, source, 1, 1, None)
+    for note in (*notes, *unread_of_chip(document)):
+        report.add(Said.WARNING, str(note))
     fields = Fields(document)
     cores = read_cores(fields, Path(path).parent)
     offchip = offchip_of(fields)

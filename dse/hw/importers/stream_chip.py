@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -14,6 +13,7 @@ from dse.hw.importers.convert import Assumptions, Vector, accelerator_values, sl
 from dse.hw.importers.fields import Fields
 from dse.hw.importers.report import Report, Said
 from dse.hw.importers.stream import MATRIX_OPERATORS, computes, offchip_of, read_cores, shared_groups, with_dram
+from dse.hw.importers.unread import unread_of_chip
 from dse.units import BITS_PER_BYTE, BYTES_PER_GB, HZ_PER_MHZ
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def chip_values(path: str | Path, name: str | None, assumed: Assumptions, report
     document = load_yaml(path, repeated=notes)
     if "cores" not in document.data:
         raise InputError.single(document.where(), "describes one core; import it without --chip")
+    for note in (*notes, *unread_of_chip(document)):
+        report.add(Said.WARNING, str(note))
     fields = Fields(document)
     cores = read_cores(fields, Path(path).parent)
     offchip = offchip_of(fields)
@@ -136,21 +138,40 @@ def _kind(
     lanes = sum(prod(size for _, size in c.machine.dimensions) for c in unit.vector)
     vector = Vector(lanes, unit.vector[0].machine.mac_pj, unit.vector[0].path) if unit.vector else None
     full = with_dram(source, offchip, 0.0, report)
-    values: Any = accelerator_values(full, kind, assumed, report, cores=max(1, len(unit.matrix)), pools=1, vector=vector)
+    multiplies = bool(unit.matrix)
+    values: Any = accelerator_values(
+        full, kind, assumed, report, cores=max(1, len(unit.matrix)), pools=1, vector=vector, multiplies=multiplies
+    )
     *own, dram = values["memories"]
     form: dict[str, Value] = {"count": len(members)}
     if unit.matrix:
         form["array"] = values["core"]["array"]
     form["vector"] = values["core"]["vector"]
     form["memories"] = {name: values["memories"][name] for name in own}
-    types = Counter(t for c in (*unit.matrix, *unit.vector) for t in c.operator_types)
+    types = _op_types(kind, unit, report, others=others)
     if types:
-        form["op_types"] = list[Value](sorted(types))
-    elif unit.matrix and others and not unit.vector:
-        report.add(Said.ASSUMED, f"'{kind}' runs {', '.join(sorted(MATRIX_OPERATORS))} only: other cores name the other operators")
-        form["op_types"] = list[Value](sorted(MATRIX_OPERATORS))
+        form["op_types"] = list[Value](types)
     report.add(Said.READ, f"cores {', '.join(n for m in members for n in m.numbers)} as {len(members)} x '{kind}'")
     return form, {dram: values["memories"][dram]}
+
+
+def _op_types(kind: str, unit: _Unit, report: Report, *, others: bool) -> list[str]:
+    """Operator types that a kind may run; empty for all that its units can.
+
+    Matrix cores that name none run products, and all else too where no other core is there for it. A core that names elementwise types
+    runs every vector operator: what no core names would run nowhere.
+    """
+    products = {t for c in unit.matrix for t in c.operator_types or MATRIX_OPERATORS}
+    beside = {t for c in unit.vector for t in c.operator_types}
+    if unit.vector and (not beside or beside & ELEMENTWISE):
+        named = f", though it names {', '.join(sorted(beside))} only" if beside else ""
+        report.add(Said.ASSUMED, f"'{kind}' runs every operator of a vector unit{named}")
+        return [] if not unit.matrix or products >= MATRIX_OPERATORS else sorted(products | beside)
+    if unit.matrix and not unit.vector and not any(c.operator_types for c in unit.matrix):
+        if not others:
+            return []
+        report.add(Said.ASSUMED, f"'{kind}' runs {', '.join(sorted(MATRIX_OPERATORS))} only: other cores name the other operators")
+    return sorted(products | beside)
 
 
 def _refuse_memory(unit: _Unit, assumed: Assumptions) -> InputError:

@@ -14,6 +14,7 @@ from dse.errors import InputError, Problem
 from dse.files import load_yaml
 from dse.hw.importers.fields import Fields
 from dse.hw.importers.machine import Direction, Flow, Machine, NestMemory, Port
+from dse.hw.importers.unread import unread_of_core
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,6 +66,7 @@ def core_of(document: Document, notes: list[Problem]) -> CoreSource:
     """The core in a document; `notes` are those of reading it."""
     fields = Fields(document)
     _refuse_other_kinds(fields)
+    notes += unread_of_core(document)
     dims = _array(fields)
     names = tuple(name for name, _ in dims)
     memories = tuple(m for name in fields.mapping("memories") if (m := _memory(fields, name, names, notes)))

@@ -58,3 +58,30 @@ def test_what_cannot_be_a_chip(options: list[str], message: str) -> None:
     result = CliRunner().invoke(app, ["import", tool, str(FILES / name), *rest])
     assert result.exit_code != 0
     assert message in (result.stderr + str(result.exception))
+
+
+def test_units_on_one_memory_are_one_core_that_runs_products_and_all_else(tmp_path: Path) -> None:
+    chip, said = imported("shared_memory.yaml", tmp_path)
+    (core,) = chip.chip.cores
+    assert core.has_array
+    assert core.has_vector
+    assert core.op_types is None  # products of the array that names nothing, and every operator of the vector core
+    assert "'compute' runs every operator of a vector unit, though it names Add, Exp, Mul only" in said
+
+
+def test_what_is_not_read_is_told_with_its_line(tmp_path: Path) -> None:
+    _, said = imported("shared_memory.yaml", tmp_path)
+    assert "shared_memory.yaml:7: 'unit_energy_cost': energy of a connection is not read, it names no unit: 0 here" in said
+    assert "shared_memory.yaml:9: 'technology_node': the node is not read" in said
+    assert (
+        "shared_memory.yaml:10: 'core_conectivity' is no key that an import knows; it is left out. Did you mean 'core_connectivity'?"
+        in said
+    )
+
+
+def test_cores_without_an_array_are_not_told_of_one(tmp_path: Path) -> None:
+    chip, said = imported("two_cores.yaml", tmp_path)
+    assert chip.file.cores["simd"].array is None
+    assert chip.file.cores["simd"].op_types is None
+    assert set(chip.file.cores["compute"].op_types or ()) == {"Conv", "Einsum", "Gemm", "MatMul"}
+    assert said.count("assumed: array:") == 1  # that of the matrix cores
