@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dse.commands.common import FormatOption, SetOption, examples
-from dse.commands.enums import ObjectiveName, ScheduleName
+from dse.commands.enums import ObjectiveName, PlacementName, ScheduleName
 from dse.commands.workload_options import with_workload
 from dse.errors import InfeasibleError
 from dse.report.output import Format, write_json, write_records
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 AcceleratorOption = Annotated[str, typer.Option("-a", "--accelerator", help="Accelerator of the catalogue, or a YAML.", show_default=False)]
 ObjectiveOption = Annotated[ObjectiveName, typer.Option(help="What mappings and plans minimise.")]
+PlacementOption = Annotated[
+    PlacementName,
+    typer.Option(help="How cores of a chip are found; exact tries all, cp-sat (OR-Tools) proves a gap."),
+]
 ScheduleOption = Annotated[ScheduleName, typer.Option(help="fused keeps intermediates on chip where that is best.")]
 
 
@@ -38,6 +42,7 @@ def eval_(
     settings: SetOption = [],  # noqa: B006  typer copies it
     objective: ObjectiveOption = ObjectiveName.LATENCY,
     schedule: ScheduleOption = ScheduleName.FUSED,
+    placement: PlacementOption = PlacementName.AUTO,
     calibrated: Annotated[
         bool, typer.Option("--calibrated", help="Launches and sustained rates of measured products instead of data-sheet peaks.")
     ] = False,
@@ -52,7 +57,15 @@ def eval_(
     from dse.cost.many_core import ChipEvaluation
     from dse.single import evaluate_any
 
-    found = evaluate_any(workload, accelerator, settings, objective=objective.value, schedule=schedule.value, calibrated=calibrated)
+    found = evaluate_any(
+        workload,
+        accelerator,
+        settings,
+        objective=objective.value,
+        schedule=schedule.value,
+        placement=placement.value,
+        calibrated=calibrated,
+    )
     if form is Format.JSON:
         write_json(found.to_json_dict())
     elif form is Format.CSV:
@@ -78,6 +91,9 @@ def _write_tables(found: Evaluation, objective: ObjectiveName) -> None:
         {"quantity": "roofline_cycles", "value": found.roofline.cycles},
         {"quantity": "roofline_ratio", "value": values["roofline_ratio"]},  # type: ignore[dict-item]
     ]
+    if found.schedule_bound is not None:
+        groups = "the best of every order" if found.schedule_bound.groups_exact else "the best runs of one order"
+        facts.append({"quantity": "schedule_gap", "value": f"at most {found.schedule_gap:.1%} above any schedule; groups: {groups}"})
     if found.excess:
         facts.append({"quantity": "mapping_excess", "value": f"counts at most {found.excess:.1%} above the best of the mapping space"})
     write_records(facts, ("quantity", "value"), Format.TABLE, title=f"Least {objective} of its mappings and plans")

@@ -12,6 +12,7 @@ from dse.cost.chosen import chosen_operators
 from dse.cost.columns import FIRST_INNER
 from dse.cost.metrics import RESOURCES, Objective, Resource
 from dse.cost.roofline import Roofline, roofline_of
+from dse.cost.schedule_bound import ScheduleBound, schedule_bound
 from dse.cost.traffic import Moved, matmul_ports, vector_ports
 from dse.cost.workload_pricing import busy_seconds, edp_weight_w, price_part, price_workload
 from dse.ir.graph import multiply_type
@@ -80,6 +81,10 @@ class Evaluation:
     """Greatest excess of the mapping frontiers used: 0 where none was thinned."""
     operators: tuple[OperatorResult, ...] = field(default=())
     breakdown: tuple[BreakdownRow, ...] = field(default=())
+    schedule_bound: ScheduleBound | None = None
+    """What no schedule can beat; None where the point is infeasible."""
+    schedule_gap: float = 0.0
+    """Share by which the objective may lie above the least of all schedules."""
 
     @property
     def area_mm2(self) -> float:
@@ -110,6 +115,14 @@ class Evaluation:
                 for i in self.infeasibility
             ],
             "mapping_excess": self.excess,
+            "schedule_bound": None
+            if self.schedule_bound is None
+            else {
+                "latency_cycles": self.schedule_bound.latency_s * self.clock_hz,
+                "energy_j": self.schedule_bound.energy_j,
+                "gap": self.schedule_gap,
+                "groups_exact": self.schedule_bound.groups_exact,
+            },
             "operators": [
                 {
                     "operator": o.operator,
@@ -206,8 +219,11 @@ def evaluate(compiled: CompiledWorkload, table: DesignTable, objective: Objectiv
     latency = sum(o.latency_s for o in operators)
     energy = sum(o.energy_j for o in operators)
     bound = max(RESOURCES, key=lambda r: (busy[r], -RESOURCES.index(r)))
+    least = schedule_bound(compiled, table)
     return replace(
         unexplained,
+        schedule_bound=least,
+        schedule_gap=least.gap(objective, latency, energy),
         latency_s=latency,
         energy_j=energy,
         feasible=True,
