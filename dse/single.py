@@ -29,19 +29,24 @@ def evaluate_any(
     *,
     objective: str = "latency",
     schedule: str = "fused",
+    placement: str = "auto",
     calibrated: bool = False,
 ) -> Evaluation | ChipEvaluation:
     """As `evaluate_single`, and for chips of many cores.
 
     Raises:
-        UsageError: as `evaluate_single`, or a chip of many cores, of which nothing was measured, calibrated.
+        UsageError: as `evaluate_single`; a chip of many cores, of which nothing was measured, calibrated; a placement for one core, or
+            one that cannot be had.
         InputError: as `evaluate_single`, or an operator that no core of a chip may run.
     """
     if not names_chip(accelerator):
+        if placement != "auto":
+            raise UsageError(f"--placement {placement}: {accelerator} has one core; placements are for chips of many cores")
         return evaluate_single(workload, accelerator, settings, objective=objective, schedule=schedule, calibrated=calibrated)
     if calibrated:
         raise UsageError(f"--calibrated: nothing is measured of {accelerator}, a chip of many cores; leave it out")
     from dse.cost.many_core import evaluate_chip
+    from dse.schedule.cores.relaxation import Placement
 
     description = load_chip(accelerator)
     overrides = dict(parse_setting(text) for text in settings)
@@ -55,6 +60,7 @@ def evaluate_any(
         stored_bytes=step.stored_bytes,
         objective=Objective(objective),
         schedule=Schedule(schedule),
+        placement=Placement(placement),
     )
 
 

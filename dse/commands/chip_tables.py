@@ -23,13 +23,15 @@ def write_chip_tables(found: ChipEvaluation, objective: str) -> None:
         {"quantity": name, "value": values[name]}  # type: ignore[dict-item]
         for name in ("latency_s", "latency_cycles", "energy_j", "tokens_per_s", "joules_per_token", "area_mm2")
     ]
+    proven = "" if found.placement_gap is None or found.exact else f", {found.placement_gap:.1%} above the least of its groups"
     how = "the best of all assignments" if found.exact else f"the best of {found.trials} assignments simulated"
     facts += [
         {"quantity": "bound", "value": f"{found.bound}, busy {found.bound_share:.1%} of the time"},
         {"quantity": "roofline_cycles", "value": found.roofline.cycles},
         {"quantity": "roofline_ratio", "value": values["roofline_ratio"]},  # type: ignore[dict-item]
-        {"quantity": "plan", "value": f"{how}; at most {found.gap:.1%} above the least latency there is"},
+        {"quantity": "plan", "value": f"{how}; at most {found.gap:.1%} above the least latency there is{proven}"},
         {"quantity": "spilled", "value": ", ".join(found.spilled) or "nothing"},
+        {"quantity": "over the memory", "value": ", ".join(found.detours) or "nothing"},
     ]
     write_records(facts, ("quantity", "value"), Format.TABLE, title=f"Least {objective} of its plans")
     groups: list[dict[str, Cell]] = [

@@ -66,6 +66,15 @@ class ScheduleName(StrEnum):
     LAYER_BY_LAYER = "layer_by_layer"
 
 
+class PlacementName(StrEnum):
+    """As `dse.schedule.cores.relaxation.Placement`."""
+
+    AUTO = "auto"
+    SEARCH = "search"
+    EXACT = "exact"
+    CP_SAT = "cp-sat"
+
+
 class FactorsName(StrEnum):
     """As `dse.mapping.two_level.Factors`."""
 

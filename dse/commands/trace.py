@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dse.commands.common import FormatOption, SetOption, examples
-from dse.commands.enums import ObjectiveName, ScheduleName
-from dse.commands.evaluate import ObjectiveOption, ScheduleOption
+from dse.commands.enums import ObjectiveName, PlacementName, ScheduleName
+from dse.commands.evaluate import ObjectiveOption, PlacementOption, ScheduleOption
 from dse.commands.workload_options import with_workload
 from dse.errors import UsageError
 from dse.report.output import Format, write_json, write_records
@@ -41,6 +41,7 @@ def trace(
     settings: SetOption = [],  # noqa: B006  typer copies it
     objective: ObjectiveOption = ObjectiveName.LATENCY,
     schedule: ScheduleOption = ScheduleName.FUSED,
+    placement: PlacementOption = PlacementName.AUTO,
     trial: Annotated[int | None, typer.Option(help="Of a run: the best design of this trial instead of the whole front.")] = None,
     number: Annotated[int, typer.Option("--workload", help="Of a run with several workloads: which one, from 0.")] = 0,
     output: Annotated[Path, typer.Option("-o", "--output", help="Trace; its pictures lie beside it.")] = Path("trace.json"),
@@ -61,7 +62,9 @@ def trace(
         found = timeline_of_run(run, trial=trial, workload=number)
     else:
         assert accelerator is not None
-        found = timeline_single(workload, accelerator, settings, objective=objective.value, schedule=schedule.value)
+        found = timeline_single(
+            workload, accelerator, settings, objective=objective.value, schedule=schedule.value, placement=placement.value
+        )
     written = _write(found, output, pictures=pictures)
     if form is Format.JSON:
         write_json({**_facts(found), "files": [str(path) for path in written]})

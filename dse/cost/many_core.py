@@ -16,6 +16,7 @@ from dse.schedule.cores.energy import energy_items
 from dse.schedule.cores.groups import find_work
 from dse.schedule.cores.part_price import KindPricer
 from dse.schedule.cores.planner import NoPlan
+from dse.schedule.cores.relaxation import Placement
 from dse.schedule.cores.shapes import may_run
 from dse.schedule.cores.tasks import busy_by_resource
 from dse.schedule.plan import Schedule
@@ -82,6 +83,12 @@ class ChipEvaluation:
     """All assignments of the chosen groups were simulated."""
     trials: int
     spilled: tuple[str, ...]
+    """Storages that went off chip for lack of room."""
+    placement: Placement = Placement.AUTO
+    placement_gap: float | None = None
+    """The objective over what no assignment of the chosen groups to cores beats, less one; None where nothing is proven of them."""
+    detours: tuple[str, ...] = ()
+    """Storages that reach their readers by way of the memory off chip because that is faster than the links."""
     busy: Mapping[str, float] = field(default_factory=dict)
     """Seconds that each core and channel is busy, those that are."""
     groups: tuple[GroupResult, ...] = ()
@@ -115,12 +122,14 @@ class ChipEvaluation:
             "gap": number(self.gap),
             "exact": self.exact,
             "trials": self.trials,
+            "placement": {"method": str(self.placement), "exact": self.exact, "gap": self.placement_gap},
             "feasible": self.feasible,
             "infeasibility": [
                 {"resource": i.resource, "demand_bytes": i.demand_bytes, "bound_bytes": i.bound_bytes, "message": i.message}
                 for i in self.infeasibility
             ],
             "spilled": list(self.spilled),
+            "detours": list(self.detours),
             "busy_share": {name: seconds / self.latency_s for name, seconds in self.busy.items()},
             "groups": [
                 {
@@ -151,11 +160,13 @@ def evaluate_chip(
     objective: Objective,
     schedule: Schedule = Schedule.FUSED,
     seed: int = 0,
+    placement: Placement = Placement.AUTO,
 ) -> ChipEvaluation:
     """Plan, simulate and explain a step: `graphs` with the times that each runs, one after the other.
 
     Raises:
         GraphError: an operator that no core may run.
+        UsageError: a placement that cannot be had.
     """
     kinds = {kind: KindPricer(d) for kind, d in description.kinds.items()}
     unknown = not_planned(description, graphs, tokens=tokens, stored_bytes=stored_bytes)
@@ -164,11 +175,27 @@ def evaluate_chip(
     chip, charges = description.chip, described_charges(description)
     parts = []
     for graph, count in graphs:
-        planned = plan_graph(graph, chip, kinds, leakage_w=float(charges.leakage_w[0]), objective=objective, schedule=schedule, seed=seed)
+        planned = plan_graph(
+            graph,
+            chip,
+            kinds,
+            leakage_w=float(charges.leakage_w[0]),
+            objective=objective,
+            schedule=schedule,
+            seed=seed,
+            placement=placement,
+        )
         if isinstance(planned, NoPlan):
             return replace(unknown, infeasibility=(_no_room(planned, chip),))
         parts.append(PlannedPart(graph.name, count, planned))
-    return explained(unknown, tuple(parts), chip, charges)
+    return replace(explained(unknown, tuple(parts), chip, charges), placement=placement, placement_gap=_placement_gap(parts))
+
+
+def _placement_gap(parts: list[PlannedPart]) -> float | None:
+    """Value of the plans over what no assignment of their groups beats, less one; None where nothing is proven."""
+    if any(p.planned.bound <= 0.0 for p in parts):
+        return None
+    return max(0.0, sum(p.count * p.planned.value for p in parts) / sum(p.count * p.planned.bound for p in parts) - 1.0)
 
 
 def described_charges(description: ChipDescription) -> ChipCharges:
@@ -238,6 +265,7 @@ def explained(unknown: ChipEvaluation, parts: tuple[PlannedPart, ...], chip: Chi
         exact=all(p.planned.exact for p in parts),
         trials=sum(p.planned.trials for p in parts),
         spilled=tuple(s for p in parts for s in p.planned.outcome.layout.spilled),
+        detours=tuple(s for p in parts for s in p.planned.outcome.layout.detours),
         busy=dict(sorted(busy.items(), key=lambda item: (-item[1], item[0]))),
         groups=tuple(groups),
         breakdown=tuple(rows),

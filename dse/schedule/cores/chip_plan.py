@@ -9,6 +9,7 @@ from dse.errors import GraphError
 from dse.schedule.cores.groups import find_work, fused_groups, make_group, single_groups
 from dse.schedule.cores.layout import NoRoom
 from dse.schedule.cores.planner import NoPlan, Planned, Planner, better
+from dse.schedule.cores.relaxation import Placement
 from dse.schedule.plan import Schedule, make_plans
 
 if TYPE_CHECKING:
@@ -41,11 +42,13 @@ def plan_graph(
     objective: Objective,
     schedule: Schedule = Schedule.FUSED,
     seed: int = 0,
+    placement: Placement = Placement.AUTO,
 ) -> Planned | NoPlan:
     """The best plan found for `graph`: each way to form groups is planned once, the best of them is then searched.
 
     Raises:
         GraphError: an operator that no core may run, or a data type that no array computes.
+        UsageError: a placement that cannot be had.
     """
     work = find_work(graph)
     planner = Planner(chip, work, kinds, leakage_w, objective)
@@ -71,7 +74,7 @@ def plan_graph(
     if best is None:
         assert refused is not None
         return refused
-    searched = planner.plan(best[1], seed)
+    searched = planner.plan(best[1], seed, placement)
     chosen = searched if isinstance(searched, Planned) and not better(best[0].outcome, searched.outcome, objective) else best[0]
     return replace(chosen, others=tuple(o for o in firsts if o is not chosen.outcome))
 

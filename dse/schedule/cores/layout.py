@@ -126,11 +126,13 @@ class Held:
 
 @dataclass(frozen=True)
 class Layout:
-    """A whole plan: groups in order, tensors held on chip, and those that went off chip for lack of room."""
+    """A whole plan: groups in order, tensors held on chip, and those that went off chip."""
 
     groups: tuple[LaidGroup, ...]
     held: tuple[Held, ...]
     spilled: tuple[str, ...]
+    detours: tuple[str, ...] = ()
+    """Storages that go off chip because their readers have them sooner that way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +219,8 @@ class Layouter:
 
     def lay_out(self, groups: tuple[Group, ...], assigned: tuple[Assigned, ...]) -> Layout | NoRoom:
         """The plan of an assignment; tensors that fit nowhere on chip are spilled, largest first."""
-        places = dict.fromkeys(over_memory(groups, assigned, self), Place.OUTSIDE)
+        detours = over_memory(groups, assigned, self)
+        places = dict.fromkeys(detours, Place.OUTSIDE)
         while True:
             found = _Pass(self, groups, assigned, places).run()
             if isinstance(found, str):
@@ -226,7 +229,8 @@ class Layouter:
             if isinstance(found, NoRoom):
                 return found
             on_chip = {h.storage for h in found[1]}
-            return Layout(found[0], found[1], tuple(s for s in places if s not in on_chip))
+            spilled = tuple(s for s in places if s not in on_chip and s not in detours)
+            return Layout(found[0], found[1], spilled, detours)
 
 
 class _Pass:

@@ -103,6 +103,8 @@ class PartPricer:
         self.objective = objective
         self._placed: dict[object, tuple[PlacedOperator, ...]] = {}
         self._priced: dict[object, PricedPart | None] = {}
+        self.parts = 0
+        """Parts priced so far."""
 
     def price(
         self, group: Group, shape: Shape, resident: frozenset[str], free_bytes: float, outside_bytes_per_s: float
@@ -119,6 +121,7 @@ class PartPricer:
         free = np.floor(free_bytes / step) * step if free_bytes > step else free_bytes
         key = (group.first, group.last, group.cuts, shape, resident, free, outside_bytes_per_s)
         if key not in self._priced:
+            self.parts += 1
             self._priced[key] = self._price(group, shape, resident, float(free), outside_bytes_per_s)
         return self._priced[key]
 

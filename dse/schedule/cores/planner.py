@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Final
 
 from dse.cost.frontier_pricing import TIE_TOLERANCE
 from dse.cost.metrics import Objective
+from dse.errors import UsageError
 from dse.schedule.cores.charges import ChipCharges
+from dse.schedule.cores.cp_sat import Proposals
 from dse.schedule.cores.energy import plan_j
 from dse.schedule.cores.estimate import ChosenShapes, Estimator, choose_shapes
 from dse.schedule.cores.layout import Assigned, Layouter, NoRoom
 from dse.schedule.cores.part_price import KindPricer, PartPricer
 from dse.schedule.cores.parts import Division
+from dse.schedule.cores.relaxation import Placement, relax
 from dse.schedule.cores.shapes import kinds_for, may_run, shapes, windows
 from dse.schedule.cores.tasks import Outcome, busiest_s, run
 from dse.schedule.cores.transfers import Transfers
@@ -35,10 +38,20 @@ if TYPE_CHECKING:
 
 MAX_ENUMERATED: Final = 600
 """Assignments up to which all are simulated: then the plan is the best there is."""
+MAX_EXACT: Final = 20_000
+"""Assignments of which all are tried where that is asked for."""
+MAX_PROPOSALS: Final = 200
+"""Assignments that a constraint solver proposes."""
 SEARCH_GROUPS: Final = 4000
-"""Groups laid out and simulated in a search, all its trials together: 80 trials of 50 groups on few cores, ..."""
+"""Groups laid out and simulated in a long search, all its trials together: 80 trials of 50 groups on few cores, ..."""
 CORES_PER_GROUP: Final = 16
 """... and half of that on so many cores: each group then takes twice the time."""
+PART_EFFORT: Final = 8
+"""Groups for which a part of a group counts that has not been priced before: its mappings are enumerated."""
+SHORT_EFFORT: Final = 0.08
+"""Share of a long search that is spent where nothing is asked for, ..."""
+LONG_EFFORT: Final = 1.0
+"""... and where a long one is."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,8 @@ class Planned:
     """Assignments simulated."""
     value: float
     """Of the objective: seconds, joules or their product."""
+    bound: float = 0.0
+    """No assignment of these groups has a lower value; 0 where nothing is proven."""
     others: tuple[Outcome, ...] = ()
     """Other plans that were simulated on the way and are of use at other prices: of each way to form groups the first."""
 
@@ -130,13 +145,43 @@ class Planner:
         assert best is not None
         return _Start(best.planned, best.chosen, best.shapes, count)
 
-    def plan(self, groups: tuple[Group, ...], seed: int) -> Planned | NoPlan:
-        """The best assignment found for `groups`: of all, where there are few; else by seeded changes of the first."""
+    def plan(self, groups: tuple[Group, ...], seed: int, placement: Placement = Placement.AUTO) -> Planned | NoPlan:
+        """The best assignment found for `groups`.
+
+        Raises:
+            UsageError: too many assignments to try all; no OR-Tools; a solver for the product of energy and latency.
+        """
         offered = self._offered(groups)
         places = [[Assigned(s, w) for s in options for w in windows(s, self.chip)] for options in offered]
-        if prod(len(p) for p in places) <= MAX_ENUMERATED:
+        count = prod(len(p) for p in places)
+        if placement is Placement.EXACT and count > MAX_EXACT:
+            raise UsageError(
+                f"--placement exact: {len(groups)} groups have {count:.3g} assignments, at most {MAX_EXACT} are tried; "
+                "take cp-sat, search or auto"
+            )
+        if placement is Placement.EXACT or (placement is Placement.AUTO and count <= MAX_ENUMERATED):
             return self._enumerate(groups, places, self._start(groups, offered).planned)
-        return self._search(groups, offered, seed)
+        found = self._search(groups, offered, seed, SHORT_EFFORT if placement is Placement.AUTO else LONG_EFFORT)
+        return self._proposed(groups, places, found, seed) if placement is Placement.CP_SAT and isinstance(found, Planned) else found
+
+    def _proposed(self, groups: tuple[Group, ...], places: list[list[Assigned]], best: Planned, seed: int) -> Planned:
+        """What a constraint solver proposes, while its bound is below the best known."""
+        if self.objective is Objective.EDP:
+            raise UsageError("--placement cp-sat: the solver minimises latency or energy; for edp take search or exact")
+        energy = self.objective is Objective.ENERGY
+        relaxation = relax(groups, places, self.estimators[0], self.charges)
+        proposals = Proposals(relaxation, best.value, energy=energy, seed=seed)
+        count, bound, exact = best.trials, 0.0, False
+        for _ in range(MAX_PROPOSALS):
+            chosen, bound = proposals.next(best.value)
+            if chosen is None:
+                exact = bound >= best.value
+                break
+            count += 1
+            found = self.improved(groups, [places[i][o] for i, o in enumerate(chosen)], best.outcome)
+            if found is not None:
+                best = Planned(found, False, count, value_of(found, self.objective))
+        return replace(best, exact=exact, trials=count, bound=min(bound, best.value))
 
     def _enumerate(self, groups: tuple[Group, ...], places: list[list[Assigned]], best: Planned | NoPlan) -> Planned | NoPlan:
         count = 0
@@ -145,7 +190,7 @@ class Planner:
             found = self.improved(groups, assigned, best.outcome) if isinstance(best, Planned) else self.evaluate(groups, assigned)
             if isinstance(found, Outcome):
                 best = Planned(found, True, count, value_of(found, self.objective))
-        return best if isinstance(best, NoPlan) else Planned(best.outcome, True, count, best.value)
+        return best if isinstance(best, NoPlan) else Planned(best.outcome, True, count, best.value, bound=best.value)
 
     def evaluate(self, groups: tuple[Group, ...], assigned: Sequence[Assigned]) -> Outcome | NoRoom:
         """One assignment laid out and simulated."""
@@ -170,19 +215,19 @@ class Planner:
         found = run(layout, self.chip, self.charges)
         return found if better(found, best, self.objective) else None
 
-    def _search(self, groups: tuple[Group, ...], offered: list[list[Shape]], seed: int) -> Planned | NoPlan:
+    def _search(self, groups: tuple[Group, ...], offered: list[list[Shape]], seed: int, effort: float) -> Planned | NoPlan:
         """Shapes of single groups are changed, cores found again, and what the simulation approves is kept.
 
         What costs least by the estimates is tried first, and nothing that costs more than the plan takes above its bound.
         """
         random_ = random.Random(seed)
-        budget = SEARCH_GROUPS / (1 + len(self.chip.cores) / CORES_PER_GROUP) + self.layouter.laid_groups
         start = self._start(groups, offered)
+        budget = effort * SEARCH_GROUPS / (1 + len(self.chip.cores) / CORES_PER_GROUP) + self._spent()
         best, now, count = start.planned, start.chosen, start.trials
         if isinstance(best, NoPlan):
             return best
         for index, option in self._moves(groups, start.shapes, now, best, random_):
-            if self.layouter.laid_groups >= budget:
+            if self._spent() >= budget:
                 break
             if option == now[index]:
                 continue
@@ -193,6 +238,10 @@ class Planner:
                 best = Planned(found, False, count, value_of(found, self.objective))
                 now = tried
         return Planned(best.outcome, False, count, best.value)
+
+    def _spent(self) -> float:
+        """What a search has spent, the same on every machine."""
+        return self.layouter.laid_groups + PART_EFFORT * self.pricer.parts
 
     def _moves(
         self, groups: tuple[Group, ...], found: ChosenShapes, now: list[int], best: Planned, random_: random.Random
