@@ -14,13 +14,15 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dse.errors import ExitCode
 from dse.report.style import new_figure, styled, to_svg
+from experiments.moved import Told, moves, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -155,19 +157,23 @@ def _markdown(checks: Sequence[Check], found: Outcome, cpu_s: float) -> str:
     return "\n".join(lines) + "\n"
 
 
-def run_one(name: str, *, smoke: bool, keep: bool) -> bool:
-    """Run one experiment, print its checks; whether all hold."""
+def run_one(name: str, *, smoke: bool, keep: bool) -> Told:
+    """Run one experiment and print its checks; with `keep` its page, tables and picture are written anew."""
     start = time.process_time()
     found = outcome(name, smoke=smoke)
     cpu_s = time.process_time() - start
     checks = compare(name, found, smoke=smoke)
     print(f"{name}: {sum(c.ok for c in checks)} of {len(checks)} as expected, {cpu_s:.1f} s of CPU time")
-    for c in checks:
-        if not c.ok:
-            print(f"  NOT as expected: {c.claim}: expected {c.expected}, ours {c.ours} ({c.source})")
+    wrong = [f"{c.claim}: expected {c.expected}, ours {c.ours} ({c.source})" for c in checks if not c.ok]
+    for line in wrong:
+        print(f"  NOT as expected: {line}")
+    moved: list[str] = []
     if keep:
+        moved = moves(ROOT / name, {c.claim: c.ours for c in checks}, {table: t.csv() for table, t in found.tables.items()}, (BEGIN, END))
         write(name, found, checks, cpu_s)
-    return all(c.ok for c in checks)
+    for line in moved:
+        print(f"  moved: {line}")
+    return Told(name, len(checks), tuple(wrong), tuple(moved), cpu_s)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -176,6 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", nargs="?", default="", help="one experiment or a folder of them; all if left out")
     parser.add_argument("--smoke", action="store_true", help="small sizes, nothing is written")
     parser.add_argument("--list", action="store_true", help="print the names only")
+    parser.add_argument("--tell", metavar="FILE", help="write what the summary needs as JSON")
     given = parser.parse_args(arguments)
     names = experiments(given.folder.removeprefix("experiments/").rstrip("/"))
     if not names:
@@ -184,7 +191,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(names))
         return int(ExitCode.DONE)
     if len(names) > 1 and not given.smoke:  # a process each: times in the READMEs are of the experiment alone
-        good = [subprocess.run([sys.executable, "-m", "experiments", name], check=False).returncode == 0 for name in names]
+        told = [_apart(name) for name in names]
     else:
-        good = [run_one(name, smoke=given.smoke, keep=not given.smoke) for name in names]
-    return int(ExitCode.DONE if all(good) else ExitCode.OUTSIDE_BAND)
+        told = [run_one(name, smoke=given.smoke, keep=not given.smoke) for name in names]
+    if given.tell:
+        Path(given.tell).write_text(json.dumps([asdict(one) for one in told]), encoding="utf-8")
+    elif len(told) > 1:
+        print(summary(told))
+    return int(ExitCode.DONE if all(one.good for one in told) else ExitCode.OUTSIDE_BAND)
+
+
+def _apart(name: str) -> Told:
+    """Run an experiment in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "told.json"
+        code = subprocess.run([sys.executable, "-m", "experiments", name, "--tell", str(file)], check=False).returncode
+        if not file.exists():
+            return Told(name, 0, (), (), 0.0, f"ended with exit code {code} before its values were compared")
+        (one,) = json.loads(file.read_text(encoding="utf-8"))
+    return Told(**one)

@@ -11,6 +11,7 @@ import pytest
 from dse.campaign.evaluator import CatalogueSources
 from dse.campaign.plan import load_plan
 from experiments import kit
+from experiments.moved import Told, moves, summary
 
 NAMES = kit.experiments()
 BEYOND = "beyond_the_papers/"
@@ -50,6 +51,24 @@ def test_a_value_outside_its_band_ends_with_6(monkeypatch: pytest.MonkeyPatch, c
     monkeypatch.setattr(kit, "outcome", lambda *_, **__: wrong)
     assert kit.main([name, "--smoke"]) == 6
     assert "NOT as expected" in capsys.readouterr().out
+
+
+def test_what_moved_is_told(tmp_path: Path) -> None:
+    name = "mla_hardware_analysis/table_1"
+    found = kit.outcome(name, smoke=False)
+    values = {c.claim: c.ours for c in kit.compare(name, found, smoke=False)}
+    tables = {table: t.csv() for table, t in found.tables.items()}
+    assert moves(kit.ROOT / name, values, tables, (kit.BEGIN, kit.END)) == []
+    assert len(moves(tmp_path, values, tables, (kit.BEGIN, kit.END))) == len(values) + len(tables)
+    claim = next(iter(values))
+    (tmp_path / "README.md").write_text((kit.ROOT / name / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "t.csv").write_text("a,b\n1,200\n3,x\n", encoding="utf-8")
+    told = moves(tmp_path, {**values, claim: "7"}, {"t": "a,b\n1,210\n3,x\n"}, (kit.BEGIN, kit.END))
+    assert told == [f"{claim}: {values[claim]} -> 7", "t.csv: 1 of 4 cells, most by 5 % (b)"]
+    text = summary([Told("one", 7, (), tuple(told), 1.0), Told("two", 3, ("x",), (), 2.0), Told("three", 0, (), (), 0.0, "ended")])
+    assert "3 experiments, 9 of 10 values as expected, 3 s of CPU time" in text
+    assert "CRASHED: three: ended" in text
+    assert text.endswith("exit code 6.")
 
 
 def test_the_co_design_campaign_is_planned_exactly() -> None:

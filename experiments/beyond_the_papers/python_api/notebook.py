@@ -66,7 +66,7 @@ from dse.campaign.plan import load_plan
 from dse.campaign.session import SessionRequest, run_session
 from dse.campaign.summary import winners
 
-folder = Path("experiments/mla_reuse_recompute")
+folder = Path(__file__).parents[2] / "mla_reuse_recompute"
 with tempfile.TemporaryDirectory() as runs:
     plan = load_plan(folder / "smoke.yaml", CatalogueSources(str(folder)))
     request = SessionRequest(folder=FolderRequest(run_dir=Path(runs) / "smoke"))
