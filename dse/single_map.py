@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from dse.cost.columns import FIRST_INNER
 from dse.cost.given_mapping import cost_mapping
-from dse.cost.one_operator import COUNT_KEYS, MapObjective, MappedProduct, TooLarge, map_product, too_large
+from dse.cost.one_operator import COUNT_KEYS, MappedProduct, TooLarge, map_product, too_large
+from dse.cost.row_prices import MapObjective
 from dse.errors import UsageError
 from dse.files import load_yaml, parse_setting, validate
 from dse.ir.tensor import DATA_TYPES
@@ -113,8 +114,8 @@ class ExplainedMap:
             "counts": counts,
             "busy_cycles": {name: seconds * self.clock_hz for name, seconds in m.busy_s.items()},
             "levers": [asdict(lever) for lever in self.levers],
-            "frontier_rows": m.frontier_rows,
-            "mapping_excess": m.excess,
+            "mappings_counted": m.counted,
+            "mapping_excess": 0.0,
             "given": bool(self.best),
             "optimum_ratio": self.optimum_ratio or None,
         }

@@ -130,8 +130,7 @@ def _write_tables(found: ExplainedMap) -> None:
         facts.append({"quantity": "over the best", "value": f"{over}; of the mappings found here, each for its objective"})
     else:
         title += f"least {found.objective}"
-        excess = f"counts at most {mapped.excess:.1%} above the best of the space"
-        facts.append({"quantity": "frontier", "value": f"{mapped.frontier_rows} mappings; {excess}"})
+        facts.append({"quantity": "searched", "value": f"the whole space; {mapped.counted:,} mappings counted, no other is better"})
     write_records(facts, ("quantity", "value"), Format.TABLE, title=title)
     rows = [_nest_row(loop) for loop in found.nest if loop.count > 1] or [_nest_row(found.nest[-1])]
     write_records(rows, tuple(rows[0]), Format.TABLE, title="Loop nest, outermost first; loops of one step left out")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dse.cost.one_operator import TooLarge, count_columns, mapped_product, prices
+from dse.cost.one_operator import TooLarge, mapped_product
+from dse.cost.row_prices import count_columns, prices
 from dse.mapping.counts import INNER_COLUMNS
 from dse.mapping.given import counts_of_mapping
 
@@ -36,4 +37,4 @@ def cost_mapping(
             return TooLarge(f"{memory.name} capacity", need, have, (), (f"enlarge memories.{memory.name}", "use fewer bits"))
     columns = count_columns(counts.matrix())
     latency, energy = prices(problem, geometry, table, columns[:, 1:])
-    return mapped_product(problem, geometry, table, (mapping, columns[0], float(latency[0]), float(energy[0])), 0, 0.0)
+    return mapped_product(problem, geometry, table, (mapping, columns[0], float(latency[0]), float(energy[0])))

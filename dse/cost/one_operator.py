@@ -2,56 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
-from dse.cost.columns import (
-    ARRAY,
-    BUFFER_READ,
-    BUFFER_WRITE,
-    DRAM_READ,
-    DRAM_WRITE,
-    busy_latency_s,
-    counts_per_second,
-    pj_per_count,
-    stages,
-)
-from dse.errors import InfeasibleError
-from dse.mapping.cache import cached_frontier
-from dse.mapping.counts import COUNT_NAMES, INNER_COLUMNS
-from dse.mapping.frontier import MatmulMapping, every_mapping
+from dse.cost.best_mapping import best_mapping
+from dse.cost.columns import ARRAY, BUFFER_READ, BUFFER_WRITE, DRAM_READ, DRAM_WRITE, counts_per_second, stages
+from dse.cost.row_prices import MapObjective, count_columns, overhead_s, prices
 from dse.mapping.two_level import gemm_lower_bound_elements
 from dse.units import BITS_PER_BYTE, BYTES_PER_GIB, BYTES_PER_KIB, JOULES_PER_PJ
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from dse.hw.accelerator import Geometry
     from dse.hw.table import DesignTable
-    from dse.mapping.counts import Counts
+    from dse.mapping.matmul import MatmulMapping
     from dse.mapping.problem import MatmulProblem
 
     FloatArray = NDArray[np.float64]
 
-EQUAL: Final = 1e-9
-"""Relative difference below which two mappings tie and the second criterion decides."""
-SHADE: Final = 5e-4
-"""A mapping this much worse in the objective, relative, is taken where it is `MULTIPLE` times better in the other of latency and energy."""
-MULTIPLE: Final = 2.0
-MOST_PRICED: Final = 40_000_000
-"""Mappings of which those that fit are priced one by one where a frontier was thinned; some 5 s."""
-
-
-class MapObjective(StrEnum):
-    """What the mapping minimises; ties go to energy, then latency (with energy: to latency)."""
-
-    LATENCY = "latency"
-    ENERGY = "energy"
-    EDP = "edp"
-    DRAM_BYTES = "dram_bytes"
+__all__ = ("MapObjective", "MappedProduct", "TooLarge", "count_columns", "map_product", "mapped_product", "prices", "too_large")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +65,8 @@ class MappedProduct:
     busy_s: dict[str, float]
     """Busy time by resource, the busiest first."""
     bounds: Bounds
-    frontier_rows: int
-    excess: float
+    counted: int
+    """Mappings that were counted to find it: floors say that no other is better; 0 for a mapping given from outside."""
 
     @property
     def dram_bytes(self) -> float:
@@ -115,47 +86,14 @@ def too_large(problem: MatmulProblem, table: DesignTable) -> TooLarge | None:
 def map_product(problem: MatmulProblem, geometry: Geometry, table: DesignTable, objective: MapObjective) -> MappedProduct:
     """The best mapping at the first design point of `table`; DRAM must hold the operands (`too_large`).
 
-    Every mapping of the frontier that fits is priced; the least of the objective is taken, ties within `EQUAL` go to the
-    second criterion. A shade (`SHADE`) of the objective never costs a multiple of the other of latency and energy.
+    The least of the objective over the whole space (`best_mapping`), ties by the second criterion. A shade of the objective never costs a
+    multiple of the other of latency and energy.
 
     Raises:
         InfeasibleError: registers cannot hold one element.
     """
-    frontier = cached_frontier(problem, geometry)
-    rows = _fitting(frontier.counts, table)
-    if frontier.excess:
-        found = _best_of_all(problem, geometry, table, objective)
-        if found is not None:
-            return replace(found, frontier_rows=len(frontier))
-    counts = count_columns(frontier.counts.matrix()[rows])
-    latency, energy = prices(problem, geometry, table, counts[:, 1:])
-    pick = _choose(latency, energy, _dram_bytes(counts), objective)
-    chosen = (frontier.mappings[rows[pick]], counts[pick], float(latency[pick]), float(energy[pick]))
-    return mapped_product(problem, geometry, table, chosen, len(frontier), frontier.excess)
-
-
-def _best_of_all(problem: MatmulProblem, geometry: Geometry, table: DesignTable, objective: MapObjective) -> MappedProduct | None:
-    """As `map_product`, from every mapping of the space where the frontier was thinned; None where there are too many."""
-    near: list[tuple[MatmulMapping, FloatArray, float, float]] = []
-    capacities = (float(table.buffer_capacity_bytes[0]), *(float(memory.capacity_bytes[0]) for memory in table.inner))
-    for counts, describe in every_mapping(problem, geometry, most=MOST_PRICED, capacities=capacities):
-        fits = np.ones(len(counts), dtype=np.bool_)
-        for i, memory in enumerate(table.inner):
-            assert counts.inner is not None
-            fits &= counts.inner[:, INNER_COLUMNS * i] <= memory.capacity_bytes[0]  # registers, which hold no tile
-        rows = np.flatnonzero(fits)
-        if not len(rows):
-            continue
-        columns = count_columns(counts.take(rows).matrix())
-        latency, energy = prices(problem, geometry, table, columns[:, 1:])
-        dram = _dram_bytes(columns)
-        first, second = _criteria(latency, energy, dram, objective)
-        picks = {_least(first, second, tolerance) for tolerance in (0.0, EQUAL, SHADE)}
-        near += [(describe(int(rows[i])), columns[i], float(latency[i]), float(energy[i])) for i in sorted(picks)]
-    if not near:
-        return None
-    pick = _choose(np.array([x[2] for x in near]), np.array([x[3] for x in near]), _dram_bytes(np.array([x[1] for x in near])), objective)
-    return mapped_product(problem, geometry, table, near[pick], 0, 0.0)
+    best = best_mapping(problem, geometry, table, objective)
+    return mapped_product(problem, geometry, table, (best.mapping, best.counts, best.latency_s, best.energy_pj), best.counted)
 
 
 def mapped_product(
@@ -163,8 +101,7 @@ def mapped_product(
     geometry: Geometry,
     table: DesignTable,
     chosen: tuple[MatmulMapping, FloatArray, float, float],
-    rows: int,
-    excess: float,
+    counted: int = 0,
 ) -> MappedProduct:
     """`chosen` (mapping, counts [1 + C], seconds, picojoules) with what stands beside it."""
     mapping, counts, latency_s, energy_pj = chosen
@@ -176,48 +113,8 @@ def mapped_product(
         energy_pj=energy_pj,
         busy_s=dict(sorted(busy.items(), key=lambda item: (-item[1], item[0]))),
         bounds=lower_bounds(problem, geometry, table),
-        frontier_rows=rows,
-        excess=excess,
+        counted=counted,
     )
-
-
-def count_columns(everything: FloatArray) -> FloatArray:
-    """A matrix of `Counts` [R, 6 + 3 L] without the footprints of inner memories, [R, 6 + 2 L]."""
-    rows = len(everything)
-    inner = everything[:, len(COUNT_NAMES) :].reshape(rows, -1, INNER_COLUMNS)[:, :, 1:].reshape(rows, -1)
-    return np.concatenate((everything[:, : len(COUNT_NAMES)], inner), axis=1)
-
-
-def _dram_bytes(counts: FloatArray) -> FloatArray:
-    return np.asarray(counts[:, 1 + DRAM_READ] + counts[:, 1 + DRAM_WRITE])
-
-
-def _fitting(counts: Counts, table: DesignTable) -> NDArray[np.int64]:
-    fits = counts.footprint_bytes <= table.buffer_capacity_bytes[0]
-    for i, memory in enumerate(table.inner):
-        assert counts.inner is not None
-        need = counts.inner[:, INNER_COLUMNS * i]
-        if not (fits & (need <= memory.capacity_bytes[0])).any():
-            raise InfeasibleError(
-                f"{memory.name}: needs {need[fits].min():g} bytes for one element, holds {memory.capacity_bytes[0]:g}; "
-                f"enlarge memories.{memory.name}.capacity_bytes or use fewer bits"
-            )
-        fits &= need <= memory.capacity_bytes[0]
-    return np.flatnonzero(fits)
-
-
-def prices(problem: MatmulProblem, geometry: Geometry, table: DesignTable, moved: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Seconds and picojoules [R] of count rows [R, C] at the first design point."""
-    rates = counts_per_second(geometry, table)[:, :1]
-    latency = busy_latency_s(geometry, moved, 1.0 / rates)[:, 0] + overhead_s(table)
-    compute = problem.macs * float(table.mac_pj[problem.dtype][0])
-    energy = moved @ pj_per_count(geometry, table)[:, 0] + compute + float(table.leakage_w[0]) * latency / JOULES_PER_PJ
-    return latency, energy
-
-
-def overhead_s(table: DesignTable) -> float:
-    """Launch and first access to DRAM."""
-    return float(table.launch_latency_s[0] + table.dram_latency_s[0])
 
 
 def busy_s(geometry: Geometry, table: DesignTable, moved: FloatArray) -> dict[str, float]:
@@ -225,31 +122,6 @@ def busy_s(geometry: Geometry, table: DesignTable, moved: FloatArray) -> dict[st
     rates = counts_per_second(geometry, table)[:, 0]
     every = (b for stage in stages(geometry) for b in stage.resources)
     return {b.name: float(sum(moved[c] for c in b.columns) / rates[b.columns[0]]) for b in every}
-
-
-def _choose(latency: FloatArray, energy: FloatArray, dram: FloatArray, objective: MapObjective) -> int:
-    first, second = _criteria(latency, energy, dram, objective)
-    pick = _least(first, second, EQUAL)
-    if objective in (MapObjective.LATENCY, MapObjective.ENERGY):
-        cheaper = _least(first, second, SHADE)
-        if second[cheaper] * MULTIPLE < second[pick]:
-            return cheaper
-    return pick
-
-
-def _criteria(latency: FloatArray, energy: FloatArray, dram: FloatArray, objective: MapObjective) -> tuple[FloatArray, FloatArray]:
-    """What is minimised, and what decides between ties."""
-    return {
-        MapObjective.LATENCY: (latency, energy),
-        MapObjective.ENERGY: (energy, latency),
-        MapObjective.EDP: (latency * energy, energy),
-        MapObjective.DRAM_BYTES: (dram, energy),
-    }[objective]
-
-
-def _least(first: FloatArray, second: FloatArray, tolerance: float) -> int:
-    near = first <= first.min() * (1 + tolerance)
-    return int(np.lexsort((first, np.where(near, second, np.inf)))[0])
 
 
 def lower_bounds(problem: MatmulProblem, geometry: Geometry, table: DesignTable) -> Bounds:

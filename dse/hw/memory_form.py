@@ -127,7 +127,7 @@ class DramForm(FileForm):
 MemoryForm = Annotated[RegistersForm | BufferForm | DramForm, Field(discriminator="kind")]
 AnyMemory: TypeAlias = RegistersForm | BufferForm | DramForm
 _RANK = {"registers": 0, "buffer": 1, "dram": 2}
-MAX_INNER = 3
+MAX_INNER = 8
 """Registers and buffers inside the outermost buffer."""
 
 

@@ -48,7 +48,7 @@ def flows(array: ArrayGeometry, replicated: tuple[tuple[str, ...], ...] = ()) ->
     for dim in array.dims:
         along = [dim.name in names for names in (every, *replicated)]
         spread = {
-            tuple(tuple(map(mul, u, part)) if here else u for u, here in zip(known, along, strict=True))  # type: ignore[misc]  # three
+            tuple(tuple(map(mul, u, part)) if here else u for u, here in zip(known, along, strict=True))
             for known in spread
             for part in _parts(dim)
         }

@@ -107,11 +107,16 @@ def blocks(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow, *, ex
 
 def whole_blocks(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow) -> Iterator[Block]:
     """One mapping each: the whole operator as one tile that has no home."""
-    view = view_of(problem, geometry, dataflow)
+    return whole_blocks_of(view_of(problem, geometry, dataflow))
+
+
+def whole_blocks_of(view: View) -> Iterator[Block]:
+    """`whole_blocks` of a view."""
     m, k, n = (flat(whole_side(size, side)) for size, side in zip(view.sizes, view.covered, strict=True))
     homes = tuple(Home(on_chip=view.on_chip(i)) for i in range(3))
-    for together in _together(problem.groups, geometry.array.count):
-        for shared in {False, view.dataflow is Dataflow.OUTPUT_STATIONARY and geometry.array.count > 1}:
+    arrays = view.geometry.array.count
+    for together in _together(view.problem.groups, arrays):
+        for shared in {False, view.dataflow is Dataflow.OUTPUT_STATIONARY and arrays > 1}:
             yield Block(view, _C, homes, (m, k, n), together=together, shared_sums=shared)  # type: ignore[arg-type]  # three
 
 

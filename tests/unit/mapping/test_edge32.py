@@ -15,7 +15,6 @@ import pytest
 from accelerators.catalogue import CATALOGUE
 from dse.cli import main
 from dse.cost.one_operator import MapObjective, map_product
-from dse.mapping.frontier import matmul_frontier
 from dse.mapping.problem import MatmulProblem
 
 ROWS = [
@@ -65,7 +64,6 @@ def test_as_good_as_accelforge(m: int, k: int, n: int, bits: int, kib: int, obje
         "ENERGY_DELAY_PRODUCT": (found.energy_pj * 1e-12 * found.latency_s, energy_j * latency_s),
     }[objective]
     assert ours == pytest.approx(theirs, rel=1e-6)
-    assert found.excess == 0.0
     assert found.dram_bytes >= found.bounds.dram_bytes
     assert found.energy_pj >= found.bounds.energy_pj
     assert found.latency_s >= found.bounds.latency_s
@@ -215,22 +213,10 @@ def test_a_dimension_takes_the_loop_that_suits(tmp_path: Path, capsys: pytest.Ca
     assert fast["latency_cycles"] == pytest.approx(266_240 / 64)  # 2 blocks of 256 k stream in 1,024 cycles; DRAM's 266,240 bytes bind
 
 
-def test_exact_where_the_frontier_is_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exact_on_large_products() -> None:
     """2048 x 7168 x 1536 in 2 MiB: 39,845,888 bytes of DRAM, the ragged optimum of the two-level machine (Huang et al., ISCA 2024)."""
     edge32 = CATALOGUE.load("edge32")
     problem = MatmulProblem(1, 2048, 7168, 1536, 8, 8, 8, 8, "int8")
     found = map_product(problem, edge32.geometry, edge32.table(), MapObjective.DRAM_BYTES)
-    assert (found.dram_bytes, found.excess) == (39_845_888, 0.0)
-    monkeypatch.setattr("dse.mapping.frontier.MAX_CANDIDATES", 500)
-    small = MatmulProblem(1, 96, 161, 130, 8, 8, 8, 8, "int8")
-    frontier = matmul_frontier.__wrapped__(small, edge32.geometry)
-    assert frontier.excess > 0
-    monkeypatch.undo()
-    exact = {o: map_product(small, edge32.geometry, edge32.table({"memories.glb.capacity_kib": 8}), o) for o in MapObjective}
-    monkeypatch.setattr("dse.cost.one_operator.cached_frontier", lambda problem, geometry: frontier)
-    for objective, want in exact.items():
-        again = map_product(small, edge32.geometry, edge32.table({"memories.glb.capacity_kib": 8}), objective)
-        assert again.excess == 0.0
-        assert (again.latency_s, again.energy_pj, again.dram_bytes) == pytest.approx(
-            (want.latency_s, want.energy_pj, want.dram_bytes), rel=1e-9
-        )
+    assert found.dram_bytes == 39_845_888
+    assert found.counted < 100_000  # of a million: floors say that no other is better
