@@ -29,7 +29,7 @@ MOST_PLANS: Final = 12
 """Fused plans tried, those that hold most."""
 MOST_FORMATIONS: Final = 5
 """Ways to form groups that are simulated, least estimate first; more only until one fits."""
-MOST_OPERATORS_FUSED: Final = 100
+MOST_OPERATORS_FUSED: Final = 400
 """Longer graphs are not fused: making the plans would take longer than all the rest."""
 
 

@@ -43,6 +43,7 @@ class Estimator:
         self.chip, self.work, self.kinds, self.transfers, self.objective = chip, work, kinds, transfers, objective
         self._cores: dict[str, tuple[int, ...]] = {}
         self._units: dict[tuple[str, int, bool, str, int, bool, bool], float] = {}
+        self._computes: dict[tuple[str, Shape], float] = {}
         self._cycles: dict[tuple[MatmulProblem, str], float] = {}
 
     def own(self, group: Group, shape: Shape) -> float:
@@ -110,6 +111,12 @@ class Estimator:
 
     def compute_s(self, operator: Operator, shape: Shape) -> float:
         """Seconds that the largest part of an operator keeps its core busy, at least."""
+        key = operator.name, shape
+        if key not in self._computes:
+            self._computes[key] = self._compute_s(operator, shape)
+        return self._computes[key]
+
+    def _compute_s(self, operator: Operator, shape: Shape) -> float:
         kind = self.kinds[shape.kind]
         dim = self.work.streams.loops[operator.name].get(shape.stream) if shape.stream is not None else None
         part = part_of(operator, dim, part_indices(self.work, shape)) if dim is not None else operator

@@ -60,6 +60,8 @@ class _Run:
         self.events: list[tuple[float, int, tuple[int, ...], bool]] = []
         """(time, number of the task, resources that it frees, whether it is done)."""
         self.now_s = 0.0
+        self.held: dict[int, list[tuple[float, tuple[int, ...]]]] = {}
+        """Resources that tasks hold for the same time, by identity of what they hold: pieces of one group share it."""
 
     def start_ready(self, ready: list[int], freed: list[int]) -> None:
         """Start tasks in the order of their numbers: those that became ready, and those first in the queues of freed resources."""
@@ -82,14 +84,26 @@ class _Run:
         done = now + task.lasts_s
         self.start_s[number], self.end_s[number] = now, done
         self.order.append(number)
-        until: dict[float, list[int]] = {}
-        for resource, seconds in task.holds:
-            if seconds > 0.0:
-                self.free_at_s[resource] = now + seconds
-                until.setdefault(now + seconds, []).append(resource)
-        heappush(self.events, (done, number, tuple(until.pop(done, ())), True))
-        for at, resources in until.items():
-            heappush(self.events, (at, number, tuple(resources), False))
+        freed: tuple[int, ...] = ()
+        for seconds, resources in self._held(task):
+            at = now + seconds
+            for resource in resources:
+                self.free_at_s[resource] = at
+            if at == done and not freed:
+                freed = resources
+            else:
+                heappush(self.events, (at, number, resources, False))
+        heappush(self.events, (done, number, freed, True))
+
+    def _held(self, task: Task) -> list[tuple[float, tuple[int, ...]]]:
+        key = id(task.holds)
+        if key not in self.held:
+            until: dict[float, list[int]] = {}
+            for resource, seconds in task.holds:
+                if seconds > 0.0:
+                    until.setdefault(seconds, []).append(resource)
+            self.held[key] = [(seconds, tuple(resources)) for seconds, resources in until.items()]
+        return self.held[key]
 
     def step(self) -> None:
         """Advance to the next event, take all of that time, and start what may."""

@@ -113,15 +113,15 @@ class _Builder:
         pieces, ahead = _pieces(laid, self.longest_s)
         kind = laid.assigned.shape.kind
         timing = Timing(part=laid.part, pieces=pieces, kind=kind)
+        seconds = laid.part.compute_s / pieces
+        held = tuple((c, seconds) for c in cores)
         moving, sources = _together(laid.loads), (*free, *self._sources(laid))
         for piece in range(pieces):
             behind = piece - ahead if overlapped else piece - 1
             waits = (*free, *computed[max(behind, 0) : behind + 1])
             loaded = [self._load(laid.index, load, waits, () if overlapped else cores, pieces) for load in moving]
             before = (*loaded, *(computed[-1:] or sources))
-            seconds = laid.part.compute_s / pieces
-            note = TaskNote(laid.index, "compute", laid.group.name)
-            computed.append(self.add(note, before, tuple((c, seconds) for c in cores), seconds, timing))
+            computed.append(self.add(TaskNote(laid.index, "compute", laid.group.name), before, held, seconds, timing))
             if piece == 0:
                 self.first.append((*loaded, computed[0]))
             if laid.reduction is None:
