@@ -15,6 +15,8 @@ import numpy as np
 from dse.cost.metrics import Resource
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from dse.hw.accelerator import Geometry
@@ -104,22 +106,49 @@ def pj_per_count(geometry: Geometry, table: DesignTable) -> FloatArray:
     return np.stack(rows)
 
 
-def busy_latency_s(geometry: Geometry, counts: FloatArray, seconds: FloatArray, on_array: FloatArray | None = None) -> FloatArray:
-    """Seconds [R, D] of count rows [R, C] at `seconds` [C, D]; `on_array` [D] is other work beside the array's, the vector unit's."""
+def busy_latency_s(
+    geometry: Geometry, counts: FloatArray, seconds: Sequence[FloatArray] | FloatArray, on_array: FloatArray | None = None
+) -> FloatArray:
+    """Seconds [R, D] of count rows [R, C]; `on_array` [D] or [R, D] is other work beside the array's, the vector unit's.
+
+    `seconds` has the C columns of `seconds_per_count`, each [D] or, where all points charge the same, [1]; the result is [R, 1] where
+    all of them are.
+    """
     total: FloatArray | None = None
     overlaps = True
     for stage in stages(geometry):
         here: FloatArray | None = None
         for busy in stage.resources:
-            time = np.outer(counts[:, busy.columns].sum(axis=1), seconds[busy.columns[0]])
-            here = time if here is None else np.maximum(here, time, out=here)
+            time = counts[:, busy.columns].sum(axis=1)[:, None] * seconds[busy.columns[0]]
+            here = time if here is None else larger(here, time)
         assert here is not None
         if total is None:
-            total = here if on_array is None else np.maximum(here, on_array, out=here)
+            total = here if on_array is None else larger(here, on_array)
         elif overlaps:
-            total = np.maximum(total, here, out=total)
+            total = larger(total, here)
         else:
             total = total + here
         overlaps = stage.overlaps
+    assert total is not None
+    return total
+
+
+def larger(mine: FloatArray, other: FloatArray) -> FloatArray:
+    """The larger of the two, broadcast, in the memory of `mine` where it is large enough."""
+    fits = mine.shape == np.broadcast_shapes(mine.shape, other.shape)
+    return np.maximum(mine, other, out=mine) if fits else np.maximum(mine, other)
+
+
+def moved_pj(counts: FloatArray, pj: Sequence[FloatArray] | FloatArray) -> FloatArray:
+    """Picojoules [R, D] of the bytes of count rows [R, C]; `pj` as `seconds` in `busy_latency_s`.
+
+    Columns are added one after another, so that a row costs the same to the last bit whichever rows and points it is priced with.
+    """
+    total: FloatArray | None = None
+    for column in range(counts.shape[1]):
+        if column == ARRAY:
+            continue  # array cycles cost nothing beyond the MACs
+        here = counts[:, column, None] * pj[column]
+        total = here if total is None else total + here
     assert total is not None
     return total

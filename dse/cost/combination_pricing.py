@@ -1,4 +1,4 @@
-"""Prices the combinations of a part over a table of design points: latency of overlapping windows, energy of all counts."""
+"""Prices the combinations of a part at design points: latency of overlapping windows, energy of all counts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dse.cost.columns import pj_per_count, seconds_per_count
+from dse.cost.charges import Charges
+from dse.cost.columns import moved_pj
 from dse.cost.window_table import Rates
 from dse.units import JOULES_PER_PJ
 
@@ -22,24 +23,42 @@ if TYPE_CHECKING:
 
 def rates(geometry: Geometry, table: DesignTable) -> Rates:
     """What the points of `table` charge."""
-    inner = [m.capacity_bytes for m in table.inner]
+    return rates_of(Charges.of(geometry, table))
+
+
+def rates_of(charges: Charges) -> Rates:
+    """The same, from the charges of the points."""
     return Rates(
-        seconds=seconds_per_count(geometry, table),
-        vector_s_per_op=1.0 / (table.vector_ops_per_cycle * table.clock_hz),
-        capacity_bytes=table.buffer_capacity_bytes,
-        inner_capacity_bytes=np.stack(inner) if inner else np.zeros((0, table.size)),
-        launch_s=table.launch_latency_s,
-        dram_latency_s=table.dram_latency_s,
+        seconds=charges.seconds,
+        vector_s_per_op=charges.vector_s_per_op,
+        capacity_bytes=charges.capacity_bytes,
+        inner_capacity_bytes=charges.inner_capacity_bytes,
+        launch_s=charges.launch_latency_s,
+        dram_latency_s=charges.dram_latency_s,
     )
 
 
-def price_combinations(found: Combinations, table: DesignTable, geometry: Geometry) -> tuple[FloatArray, FloatArray]:
+def price_combinations(found: Combinations, charges: Charges) -> tuple[FloatArray, FloatArray]:
     """Seconds and joules of every combination, [N, D]; infinite where it does not fit."""
-    latency = found.table.latency_s(rates(geometry, table))
-    vector_ops = np.array([m.vector_ops for m in found.members])
-    pj = found.table.totals @ pj_per_count(geometry, table) + np.outer(vector_ops, table.vector_pj_per_op)
+    latency = found.table.latency_s(rates_of(charges))
+    return latency, _energy_j(found, slice(None), latency, charges)
+
+
+def price_combination(found: Combinations, number: int, charges: Charges) -> tuple[FloatArray, FloatArray]:
+    """Seconds and joules of one combination, [D]."""
+    latency = found.table.alone(number).latency_s(rates_of(charges))
+    return latency[0], _energy_j(found, slice(number, number + 1), latency, charges)[0]
+
+
+def _energy_j(found: Combinations, which: slice, latency_s: FloatArray, charges: Charges) -> FloatArray:
+    fits = np.isfinite(latency_s)
+    spent = spent_j(found, which, charges) + charges.leakage_w * np.where(fits, latency_s, 0.0)
+    return np.where(fits, spent, np.inf)
+
+
+def spent_j(found: Combinations, which: slice, charges: Charges) -> FloatArray:
+    """Joules [N, D or 1] of some combinations but for leakage."""
+    pj = moved_pj(found.table.totals[which], charges.pj) + found.vector_ops[which, None] * charges.vector_pj_per_op
     for dtype, macs in found.macs:
-        pj += macs * table.mac_pj[dtype]
-    fits = np.isfinite(latency)
-    energy = pj * JOULES_PER_PJ + table.leakage_w * np.where(fits, latency, 0.0)
-    return latency, np.where(fits, energy, np.inf)
+        pj = pj + macs * charges.mac_pj[dtype]
+    return np.asarray(pj * JOULES_PER_PJ)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
@@ -74,6 +75,11 @@ class Combinations:
     table: WindowTable
     macs: tuple[tuple[str, float], ...]
     """Multiply-accumulates by data type, the same for all."""
+
+    @cached_property
+    def vector_ops(self) -> FloatArray:
+        """[N]."""
+        return np.array([m.vector_ops for m in self.members])
 
 
 class _Chooser:

@@ -198,7 +198,7 @@ class _Drawing:
 
     def _round(self, s: _Stretch, share: float, rounds: int, at: float, prefix: str, loads: list[tuple[str, float]]) -> None:
         """Some rounds of a window on all resources; loads enter the buffer when they arrive, not when they are used."""
-        seconds = self._point.seconds[:, 0]
+        seconds = np.asarray(self._point.seconds)[:, 0]
         turns = at
         lines: dict[str, list[_Bar]] = {name: [] for name in (*(b.name for b in self._ports), VECTOR, DRAM)}
         for w in s.works:
@@ -240,7 +240,7 @@ class _Drawing:
                 at = self._put(resource, max(at, bar.start_s), bar.lasts_s, bar, rounds)
 
     def _alone_s(self, w: _Work) -> float:
-        seconds = self._point.seconds[:, 0]
+        seconds = np.asarray(self._point.seconds)[:, 0]
         busy = [sum(w.counts[c] for c in b.columns) * float(seconds[b.columns[0]]) for b in self._ports]
         dram = float(w.counts[DRAM_READ] + w.counts[DRAM_WRITE]) * float(seconds[DRAM_READ])
         return max(*(float(b) for b in busy), dram, w.vector_ops * float(self._point.vector_s_per_op[0]))

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from dse.hw.accelerator import Geometry
 
     FloatArray = NDArray[np.float64]
-    IntArray = NDArray[np.int64]
+    BoolArray = NDArray[np.bool_]
 
 
 CHUNK_ENTRIES: Final = 16384
-"""Sequences times design points priced at a time, so that a window's arrays stay in the second-level cache."""
+"""Most sequences times design points priced at a time, so that a window's arrays stay in the second-level cache."""
+CHUNK_WINDOWS: Final = 131_072
+"""Most windows times design points."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,28 +133,40 @@ def costed_window(pieces: Sequence[Piece], held_bytes: float, runs: int, geometr
 
 @dataclass(frozen=True)
 class Rates:
-    """What D design points charge, from a table or made up for reference."""
+    """What D design points charge, from a table or made up for reference; a column that all points share may be [1]."""
 
-    seconds: FloatArray
+    seconds: Sequence[FloatArray] | FloatArray
     """[C, D] per count."""
     vector_s_per_op: FloatArray
     capacity_bytes: FloatArray
-    inner_capacity_bytes: FloatArray
+    """Always [D]."""
+    inner_capacity_bytes: Sequence[FloatArray] | FloatArray
     """[L, D]."""
     launch_s: FloatArray
     dram_latency_s: FloatArray
 
     def at(self, where: slice) -> Rates:
         """Some of the points."""
-        inner = self.inner_capacity_bytes[:, where]
-        one = (self.vector_s_per_op[where], self.capacity_bytes[where], inner, self.launch_s[where], self.dram_latency_s[where])
-        return Rates(self.seconds[:, where], *one)
+
+        def some(column: FloatArray) -> FloatArray:
+            return column if len(column) == 1 else column[where]
+
+        return Rates(
+            tuple(map(some, self.seconds)),
+            some(self.vector_s_per_op),
+            self.capacity_bytes[where],
+            tuple(map(some, self.inner_capacity_bytes)),
+            some(self.launch_s),
+            some(self.dram_latency_s),
+        )
 
 
 class WindowTable:
     """N sequences of windows, priced at once; windows that sequences share are priced once."""
 
     def __init__(self, sequences: Sequence[Sequence[CostedWindow]], geometry: Geometry) -> None:
+        self.sequences = tuple(sequences)
+        self._alone: dict[int, WindowTable] = {}
         distinct = {id(w): w for sequence in sequences for w in sequence}
         number = {key: i for i, key in enumerate(distinct)}
         every = list(distinct.values())
@@ -164,10 +178,10 @@ class WindowTable:
             self.index[row, : len(sequence)] = [number[id(w)] for w in sequence]
         self.totals = np.stack([np.sum([w.counts for w in s], axis=0) for s in sequences])
         """[N, C]."""
-        self._phases = np.stack([p for w in every for p in w.phases])
-        self._vector_ops = np.array([v for w in every for v in w.vector_ops])
-        self._starts = np.cumsum([0, *(len(w.phases) for w in every)])[:-1]
-        self._stream, self._fixed, self._port, self._needed, self._launches, self._touches = (
+        self.phases = np.stack([p for w in every for p in w.phases])
+        self.phase_vector_ops = np.array([v for w in every for v in w.vector_ops])
+        self.starts = np.cumsum([0, *(len(w.phases) for w in every)])[:-1]
+        self.stream, self.fixed, self.port, self._needed, self._launches, self._touches = (
             np.array([*(getattr(w, name) for w in every), 0.0])
             for name in ("stream_bytes", "fixed_bytes", "port_bytes", "needed_bytes", "launches", "touches")
         )
@@ -175,6 +189,21 @@ class WindowTable:
         """[N] bytes of buffer that each sequence needs."""
         self._inner = np.array([[max(w.inner_bytes[i] for w in s) for i in range(len(geometry.inner))] for s in sequences])
         self.launches, self.touches = self._launches[self.index].sum(axis=1), self._touches[self.index].sum(axis=1)
+
+    def alone(self, number: int) -> WindowTable:
+        """One of the sequences."""
+        if len(self.sequences) == 1:
+            return self
+        if number not in self._alone:
+            self._alone[number] = WindowTable([self.sequences[number]], self.geometry)
+        return self._alone[number]
+
+    def fits(self, capacity_bytes: FloatArray, inner_capacity_bytes: Sequence[FloatArray] | FloatArray) -> BoolArray:
+        """Which sequences fit where, [N, D]."""
+        fits: BoolArray = self.needed_bytes[:, None] <= capacity_bytes
+        for sizes, capacity in zip(self._inner.T, inner_capacity_bytes, strict=True):
+            fits &= sizes[:, None] <= capacity
+        return fits
 
     def window_times_s(self, rates: Rates) -> tuple[FloatArray, FloatArray]:
         """Seconds of every window [N, W, D], and bytes that lie ready for later windows at its end [N, W, D].
@@ -191,34 +220,32 @@ class WindowTable:
 
     def latency_s(self, rates: Rates) -> FloatArray:
         """Seconds of every sequence, [N, D]; infinite where it does not fit."""
-        size, step = len(rates.capacity_bytes), max(1, CHUNK_ENTRIES // len(self.index))
+        size = len(rates.capacity_bytes)
+        step = max(1, min(CHUNK_ENTRIES // len(self.index), CHUNK_WINDOWS // len(self.stream)))
         total: FloatArray = np.zeros((len(self.index), size))
         for start in range(0, size, step):
             here = slice(start, start + step)
             for time, _ in self._run(rates.at(here)):
                 total[:, here] += time
-        fits = self.needed_bytes[:, None] <= rates.capacity_bytes
-        for sizes, capacity in zip(self._inner.T, rates.inner_capacity_bytes, strict=True):
-            fits &= sizes[:, None] <= capacity
-        return np.where(fits, total, np.inf)
+        return np.where(self.fits(rates.capacity_bytes, rates.inner_capacity_bytes), total, np.inf)
 
     def _run(self, rates: Rates) -> Iterator[tuple[FloatArray, FloatArray]]:
         own = self._own_s(rates)
-        most = self._most_ready(rates)
+        most = self.most_ready(rates)
         dram, write = rates.seconds[DRAM_READ], rates.seconds[BUFFER_WRITE]
         slower = np.maximum(dram, write)
         overhead = self._launches[:, None] * rates.launch_s + self._touches[:, None] * rates.dram_latency_s
-        ready: FloatArray = np.zeros((len(self.index), len(dram)))
+        ready: FloatArray = np.zeros((len(self.index), len(rates.capacity_bytes)))
         for w in range(self.index.shape[1] - 1):
             i = self.index[:, w]
-            stream, fixed, port = (column[i][:, None] for column in (self._stream, self._fixed, self._port))
+            stream, fixed, port = (column[i][:, None] for column in (self.stream, self.fixed, self.port))
             missing = np.maximum(stream - ready, 0.0)
             time = np.maximum(own[i], np.maximum((fixed + missing) * dram, (port + missing) * write))
             loaded = np.minimum(time / dram - fixed, (time - port * write) / slower)
             ready = np.maximum(np.minimum(ready - stream + loaded, most[w]), 0.0)
             yield time + overhead[i], ready
 
-    def _most_ready(self, rates: Rates) -> list[FloatArray]:
+    def most_ready(self, rates: Rates) -> list[FloatArray]:
         """Bytes for later windows that may lie ready at the end of each window, [N, D] each.
 
         What fits the room beside it and beside the next one, and no more than the next one takes and may itself leave.
@@ -228,12 +255,12 @@ class WindowTable:
         for w in range(self.index.shape[1] - 2, 0, -1):
             before, here = self.index[:, w - 1], self.index[:, w]
             fits = np.minimum(room[before], room[here])
-            most.append(np.minimum(fits, self._stream[here][:, None] + most[-1]))
+            most.append(np.minimum(fits, self.stream[here][:, None] + most[-1]))
         return most[::-1]
 
     def _own_s(self, rates: Rates) -> FloatArray:
         """Seconds of each distinct window by everything but loads, [U, D], and a last one of 0."""
-        on_array = np.outer(self._vector_ops, rates.vector_s_per_op)
-        phases = busy_latency_s(self.geometry, self._phases, rates.seconds, on_array)
-        windows = np.add.reduceat(phases, self._starts, axis=0)
+        on_array = self.phase_vector_ops[:, None] * rates.vector_s_per_op
+        phases = busy_latency_s(self.geometry, self.phases, rates.seconds, on_array)
+        windows = phases if len(self.starts) == len(phases) else np.add.reduceat(phases, self.starts, axis=0)
         return np.concatenate((windows, np.zeros((1, phases.shape[1]))))

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from dse.cost.columns import counts_per_second, stages
-from dse.cost.combination_pricing import price_combinations
-from dse.cost.frontier_pricing import ARRAY, DRAM_READ, DRAM_WRITE, Candidates, Charges, OperatorPricer, PricedOperator, best_of, choose
+from dse.cost.charges import Charges
+from dse.cost.columns import DRAM_READ, DRAM_WRITE, FIRST_INNER, counts_per_second, stages
+from dse.cost.frontier_pricing import OperatorPricer
 from dse.cost.metrics import RESOURCES, Objective, Priced, Resource
+from dse.cost.part_pricing import PartPricer
+from dse.cost.row_table import RowTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
 
     from dse.cost.combinations import Combinations
@@ -25,10 +26,8 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-POINTS: Final = 4096
-"""Design points priced at a time, so that what a step costs at them stays in the cache between its rounds."""
-KEPT_PRICES: Final = 16 * POINTS
-"""Most prices of one operator (rows times points) that are kept for the next round."""
+POINTS: Final = 16_384
+"""Design points priced at a time: bounds memory, far above the fixed cost of a call."""
 EDP_ROUNDS: Final = 2
 """Rounds of re-weighting energy against latency when the product is minimised."""
 
@@ -41,6 +40,16 @@ class CompiledPlan:
     operators: tuple[PlacedOperator, ...]
     pricers: tuple[OperatorPricer, ...]
 
+    @cached_property
+    def rows(self) -> RowTable:
+        """The rows of all its operators, equal ones once."""
+        return RowTable(tuple(dict.fromkeys(self.pricers)), self.pricers[0].geometry)
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """Number of each operator in `rows`."""
+        return _numbers(self.pricers, self.pricers)
+
 
 @dataclass(frozen=True)
 class CompiledPart:
@@ -52,6 +61,25 @@ class CompiledPart:
     plans: tuple[CompiledPlan, ...]
     combinations: Combinations | None = None
     """Plans with fixed mappings in which independent work overlaps; None where the schedule or the chip has no overlap."""
+
+    @cached_property
+    def rows(self) -> RowTable:
+        """The rows of all operators of all plans, equal ones once."""
+        return RowTable(tuple(dict.fromkeys(self._every)), self._every[0].geometry)
+
+    @cached_property
+    def orders(self) -> tuple[NDArray[np.int64], ...]:
+        """Number of each operator of each plan in `rows`."""
+        return tuple(_numbers(plan.pricers, self._every) for plan in self.plans)
+
+    @property
+    def _every(self) -> tuple[OperatorPricer, ...]:
+        return tuple(p for plan in self.plans for p in plan.pricers)
+
+
+def _numbers(pricers: tuple[OperatorPricer, ...], every: tuple[OperatorPricer, ...]) -> NDArray[np.int64]:
+    number = {p: i for i, p in enumerate(dict.fromkeys(every))}
+    return np.array([number[p] for p in pricers])
 
 
 @dataclass(frozen=True)
@@ -101,30 +129,18 @@ class PricerPool:
 
 
 class Costs:
-    """What operators and combinations cost at the points of a table: found once, chosen from in every round."""
+    """What the parts of a step cost at the points of a table: found once, chosen from in every round."""
 
     def __init__(self, geometry: Geometry, table: DesignTable) -> None:
         self.table = table
-        self._geometry = geometry
         self._charges = Charges.of(geometry, table)
-        self._operators: dict[OperatorPricer, tuple[Candidates, ...]] = {}
-        self._combinations: dict[int, tuple[FloatArray, FloatArray]] = {}
+        self._parts: dict[int, PartPricer] = {}
 
-    def operator(self, pricer: OperatorPricer, objective: Objective, edp_weight: FloatArray | None) -> PricedOperator:
-        """The best row of one operator at each point."""
-        found: Iterable[Candidates] | None = self._operators.get(pricer)
-        if found is None:
-            found = pricer.candidates(self.table, self._charges)
-            if objective is Objective.EDP and len(pricer.counts) * self.table.size <= KEPT_PRICES:
-                found = self._operators[pricer] = tuple(found)
-        return best_of(found, self.table.size, objective, edp_weight)
-
-    def combinations(self, found: Combinations) -> tuple[FloatArray, FloatArray]:
-        """Seconds and joules [N, D] of the combinations of a part."""
-        key = id(found)
-        if key not in self._combinations:
-            self._combinations[key] = price_combinations(found, self.table, self._geometry)
-        return self._combinations[key]
+    def part(self, part: CompiledPart) -> PartPricer:
+        """Plans and combinations of `part`."""
+        if id(part) not in self._parts:
+            self._parts[id(part)] = PartPricer(part, self._charges)
+        return self._parts[id(part)]
 
 
 def price_workload(compiled: CompiledWorkload, table: DesignTable, objective: Objective) -> Priced:
@@ -165,64 +181,31 @@ def edp_weight_w(compiled: CompiledWorkload, table: DesignTable, costs: Costs | 
     known = costs or Costs(compiled.geometry, table)
     weight = None
     for _ in range(EDP_ROUNDS):
-        best = [_best(p, Objective.EDP, weight, known) for p in compiled.parts]
+        best = [known.part(p).best(Objective.EDP, weight) for p in compiled.parts]
         latency, energy = _totals(compiled, table, [b.latency_s for b in best], [b.energy_j for b in best])
         weight = np.divide(energy, latency, out=np.ones_like(energy), where=np.isfinite(latency))
     assert weight is not None
     return weight
 
 
-@dataclass(frozen=True, slots=True)
-class _Best:
-    """The best of a part's plans and combinations at each point."""
-
-    plans: list[int]
-    """Numbers of the plans that were compared; combinations follow them."""
-    priced: dict[OperatorPricer, PricedOperator]
-    pick: NDArray[np.int64]
-    latency_s: FloatArray
-    energy_j: FloatArray
-
-
-def _best(part: CompiledPart, objective: Objective, edp_weight: FloatArray | None, costs: Costs) -> _Best:
-    priced: dict[OperatorPricer, PricedOperator] = {}
-    size = costs.table.size
-    capacity = costs.table.buffer_capacity_bytes.max()
-    numbers = [n for n, plan in enumerate(part.plans) if plan.plan.peak_bytes <= capacity]
-    for number in numbers:
-        for pricer in part.plans[number].pricers:
-            if pricer not in priced:
-                priced[pricer] = costs.operator(pricer, objective, edp_weight)
-    every = len(numbers) + (0 if part.combinations is None else len(part.combinations.members))
-    latency, energy = np.zeros((every, size)), np.zeros((every, size))
-    for row, number in enumerate(numbers):
-        for pricer in part.plans[number].pricers:
-            latency[row] += priced[pricer].latency_s
-            energy[row] += priced[pricer].energy_j
-    if part.combinations is not None:
-        latency[len(numbers) :], energy[len(numbers) :] = costs.combinations(part.combinations)
-    pick = choose(latency, energy, objective, edp_weight)
-    points = np.arange(size)
-    return _Best(numbers, priced, pick, latency[pick, points], energy[pick, points])
-
-
 def price_part(
     part: CompiledPart, table: DesignTable, objective: Objective, edp_weight: FloatArray | None = None, costs: Costs | None = None
 ) -> PartPrices:
     """One run of a part with the best of its plans and combinations at each design point; `costs` as for `edp_weight_w`."""
-    best = _best(part, objective, edp_weight, costs or Costs(part.plans[0].pricers[0].geometry, table))
-    numbers, pick = best.plans, best.pick
-    columns = ARRAY + 2 * len(table.inner)
+    pricer = (costs or Costs(part.plans[0].pricers[0].geometry, table)).part(part)
+    best = pricer.best(objective, edp_weight)
+    plans = pricer.plans
+    columns = FIRST_INNER + 2 * len(table.inner)
     taken = _Taken(np.zeros(table.size), np.zeros(table.size), np.zeros((table.size, columns)), np.zeros(table.size, dtype=np.int64))
-    for position in np.unique(pick):
-        at = np.flatnonzero(pick == position)
-        if position < len(numbers):
-            taken.plan[at] = numbers[position]
-            _take_plan(taken, part.plans[numbers[position]], best.priced, table, at)
+    for position in np.unique(best.pick).tolist():
+        at = np.flatnonzero(best.pick == position)
+        if position < plans:
+            taken.plan[at] = position
+            _take_plan(taken, pricer, position, objective, edp_weight, table, at)
         else:
             assert part.combinations is not None
-            _take_combination(taken, part.combinations, int(position) - len(numbers), table, at)
-    combination = np.where(pick < len(numbers), -1, pick - len(numbers))
+            _take_combination(taken, part.combinations, position - plans, table, at)
+    combination = np.where(best.pick < plans, -1, best.pick - plans)
     return PartPrices(best.latency_s, best.energy_j, taken.overhead_s, taken.moved, taken.vector_ops, taken.plan, combination)
 
 
@@ -237,14 +220,26 @@ class _Taken:
 
 
 def _take_plan(
-    taken: _Taken, plan: CompiledPlan, priced: dict[OperatorPricer, PricedOperator], table: DesignTable, at: NDArray[np.int64]
+    taken: _Taken,
+    pricer: PartPricer,
+    number: int,
+    objective: Objective,
+    edp_weight: FloatArray | None,
+    table: DesignTable,
+    at: NDArray[np.int64],
 ) -> None:
+    plan = pricer.part.plans[number]
     taken.vector_ops[at] = sum(p.work.vector_ops for p in plan.pricers)
-    overhead, moved = np.zeros(len(at)), np.zeros((len(at), taken.moved.shape[1]))
-    for pricer in plan.pricers:
-        overhead += pricer.overhead_s(table, at)
-        moved += pricer.counts[priced[pricer].row[at], DRAM_READ:]
-    taken.overhead_s[at], taken.moved[at] = overhead, moved
+    overhead = np.zeros(len(at))
+    for one in plan.pricers:
+        overhead += one.overhead_s(table, at)
+    taken.overhead_s[at] = overhead
+    rows, found = pricer.rows(number, at, objective, edp_weight)
+    for best in found:
+        moved = np.zeros((len(at[best.at]), taken.moved.shape[1]))
+        for row in best.row[plan.order]:
+            moved += rows.counts[row]
+        taken.moved[at[best.at]] = moved
 
 
 def _take_combination(taken: _Taken, found: Combinations, number: int, table: DesignTable, at: NDArray[np.int64]) -> None:
@@ -273,7 +268,7 @@ def _summed(compiled: CompiledWorkload, table: DesignTable, parts: list[PartPric
     vector_ops = _weighted(counts, [p.vector_ops for p in parts])
     busy = busy_seconds(moved, vector_ops, _weighted(counts, [p.overhead_s for p in parts]), table, compiled.geometry)
     bound = np.where(feasible, np.argmax(np.stack([busy[r] for r in RESOURCES]), axis=0), -1).astype(np.int8)
-    dram = moved[:, DRAM_READ - 1] + moved[:, DRAM_WRITE - 1]
+    dram = moved[:, DRAM_READ] + moved[:, DRAM_WRITE]
     return Priced(compiled.tokens, latency, energy, table.area_mm2, dram, bound, feasible)
 
 
