@@ -98,6 +98,7 @@ class Planner:
         self.transfers = Transfers(chip)
         self.pricer = PartPricer(work, kinds, objective)
         self.layouter = Layouter(chip, work, self.pricer, self.transfers)
+        self._starts: dict[tuple[Group, ...], _Start] = {}
         wanted = dict.fromkeys((objective, Objective.LATENCY))
         self.estimators = [Estimator(chip, work, kinds, self.transfers, o) for o in wanted]
 
@@ -127,7 +128,15 @@ class Planner:
         return [list(shapes(g, self.chip, self.work)) for g in groups]
 
     def _start(self, groups: tuple[Group, ...], offered: list[list[Shape]]) -> _Start:
-        """The best of the plans that follow from estimates: of the objective, and of latency, which decides between equal energies."""
+        """The best of the plans that follow from estimates: of the objective, and of latency, which decides between equal energies.
+
+        Found once for the same groups.
+        """
+        if groups not in self._starts:
+            self._starts[groups] = self._started(groups, offered)
+        return self._starts[groups]
+
+    def _started(self, groups: tuple[Group, ...], offered: list[list[Shape]]) -> _Start:
         best: _Start | None = None
         count = 0
         for estimator in self.estimators:
@@ -250,8 +259,13 @@ class Planner:
         if self.objective is Objective.LATENCY:
             slack = best.outcome.latency_s - busiest_s(best.outcome.layout, self.chip)
         changes = {i: found.change(now, i) for i in range(len(groups))}
-        moves = [(float(c), random_.random(), i, k) for i, costs in changes.items() for k, c in enumerate(costs) if k != now[i]]
-        return [(i, k) for cost, _, i, k in sorted(moves) if cost <= slack]
+        moves = [
+            (float(c), -float(found.own[i][now[i]]), random_.random(), i, k)
+            for i, costs in changes.items()
+            for k, c in enumerate(costs)
+            if k != now[i]
+        ]
+        return [(i, k) for cost, _, _, i, k in sorted(moves) if cost <= slack]
 
     def _feasible(
         self,
