@@ -9,7 +9,7 @@ import typer
 
 from dse.commands.common import examples
 from dse.errors import UsageError
-from dse.hw.importers.levels import Levels
+from dse.hw.importers.levels import Buffering, Levels
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -47,6 +47,9 @@ def import_hardware(
     technology: Annotated[str, typer.Option("--technology", help="Technology for what the source leaves out.")] = "generic_7nm",
     data_type: Annotated[str | None, typer.Option("--data-type", help="Data type of the MACs, where the source does not say it.")] = None,
     memories: Annotated[Levels, typer.Option("--memories", help="One buffer before DRAM, or all memories as they are.")] = Levels.ONE,
+    buffers: Annotated[Buffering, typer.Option("--buffers", help="Two copies of tiles in every buffer, or one as ZigZag counts.")] = (
+        Buffering.DOUBLE
+    ),
     name: Annotated[str | None, typer.Option("--name", help="Name of the accelerator; the source's if left out.")] = None,
 ) -> None:
     """Read a hardware file of ZigZag or Stream as an accelerator file.
@@ -63,7 +66,7 @@ def import_hardware(
     from dse.hw.many_core_form import ChipFile
 
     report = Report()
-    assumed = Assumptions(clock_mhz, technology, data_type, memories)
+    assumed = Assumptions(clock_mhz, technology, data_type, memories, buffers)
     if chip:
         if tool is not Tool.STREAM or core is not None:
             raise UsageError("--chip belongs to files of stream, and not together with --core")

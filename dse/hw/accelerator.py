@@ -78,6 +78,8 @@ class ArrayGeometry:
     """Named dimensions of an array in the long form; then `rows` is their product, `columns` and `count` are 1, `dataflows` is empty."""
     stationary: tuple[OperandName, ...] = ()
     """Operands that may stay in an array of the long form."""
+    stream: int = 1
+    """Elements of the dimension that streams past what stays which the array takes side by side, each with a copy of it."""
     spread: tuple[tuple[tuple[str, ...], tuple[int, int, int]], ...] = ()
     """Of one way to use an array of the long form: (dimensions along which some memory is replicated; elements of m, k and n side by side
     along them)."""
@@ -85,7 +87,7 @@ class ArrayGeometry:
     @property
     def elements(self) -> int:
         """Processing elements of all arrays."""
-        return self.rows * self.columns * self.count
+        return self.rows * self.columns * self.count * self.stream
 
     def rate(self, dtype: str) -> int | None:
         """MACs per element and cycle in `dtype`; None where the array cannot compute it."""

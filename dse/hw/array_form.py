@@ -24,8 +24,8 @@ Whole = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
-MAX_DIMS: Final = 4
-"""Named dimensions of an array."""
+MAX_DIMS: Final = 5
+"""Named dimensions of an array: four of its elements and one of equal cores."""
 
 
 class _AnyArrayForm(FileForm):

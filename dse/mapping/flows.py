@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dse.hw.accelerator import ArrayDim, ArrayGeometry, Geometry
 
 _LOOPS: Final = (Loop.M, Loop.K, Loop.N)
-MAX_FLOWS: Final = 256
+MAX_FLOWS: Final = 512
 """Ways of spreading loops that are tried for one array."""
 
 
@@ -32,12 +32,12 @@ def flows(array: ArrayGeometry, replicated: tuple[tuple[str, ...], ...] = ()) ->
 
     A dimension gives each of its loops a divisor of its size, and all of it to one loop or another. What stays fixes rows and
     columns: right k and n, left k and m, out m and n, where elements that share an output add their products before they are stored,
-    as if each did that many MACs in a cycle. An operand does not stay in an array that also spreads the loop which it lacks: that
-    would need copies. Of ways that spread m, k and n alike, over the whole array and over each set of dimensions in `replicated`, one is
-    named. A dimension that may take groups among other loops takes the others.
+    as if each did that many MACs in a cycle. An operand stays in an array that also spreads the loop which it lacks, in copies, only where
+    no other way is left. Of ways that spread m, k and n alike, over the whole array and over each set of dimensions in `replicated`, one
+    is named. A dimension that may take groups among other loops takes the others.
 
     Raises:
-        InputError: only groups are spread over a dimension, nothing can stay, or there are more than `MAX_FLOWS` ways.
+        InputError: only groups are spread over a dimension, or there are more than `MAX_FLOWS` ways.
     """
     if not array.dims:
         return (array,)
@@ -52,14 +52,14 @@ def flows(array: ArrayGeometry, replicated: tuple[tuple[str, ...], ...] = ()) ->
             for known in spread
             for part in _parts(dim)
         }
-    found = tuple(
-        replace(flow, spread=tuple(zip(replicated, parts, strict=True)))
-        for u, *parts in sorted(spread)
-        for stays in array.stationary
-        for flow in _flow(array, u, stays)
-    )
-    if not found:
-        raise InputError.single("core.array.stationary", "no operand named can stay: the loop that it lacks is spread over the array too")
+    found: tuple[ArrayGeometry, ...] = ()
+    for copies in (False, True):
+        found = found or tuple(
+            replace(flow, spread=tuple(zip(replicated, parts, strict=True)))
+            for u, *parts in sorted(spread)
+            for stays in array.stationary
+            for flow in _flow(array, u, stays, copies=copies)
+        )
     if len(found) > MAX_FLOWS:
         raise InputError.single("core.array.dims", f"{len(found)} ways of spreading loops, at most {MAX_FLOWS} are tried; name fewer loops")
     return found
@@ -72,13 +72,13 @@ def _parts(dim: ArrayDim) -> list[tuple[int, int, int]]:
     return [(share.get(Loop.M, 1), share.get(Loop.K, 1), share.get(Loop.N, 1)) for share in shares]
 
 
-def _flow(array: ArrayGeometry, unrolled: tuple[int, int, int], stays: OperandName) -> Iterator[ArrayGeometry]:
+def _flow(array: ArrayGeometry, unrolled: tuple[int, int, int], stays: OperandName, *, copies: bool) -> Iterator[ArrayGeometry]:
     m, k, n = unrolled
     plain = replace(array, count=1, dims=(), stationary=())
-    if stays is OperandName.RIGHT and m == 1:
-        yield replace(plain, rows=k, columns=n, dataflows=(Dataflow.WEIGHT_STATIONARY,))
-    elif stays is OperandName.LEFT and n == 1:
-        yield replace(plain, rows=k, columns=m, dataflows=(Dataflow.INPUT_STATIONARY,))
+    if stays is OperandName.RIGHT and (copies or m == 1):
+        yield replace(plain, rows=k, columns=n, stream=m, dataflows=(Dataflow.WEIGHT_STATIONARY,))
+    elif stays is OperandName.LEFT and (copies or n == 1):
+        yield replace(plain, rows=k, columns=m, stream=n, dataflows=(Dataflow.INPUT_STATIONARY,))
     elif stays is OperandName.OUT:
         rates = tuple((dtype, rate * k) for dtype, rate in array.macs_per_pe_per_cycle)
         yield replace(plain, rows=m, columns=n, dataflows=(Dataflow.OUTPUT_STATIONARY,), macs_per_pe_per_cycle=rates)

@@ -81,7 +81,9 @@ def _loop_values(loop: NestLoop) -> Value:
 def _covers(array: ArrayGeometry, dataflow: Dataflow, problem: MatmulProblem) -> tuple[int, int, int]:
     rate = _rate(array, problem)
     m, k, n = array_sides(array, dataflow, rate)
-    return (m, rate, n) if dataflow is Dataflow.OUTPUT_STATIONARY else (m, k, n)
+    if dataflow is Dataflow.OUTPUT_STATIONARY:
+        return m, rate, n
+    return (array.stream, k, n) if dataflow is Dataflow.WEIGHT_STATIONARY else (m, k, array.stream)
 
 
 def read_mapping(document: Document, file: MappingFile, problem: MatmulProblem, geometry: Geometry) -> MatmulMapping:

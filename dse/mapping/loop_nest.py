@@ -60,7 +60,7 @@ def loop_nest(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMapping
     held = _ARRAY_HOLDS[mapping.dataflow]
     passes = {d: (-(-tile[d] // covered[d]), min(covered[d], tile[d])) for d in "mkn" if d != stream}
     loops += [NestLoop(level, d, count, step, spatial=False, stays="") for d, (count, step) in passes.items()]
-    per_step = rate if mapping.dataflow is Dataflow.OUTPUT_STATIONARY else 1
+    per_step = rate if mapping.dataflow is Dataflow.OUTPUT_STATIONARY else min(geometry.array.stream, tile[stream])
     loops.append(NestLoop(level, stream, -(-tile[stream] // per_step), per_step, spatial=False, stays=held))
     if mapping.together > 1:
         loops.append(NestLoop("array", "groups", mapping.together, 1, spatial=True, stays=""))
@@ -68,7 +68,7 @@ def loop_nest(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMapping
         packed = rate if loop == "k" else 1
         loops.append(NestLoop("array", loop, -(-min(covered[loop], tile[loop]) // packed), packed, spatial=True, stays=""))
     if per_step > 1:
-        loops.append(NestLoop("array", "k", per_step, 1, spatial=True, stays=""))
+        loops.append(NestLoop("array", stream, per_step, 1, spatial=True, stays=""))
     return tuple(loops)
 
 

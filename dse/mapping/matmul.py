@@ -143,10 +143,10 @@ def array_cycles(
     """
     weights = dataflow is Dataflow.WEIGHT_STATIONARY
     stream, rows, columns = (grid.m, grid.k, grid.n) if weights else (grid.k, grid.m, grid.n)
-    shape = _Passes(array, stream_rate=1 if weights else rate, row_rate=rate if weights else 1, weights=weights)
+    shape = _Passes(array, stream_rate=array.stream if weights else rate, row_rate=rate if weights else 1, weights=weights)
     if array.count == 1:
         total = shape.on_one_array(stream, rows, columns)
-        if weights and stationary is Stationary.RIGHT and array.folds is Folds.PIPELINED:
+        if weights and stationary is Stationary.RIGHT and array.folds is Folds.PIPELINED and array.stream == 1:
             total = np.minimum(total, shape.with_resident_weights(stream, rows, columns, stay))
     else:
         total = shape.on_several_arrays(stream, rows, columns, together, shares)

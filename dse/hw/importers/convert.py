@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from dse.errors import InputError
 from dse.hw.array_form import MAX_DIMS
-from dse.hw.importers.levels import Levels
+from dse.hw.importers.levels import Buffering, Levels
 from dse.hw.importers.report import Report, Said
 from dse.hw.importers.short_form import LongArray, short_array
 from dse.hw.importers.zigzag import OPERANDS
@@ -43,6 +43,14 @@ class Assumptions:
     data_type: str | None = None
     levels: Levels = Levels.ONE
     """Memories that are written."""
+    buffering: Buffering = Buffering.DOUBLE
+
+    @property
+    def overlap(self) -> str:
+        """What is assumed of tiles that are replaced."""
+        if self.buffering is Buffering.DOUBLE:
+            return "double-buffered and transfers overlap with compute; the source decides that by mapping"
+        return "single-buffered unless the source forces two copies, and transfers overlap with compute all the same"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +86,9 @@ def accelerator_values(
     registers, buffers = _kinds(source, chip)
     of_array = report if multiplies else Report()
     stays = _stationary(registers, of_array)
-    unrolled = _unrolled(source, registers, of_array)
+    everywhere = {name for name, _ in source.machine.dimensions}
+    first = [m for m in buffers if not set(m.serves) >= everywhere and all(source.machine.levels(o)[0] is m for o in m.operands)]
+    unrolled = _unrolled(source, [*registers, *first], of_array)
     shape: ShortArray | LongArray
     if assumed.levels is Levels.ONE:
         shape = short_array(source.machine.dimensions, unrolled, stays, cores, of_array)
@@ -181,8 +191,11 @@ def _loops(
         feeding = next(m.name for m in registers if name in m.serves)
         report.add(Said.ASSUMED, f"array dimension {name} is spread over {shared[0]}, since one {feeding} feeds all units along it")
         return (shared[0],)
-    report.add(Said.ASSUMED, f"array dimension {name} may be spread over m, k or n; the source leaves it to its mapper")
-    return ("m", "k", "n")
+    own = [o for o in ("I1", "I2") if any(m.operands == (o,) for m in registers)]
+    loops = tuple(loop for loop in ("m", "k", "n") if len(own) != 1 or loop != LACKS[own[0]])
+    why = f"; along {LACKS[own[0]]} its registers for {OPERANDS[own[0]]} would hold copies" if len(own) == 1 else ""
+    report.add(Said.ASSUMED, f"array dimension {name} may be spread over {', '.join(loops)}, which the source leaves to its mapper{why}")
+    return loops
 
 
 def _array(source: CoreSource, shape: ShortArray | LongArray, folded_pj: float, assumed: Assumptions, report: Report) -> dict[str, Value]:
@@ -234,7 +247,7 @@ def _memories(
         found[slug(memory.name)] = _registers(memory, shape, report)
     for memory in buffers:
         found[slug(memory.name)] = _buffer(memory, source, shape, assumed, None if memory is not buffers[-1] else pools, report)
-    report.add(Said.ASSUMED, "buffers are double-buffered and transfers overlap with compute; the source decides that by mapping")
+    report.add(Said.ASSUMED, f"buffers are {assumed.overlap}")
     return found, pj
 
 
@@ -282,7 +295,7 @@ def _one_buffer(
             whole[way] = sum(_number(p.get(way, p.get("bandwidth_gb_per_s", shared))) for p in parts)
     whole.pop("operands")
     whole.pop("serves", None)
-    report.add(Said.ASSUMED, "the buffer is double-buffered and transfers overlap with compute; the source decides that by mapping")
+    report.add(Said.ASSUMED, f"the buffer is {assumed.overlap}")
     return {slug(last[-1].name): whole}, pj
 
 
@@ -366,7 +379,9 @@ def _buffer(
     if any(p.min_bits < p.max_bits for p in memory.ports):
         report.add(Said.LOST, f"{memory.name}: accesses are not rounded up to bandwidth_min")
     found |= _energies(memory, report)
-    found |= {"double_buffered": True, "operands": [OPERANDS[o] for o in memory.operands]}
+    doubled = memory.doubled or assumed.buffering is Buffering.DOUBLE
+    found |= {"double_buffered": doubled} | ({} if doubled else {"overlapped": True})
+    found["operands"] = [OPERANDS[o] for o in memory.operands]
     everywhere = {name for name, _ in source.machine.dimensions}
     if not set(memory.serves) >= everywhere or (inner and isinstance(shape, LongArray) and "cores" in [name for name, *_ in shape.dims]):
         found["serves"] = list(shape.serves(memory.serves))

@@ -22,7 +22,9 @@ WS, IS, OS = Dataflow.WEIGHT_STATIONARY, Dataflow.INPUT_STATIONARY, Dataflow.OUT
 
 def long(*dims: tuple[int, str], stays: tuple[OperandName, ...] = (LEFT, RIGHT, OUT), rate: int = 1) -> ArrayGeometry:
     """An array with dimensions of the given sizes and loops, `(8, "kn")`."""
-    made = tuple(ArrayDim(f"d{i}", size, tuple(Loop(x) for x in loops)) for i, (size, loops) in enumerate(dims))
+    made = tuple(
+        ArrayDim(f"d{i}", size, tuple(Loop(x) for x in ([loops] if loops == "groups" else loops))) for i, (size, loops) in enumerate(dims)
+    )
     return ArrayGeometry(prod(d.size for d in made), 1, 1, (), Folds.BROADCAST, (("int8", rate),), dims=made, stationary=stays)
 
 
@@ -55,11 +57,20 @@ def test_free_array() -> None:
     assert found(long((7, "mkn"), stays=(LEFT,))) == {(IS, 1, 7, 1), (IS, 7, 1, 1)}
 
 
+def test_copies_where_nothing_else_is_left() -> None:
+    """A must stay and n is spread over 4: four elements of n stream past four copies of A, k over 8 rows."""
+    (only,) = flows(long((8, "k"), (4, "n"), stays=(LEFT,)))
+    assert (only.dataflows, only.rows, only.columns, only.stream, only.elements) == ((IS,), 8, 1, 4, 32)
+    problem = MatmulProblem(1, 6, 16, 10, 8, 8, 8, 32, "int8")
+    counts = matmul_frontier(problem, Geometry(only, double_buffered=False)).counts
+    assert counts.array_cycles.min() == 2 * 6 * 3  # two blocks of k, six of m, 10 of n in steps of 4
+
+
 @pytest.mark.parametrize(
     ("array", "where", "text"),
     [
-        (long((4, "k"), (4, "n"), stays=(LEFT,)), "core.array.stationary", "no operand named can stay"),
-        (long((2**30, "mkn"), (2**10, "mkn"), (2**10, "mkn")), "core.array.dims", "at most 256 are tried"),
+        (long((4, "k"), (4, "groups"), stays=(LEFT,)), "core.array.dims", "groups spread over a dimension"),
+        (long((2**30, "mkn"), (2**10, "mkn"), (2**10, "mkn")), "core.array.dims", "at most 512 are tried"),
     ],
 )
 def test_what_cannot_be_unrolled(array: ArrayGeometry, where: str, text: str) -> None:
