@@ -126,9 +126,12 @@ class Ways:
         if position not in self._cycles:
             self._cycles[position] = np.full(len(self.ways), UNKNOWN)
         found = self._cycles[position]
-        for v in np.flatnonzero(wanted & (found == UNKNOWN)):
-            cuts = self.ways[v].cuts
-            found[v] = self.slices[v] * self.builder.cycles(operator, self.builder.loops(position, cuts))
+        new = np.flatnonzero(wanted & (found == UNKNOWN))
+        loops = [self.builder.loops(position, self.ways[v].cuts) for v in new]
+        if self.builder.prepare is not None and loops:
+            self.builder.prepare(operator, loops)
+        for v, cut in zip(new, loops, strict=True):
+            found[v] = self.slices[v] * self.builder.cycles(operator, cut)
         return found
 
     def effect(self, storage: Storage, inside: int, position: int) -> _Effect:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from dse.ir.operator import Kind
-from dse.mapping.frontier import least_cycles, not_dominated
+from dse.mapping.frontier import not_dominated
 from dse.schedule.candidates import runs, segment_of
 from dse.schedule.choice import Choice, in_order
+from dse.schedule.cycles import CycleTable
 from dse.schedule.lattice import TooWideError, dependences, downsets, every_group
-from dse.schedule.problems import contraction_problem
 from dse.schedule.segments import Segment, SegmentBuilder
 from dse.schedule.storage import find_storages
 from dse.schedule.streams import as_late_as_possible, find_streams
@@ -46,7 +45,8 @@ BALANCES_MACS_PER_BYTE: Final = (32.0, 128.0, float("inf"))
 """Array peak over DRAM rate for which plans are made: 64 and 256 operations per byte, about the ends of today's
 accelerators (138.9 to 320, arXiv 2507.15465 Table I, and slower edge arrays), and traffic alone."""
 PLAN_EXCESS: Final = 0.01
-"""Plans that another one beats in bytes held and is within this of in everything else are not priced."""
+"""Plans that another one beats in bytes held and is within this of in everything else are not priced, but for the one that moves
+the fewest bytes."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,8 @@ def make_plans(graph: OperatorGraph, schedule: Schedule, geometry: Geometry, *, 
     order = as_late_as_possible(graph)
     streams = find_streams(graph)
     storages = find_storages(graph, order, streams.axes)
-    builder = SegmentBuilder(graph, order, streams, storages, _CycleTable(graph, geometry))
+    cycles = CycleTable(graph, geometry)
+    builder = SegmentBuilder(graph, order, streams, storages, cycles, cycles.prepare)
     alone = [builder.build(p, p, (), frozenset()) for p in range(len(order))]
     first = Plan(tuple(alone), frozenset(), (0.0,) * len(order))
     if schedule is Schedule.LAYER_BY_LAYER or not order:
@@ -128,7 +129,9 @@ def _fused(builder: SegmentBuilder, first: Plan, elements: int, *, any_order: bo
             if plan not in plans:
                 plans.append(plan)
                 totals.append((plan.peak_bytes, plan_totals(maker.builder(plan), plan)[1], sum(c.cycles for c in groups)))
-    kept = (plans[0], *(plans[i] for i in not_dominated(np.array(totals), excess=PLAN_EXCESS) if i))
+    found = set(not_dominated(np.array(totals), excess=PLAN_EXCESS).tolist())
+    found |= {min(range(len(totals)), key=lambda i: (totals[i][1], *totals[i])), 0}
+    kept = tuple(plans[i] for i in sorted(found))
     return PlanBook(builder.graph, builder, kept, exact, {p.order: maker.builder(p) for p in kept if p.order is not None})
 
 
@@ -185,24 +188,6 @@ def plan_totals(builder: SegmentBuilder, plan: Plan) -> tuple[float, float, floa
     """(bytes held at once, DRAM bytes at least, array cycles at least) of a plan; `builder` has its order."""
     moved = [builder.dram_bytes(s.first, s.last, s.cuts, s.held, plan.resident) for s in plan.segments]
     return plan.peak_bytes, sum(sum(m) for m in moved), sum(sum(s.array_cycles) for s in plan.segments)
-
-
-class _CycleTable:
-    """Least array cycles of operator slices, each found once."""
-
-    def __init__(self, graph: OperatorGraph, geometry: Geometry) -> None:
-        self._graph = graph
-        self._geometry = geometry
-        self._found: dict[tuple[str, tuple[tuple[str, int], ...]], float] = {}
-
-    def __call__(self, operator: Operator, loops: tuple[tuple[str, int], ...]) -> float:
-        key = (operator.name, loops)
-        if key not in self._found:
-            self._found[key] = 0.0
-            if operator.kind is Kind.CONTRACTION:
-                problem = contraction_problem(self._graph, operator, dict(loops), self._geometry)
-                self._found[key] = least_cycles(problem, self._geometry)
-        return self._found[key]
 
 
 def _with_residents(builder: SegmentBuilder, plan: Plan, budget_bytes: float) -> Plan:

@@ -13,7 +13,7 @@ from dse.schedule.storage import touched_bytes
 from dse.units import BITS_PER_BYTE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from dse.ir.graph import OperatorGraph
     from dse.ir.operator import Operator
@@ -111,6 +111,8 @@ class SegmentBuilder:
     storages: Mapping[str, Storage]
     cycles: Callable[[Operator, tuple[tuple[str, int], ...]], float]
     """Least array cycles of one slice: operator, its streamed loops with their numbers of slices."""
+    prepare: Callable[[Operator, Iterable[tuple[tuple[str, int], ...]]], None] | None = None
+    """Finds those of several slicings at once, before they are asked for one by one."""
 
     @cached_property
     def accesses(self) -> tuple[tuple[Access, ...], ...]:

@@ -15,7 +15,7 @@ from dse.schedule.storage import find_storages
 from dse.schedule.streams import as_late_as_possible, find_streams
 from dse.workload import WorkloadOptions, load_workload
 
-from .graphs import GEOMETRY, two_layers
+from .graphs import GEOMETRY, attention, two_layers
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +97,11 @@ def test_the_totals_of_a_run_by_hand(builder) -> None:
     assert (found.peak_bytes, found.dram_bytes, found.cycles) == (segment.peak_bytes, 640, sum(segment.array_cycles))
 
 
-def test_every_candidate_is_what_it_grew_from(builder) -> None:
+def test_every_candidate_is_what_it_grew_from() -> None:
     """What is counted operator by operator agrees with the segment built at once; sums that are cut need their accumulators."""
+    builder = make_plans(attention(64, 128, 16, 32), Schedule.LAYER_BY_LAYER, GEOMETRY).builder
     found = every_run(builder)
-    assert {len(c.way.cuts) for c in found} >= {0, 1}
+    assert {len(c.way.cuts) for c in found} >= {0, 1, 2}
     reduced = 0
     for c in found:
         segment = segment_of(builder, c.members[0], c.members[-1], c.way)
