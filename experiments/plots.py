@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from math import floor, log10
+from typing import TYPE_CHECKING, Final
+
+from matplotlib.ticker import FuncFormatter
 
 from experiments.mla import COLOURS, LABELS, MARKS
 
@@ -10,6 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+
+LEAST_PLAIN: Final = 1e-3
+MOST_PLAIN: Final = 1e5
+"""Tick labels in between are written as numbers."""
+MOST_DECADES_BETWEEN: Final = 10**1.7
+"""An axis whose ends are less apart has labels at 2 and 5 too."""
 
 
 def scheme_lines(
@@ -30,8 +40,26 @@ def titled(axes: Axes, title: str, x: str, y: str, *, log: str = "") -> None:
     axes.set_ylabel(y)
     if "x" in log:
         axes.set_xscale("log")
+        _plain_ticks(axes.xaxis)
     if "y" in log:
         axes.set_yscale("log")
+        _plain_ticks(axes.yaxis)
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """Numbers instead of powers between a thousandth and a hundred thousand; 2 and 5 are labelled where decades are few."""
+
+    def decade(value: float, _position: int) -> str:
+        return f"{value:g}" if LEAST_PLAIN <= value <= MOST_PLAIN else f"$10^{{{round(log10(value))}}}$"
+
+    def between(value: float, _position: int) -> str:
+        low, high = axis.get_view_interval()
+        few = high < MOST_DECADES_BETWEEN * low
+        lead = round(value / 10 ** floor(log10(value)))
+        return f"{value:g}" if few and lead in (2, 5) and LEAST_PLAIN <= value <= MOST_PLAIN else ""
+
+    axis.set_major_formatter(FuncFormatter(decade))
+    axis.set_minor_formatter(FuncFormatter(between))
 
 
 def bars(axes: Axes, names: Sequence[str], groups: Mapping[str, Sequence[float]]) -> None:

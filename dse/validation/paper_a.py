@@ -121,6 +121,7 @@ def _energy() -> tuple[Claim, ...]:
     order = most_frugal(ON_CHIP, MLA, LAST)
     small = [most_frugal((1.0,), FOUR, n)[0] for n in (FIRST, 16_384)]
     swings = {s: swing(s, LAST, ON_CHIP) for s in FOUR}
+    operations = {s: _at(s, LAST).macs for s in FOUR}
     least = "MLA" if min(swings, key=lambda s: swings[s]) in MLA else "MHA"
     return (
         _both(
@@ -134,7 +135,9 @@ def _energy() -> tuple[Claim, ...]:
             "reuse least sensitive",
             "depends on how the figure normalises energy",
             ours="priced, on-chip energies times 10 over 1/10: "
-            f"reuse {'less' if swings[RU] < swings[RC] else 'more'} than recompute; least of four: {least}",
+            f"reuse {'less' if swings[RU] < swings[RC] else 'more'} than recompute; least of four: {least}; "
+            f"in joules, which follow operations: reuse {'less' if operations[RU] < operations[RC] else 'more'}; "
+            f"least of four: {min(operations, key=lambda s: operations[s])}",
         ),
         holds(
             "A18",
