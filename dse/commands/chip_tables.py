@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from dse.cost.many_core import ChipEvaluation
     from dse.report.output import Cell
 
+MOST_NAMES: Final = 5
+"""Tensors named; JSON has all."""
 MOST_RESOURCES: Final = 12
 """Cores and channels shown, the busiest first; JSON has all."""
 
@@ -30,8 +32,8 @@ def write_chip_tables(found: ChipEvaluation, objective: str) -> None:
         {"quantity": "roofline_cycles", "value": found.roofline.cycles},
         {"quantity": "roofline_ratio", "value": values["roofline_ratio"]},  # type: ignore[dict-item]
         {"quantity": "plan", "value": f"{how}; at most {found.gap:.1%} above the least latency there is{proven}"},
-        {"quantity": "spilled", "value": ", ".join(found.spilled) or "nothing"},
-        {"quantity": "over the memory", "value": ", ".join(found.detours) or "nothing"},
+        {"quantity": "spilled", "value": _listed(found.spilled)},
+        {"quantity": "over the memory", "value": _listed(found.detours)},
     ]
     write_records(facts, ("quantity", "value"), Format.TABLE, title=f"Least {objective} of its plans")
     groups: list[dict[str, Cell]] = [
@@ -56,6 +58,11 @@ def write_chip_tables(found: ChipEvaluation, objective: str) -> None:
     write_records(
         _spent(found), ("component", "role", "energy_j", "energy_share", "bytes"), Format.TABLE, title="Energy by component and role"
     )
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "") if names else "nothing"
 
 
 def _short(cores: tuple[str, ...]) -> str:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from dse.cost.many_core import ChipEvaluation, described_charges, evaluate_chip, explained, not_planned
+from dse.cost.evaluation import Infeasibility
+from dse.cost.many_core import described_charges, explained, not_planned, off_chip_too_small, plan_step
 from dse.cost.metrics import RESOURCES, Objective, Resource
 from dse.hw.topology import CELLS
 from dse.schedule.cores.charges import ChipCharges
+from dse.schedule.cores.off_chip import off_chip_bytes
 from dse.schedule.cores.points import PlanPrices, price_plan, retimed
 from dse.schedule.plan import Schedule
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from dse.cost.many_core import ChipEvaluation, PlannedPart
     from dse.hw.many_core import Chip
     from dse.hw.many_core_read import ChipDescription
     from dse.ir.graph import OperatorGraph
@@ -51,7 +54,9 @@ class _Planned:
     """The plans of one set of capacities."""
 
     description: ChipDescription
-    found: ChipEvaluation
+    parts: tuple[PlannedPart, ...]
+    """None where some group fits on no core."""
+    why: Infeasibility | None
     offered: tuple[tuple[Outcome, ...], ...]
     """For each graph of the step the plans that are priced."""
 
@@ -92,7 +97,7 @@ class ChipPlans:
         bound = np.full(size, -1, dtype=np.int64)
         for capacities, rows in _classes(wide, size):
             planned = self._planned(capacities)
-            for at in (rows[i : i + CHUNK_POINTS] for i in range(0, len(rows), CHUNK_POINTS)) if planned.found.parts else ():
+            for at in (rows[i : i + CHUNK_POINTS] for i in range(0, len(rows), CHUNK_POINTS)) if planned.parts else ():
                 fitting = self._priced(planned, {path: column[at] for path, column in wide.items()}, len(at))
                 latency[at], energy[at], moved[at], bound[at] = fitting
         return ChipPrices(latency, energy, moved, bound, np.isfinite(latency))
@@ -111,12 +116,17 @@ class ChipPlans:
         description = self.description.with_overrides(point, origin="space") if point else self.description
         unknown = not_planned(description, self.graphs, tokens=self.tokens, stored_bytes=self.stored_bytes)
         planned = self._planned(tuple((path, float(value)) for path, value in sorted(point.items()) if _on_chip(path)))
-        if unknown.infeasibility or not planned.found.parts:
-            return replace(unknown, infeasibility=unknown.infeasibility or planned.found.infeasibility)
+        if not unknown.infeasibility and planned.why is not None:
+            unknown = replace(unknown, infeasibility=(planned.why,))
+        if unknown.infeasibility:
+            return unknown
         charges, chip, parts = described_charges(description), planned.description.chip, []
-        for part, offered in zip(planned.found.parts, planned.offered, strict=True):
+        for part, offered in zip(planned.parts, planned.offered, strict=True):
             outcomes = [retimed(o, chip, charges) for o in offered]
             best = outcomes[int(self._best([o.latency_s for o in outcomes], [o.energy_j for o in outcomes])[()])]
+            crowded = off_chip_too_small(description, self.stored_bytes, best)
+            if crowded is not None:
+                return replace(unknown, infeasibility=(crowded,))
             parts.append(replace(part, planned=replace(part.planned, outcome=best, exact=False)))
         return explained(unknown, tuple(parts), chip, charges)
 
@@ -125,17 +135,10 @@ class ChipPlans:
             whole = {p.path for p in self.description.paths() if p.type == "integer"}
             given = {path: int(value) if path in whole else value for path, value in capacities}
             description = self.description.with_overrides(given, origin="space") if given else self.description
-            found = evaluate_chip(
-                description,
-                self.graphs,
-                tokens=self.tokens,
-                stored_bytes=0.0,  # the memory off chip is checked at each point
-                objective=self.objective,
-                schedule=self.schedule,
-                seed=self.seed,
-            )
-            offered = tuple((p.planned.outcome, *p.planned.others) for p in found.parts)
-            self._made[capacities] = _Planned(description, found, offered)
+            found = plan_step(description, self.graphs, objective=self.objective, schedule=self.schedule, seed=self.seed)
+            parts, why = ((), found) if isinstance(found, Infeasibility) else (found, None)
+            offered = tuple((p.planned.outcome, *p.planned.others) for p in parts)
+            self._made[capacities] = _Planned(description, parts, why, offered)
         return self._made[capacities]
 
     def _priced(
@@ -146,17 +149,17 @@ class ChipPlans:
         charges = ChipCharges.at_points(planned.description, {k: d.geometry for k, d in planned.description.kinds.items()}, columns)
         latency, energy, moved = np.zeros(size), np.zeros(size), np.zeros(size)
         busy = np.zeros((len(chip.interconnect.channels) + len(chip.cores), size))
-        every = np.arange(size)
-        for part, offered in zip(planned.found.parts, planned.offered, strict=True):
+        every, need = np.arange(size), np.full(size, self.stored_bytes)
+        for part, offered in zip(planned.parts, planned.offered, strict=True):
             plans = [price_plan(o, chip, charges) for o in offered]
             latencies, energies = (np.stack([np.broadcast_to(v, (size,)) for v in values]) for values in _values(plans))
             best = self._best(latencies, energies)
+            need = np.maximum(need, self.stored_bytes + np.array([off_chip_bytes(o)[0] for o in offered])[best])
             latency += part.count * latencies[best, every]
             energy += part.count * energies[best, every]
             moved += part.count * np.array([p.dram_bytes for p in plans])[best]
             busy += part.count * np.stack([np.broadcast_to(p.busy_s, busy.shape) for p in plans])[best, :, every].T
-        dram = self.description.table(columns).dram_capacity_bytes
-        fits = np.broadcast_to(self.stored_bytes <= dram, (size,))
+        fits = need <= np.broadcast_to(self.description.table(columns).dram_capacity_bytes, (size,))
         names = [c.name for c in chip.interconnect.channels] + [c.name for c in chip.cores]
         resources = np.array([resource_index(name, chip) for name in names])
         return (

@@ -14,13 +14,14 @@ from dse.schedule.cores.charges import ChipCharges
 from dse.schedule.cores.chip_plan import no_room_message, plan_graph
 from dse.schedule.cores.energy import energy_items
 from dse.schedule.cores.groups import find_work
+from dse.schedule.cores.off_chip import off_chip_bytes
 from dse.schedule.cores.part_price import KindPricer
 from dse.schedule.cores.planner import NoPlan
 from dse.schedule.cores.relaxation import Placement
 from dse.schedule.cores.shapes import may_run
 from dse.schedule.cores.tasks import busy_by_resource
 from dse.schedule.plan import Schedule
-from dse.units import BYTES_PER_GB, BYTES_PER_GIB
+from dse.units import BYTES_PER_GB, BYTES_PER_GIB, BYTES_PER_KIB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from dse.ir.graph import OperatorGraph
     from dse.ir.operator import Operator
     from dse.schedule.cores.planner import Planned
+    from dse.schedule.cores.tasks import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,30 +170,46 @@ def evaluate_chip(
         GraphError: an operator that no core may run.
         UsageError: a placement that cannot be had.
     """
-    kinds = {kind: KindPricer(d) for kind, d in description.kinds.items()}
     unknown = not_planned(description, graphs, tokens=tokens, stored_bytes=stored_bytes)
     if unknown.infeasibility:
         return unknown
-    chip, charges = description.chip, described_charges(description)
-    parts = []
+    parts = plan_step(description, graphs, objective=objective, schedule=schedule, seed=seed, placement=placement)
+    if isinstance(parts, Infeasibility):
+        return replace(unknown, infeasibility=(parts,))
+    crowded = next((c for p in parts if (c := off_chip_too_small(description, stored_bytes, p.planned.outcome))), None)
+    if crowded is not None:
+        return replace(unknown, infeasibility=(crowded,))
+    found = explained(unknown, parts, description.chip, described_charges(description))
+    return replace(found, placement=placement, placement_gap=_placement_gap(parts))
+
+
+def plan_step(
+    description: ChipDescription,
+    graphs: tuple[tuple[OperatorGraph, int], ...],
+    *,
+    objective: Objective,
+    schedule: Schedule = Schedule.FUSED,
+    seed: int = 0,
+    placement: Placement = Placement.AUTO,
+) -> tuple[PlannedPart, ...] | Infeasibility:
+    """The plan of each graph, whatever the memory off chip holds; or which group fits on no core.
+
+    Raises:
+        GraphError, UsageError: as `evaluate_chip`.
+    """
+    kinds = {kind: KindPricer(d) for kind, d in description.kinds.items()}
+    leakage, parts = float(described_charges(description).leakage_w[0]), []
     for graph, count in graphs:
         planned = plan_graph(
-            graph,
-            chip,
-            kinds,
-            leakage_w=float(charges.leakage_w[0]),
-            objective=objective,
-            schedule=schedule,
-            seed=seed,
-            placement=placement,
+            graph, description.chip, kinds, leakage_w=leakage, objective=objective, schedule=schedule, seed=seed, placement=placement
         )
         if isinstance(planned, NoPlan):
-            return replace(unknown, infeasibility=(_no_room(planned, chip),))
+            return _no_room(planned, description.chip)
         parts.append(PlannedPart(graph.name, count, planned))
-    return replace(explained(unknown, tuple(parts), chip, charges), placement=placement, placement_gap=_placement_gap(parts))
+    return tuple(parts)
 
 
-def _placement_gap(parts: list[PlannedPart]) -> float | None:
+def _placement_gap(parts: tuple[PlannedPart, ...]) -> float | None:
     """Value of the plans over what no assignment of their groups beats, less one; None where nothing is proven."""
     if any(p.planned.bound <= 0.0 for p in parts):
         return None
@@ -387,6 +405,22 @@ def _memory_too_small(description: ChipDescription, need: float) -> Infeasibilit
         have,
         f"weights and caches take {need / BYTES_PER_GIB:.2f} GiB, '{description.file.dram[0]}' holds {have / BYTES_PER_GIB:.2f} GiB; "
         "use a smaller batch or cache length, a narrower precision, fewer layers, or more DRAM capacity",
+    )
+
+
+def off_chip_too_small(description: ChipDescription, stored_bytes: float, outcome: Outcome) -> Infeasibility | None:
+    """Why the activations of a plan do not fit the memory off chip beside weights and caches; None where they do."""
+    have, (need, there) = description.chip.dram_capacity_bytes, off_chip_bytes(outcome)
+    if stored_bytes + need <= have:
+        return None
+    listed = ", ".join(f"'{name}' {size / BYTES_PER_KIB:.0f} KiB" for name, size in there[:3])
+    return Infeasibility(
+        "dram_capacity",
+        stored_bytes + need,
+        have,
+        f"weights and caches take {stored_bytes / BYTES_PER_GIB:.2f} GiB and activations off chip {need / BYTES_PER_GIB:.2f} GiB at once "
+        f"({listed}), '{description.file.dram[0]}' holds {have / BYTES_PER_GIB:.2f} GiB; use a smaller batch, a narrower precision, more "
+        "memory on chip, or more DRAM capacity",
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from dse.ir.graph import check_graph
 from dse.ir.operator import Kind
 from dse.schedule.segments import Cut, SegmentBuilder
 from dse.schedule.storage import find_storages, touched_bytes
@@ -80,7 +81,12 @@ class Work:
 
 
 def find_work(graph: OperatorGraph) -> Work:
-    """The schedule order of `graph` with what follows from it."""
+    """The schedule order of `graph` with what follows from it.
+
+    Raises:
+        GraphError: operators that wait for each other in a circle, or anything else that is wrong with the order.
+    """
+    check_graph(graph)
     order, streams = as_late_as_possible(graph), find_streams(graph)
     return Work(graph, order, streams, find_storages(graph, order, streams.axes))
 

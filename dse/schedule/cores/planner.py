@@ -125,7 +125,12 @@ class Planner:
         return next((o.name for o in self.work.order if not any(may_run(c, o, self.work) for c in cores)), None)
 
     def _offered(self, groups: tuple[Group, ...]) -> list[list[Shape]]:
-        return [list(shapes(g, self.chip, self.work)) for g in groups]
+        return [[s for s in shapes(g, self.chip, self.work) if self._comes_together(s)] for g in groups]
+
+    def _comes_together(self, shape: Shape) -> bool:
+        """Whether partial sums reach the core that adds them, on all cores that the shape may take."""
+        cores = windows(shape, self.chip) if shape.reduces else ()
+        return all(self.transfers.to_first(Division(shape.stream, c, reduces=True)) is not None for c in cores)
 
     def _start(self, groups: tuple[Group, ...], offered: list[list[Shape]]) -> _Start:
         """The best of the plans that follow from estimates: of the objective, and of latency, which decides between equal energies.

@@ -41,7 +41,7 @@ USUAL = {
 @pytest.mark.parametrize("objective", list(Objective))
 def test_points_cost_what_they_do_alone(objective: Objective) -> None:
     """Vectorised and one by one, explained: the same; no earlier than the bound of the point; no resource does two things at once."""
-    chip, graphs = small_chip(3, capacity_kib=24, extra=SHARED), ((swiglu_chain(48, 32, 64, 1), 3), (two_layers(), 2))
+    chip, graphs = small_chip(2, capacity_kib=8, extra=SHARED), ((swiglu_chain(16, 32, 48, 1), 3), (two_layers(), 2))
     plans = ChipPlans(chip, graphs, tokens=7, stored_bytes=0.0, objective=objective)
     columns = prices(1, USUAL)
     found = plans.price(columns, POINTS)
@@ -97,7 +97,7 @@ def test_replayed_plans_are_near_those_made_at_the_point() -> None:
 def test_other_capacities_are_planned_anew() -> None:
     """Each capacity has plans of its own; what does not fit the memory off chip is infeasible at its points alone."""
     chip, graphs = small_chip(2, capacity_kib=64), ((swiglu_chain(64, 32, 512, 1), 1),)
-    plans = ChipPlans(chip, graphs, tokens=1, stored_bytes=2.0**30, objective=Objective.LATENCY)
+    plans = ChipPlans(chip, graphs, tokens=1, stored_bytes=0.9 * 2.0**30, objective=Objective.LATENCY)
     columns = {
         "cores.mac.memories.sram.capacity_kib": np.array([64.0, 16.0, 64.0]),
         "memories.dram.capacity_gib": np.array([1.0, 4.0, 0.5]),
@@ -133,3 +133,13 @@ def test_columns_reach_every_channel(name: str) -> None:
         halved = ChipCharges.at_points(chip, geometry, {path: [value / 2]})
         assert halved.bytes_per_s[i, 0] == pytest.approx(usual.bytes_per_s[i, 0] / 2)
         assert usual.bytes_per_s[i, 0] == pytest.approx(channel.bytes_per_s)
+
+
+def test_more_memory_off_chip_makes_room_for_activations() -> None:
+    """Inputs and results of 512 MiB each beside nothing stored: too much for the chip as described, not for a larger memory."""
+    chip = small_chip(2, capacity_kib=64)
+    plans = ChipPlans(chip, ((swiglu_chain(2**18, 1024, 1024, 1), 1),), tokens=1, stored_bytes=0.0, objective=Objective.LATENCY)
+    assert plans.price({"memories.dram.capacity_gib": np.array([1.0, 4.0])}, 2).feasible.tolist() == [False, True]
+    small = next(plans.evaluate([{}]))
+    assert small.infeasibility[0].resource == "dram_capacity"
+    assert "'x0' 524288 KiB" in small.infeasibility[0].message
