@@ -9,18 +9,26 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from dse.report.style import INK, PALE, PALETTE, styled
+from dse.report.timeline_rows import panels, rows
 from dse.units import BYTES_PER_GIB, BYTES_PER_KIB, BYTES_PER_MIB
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
 
-    from dse.schedule.timeline import MemoryLine, Timeline
+    from dse.report.timeline_rows import Bar, Panel, Row
+    from dse.schedule.timeline import Timeline
 
 MOST_COLOURED: Final = len(PALETTE)
 """Operators with a colour of their own: those with the most busy time; the others are pale."""
 LABEL_SHARE: Final = 0.05
 """Least part of the width that a stretch needs to carry its operator's name."""
 BAR_HEIGHT: Final = 0.72
+LEAST_HEIGHT: Final = 0.06
+"""Part of a row's height that a bar has at least: less would not be seen."""
+FEW_ROWS: Final = 16
+"""Up to so many rows have room for labels; more are drawn lower."""
 FINEST: Final = 400
 """Stretches shorter than this part of the picture have no outline, which would hide them."""
 CHARACTERS_ACROSS: Final = 130
@@ -30,58 +38,81 @@ _SIZE_UNITS: Final = ((BYTES_PER_GIB, "GiB"), (BYTES_PER_MIB, "MiB"), (BYTES_PER
 
 
 def gantt_figure(timeline: Timeline) -> Figure:
-    """A row per resource, a bar per stretch, coloured by operator; parts that repeat are bracketed above."""
+    """A row per resource, or for all that do the same; a bar per stretch, coloured by operator; parts that repeat are bracketed above.
+
+    Many short stretches are drawn as one bar, as high as the part of the time that is busy.
+    """
     unit, unit_name = next((u for u in _TIME_UNITS if timeline.end_s >= u[0]), _TIME_UNITS[-1])
     colours = _colours(timeline)
+    drawn, left_out = rows(timeline)
     with styled():
-        figure = Figure(figsize=(11.0, 1.5 + 0.5 * len(timeline.resources)), layout="constrained")
+        figure = Figure(figsize=(11.0, 1.7 + (0.5 if len(drawn) <= FEW_ROWS else 0.3) * len(drawn)), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
-        for row, resource in enumerate(timeline.resources):
-            for e in timeline.of(resource):
-                left, width = e.start_s / unit, (e.end_s - e.start_s) / unit
-                line = 0.3 if e.end_s - e.start_s > timeline.end_s / FINEST else 0.0
-                colour = colours.get(e.operator, PALE)
-                axes.barh(row, width, left=left, height=BAR_HEIGHT, color=colour, edgecolor="white", linewidth=line)
-                text = e.label if e.label.startswith("load") else e.operator.rsplit("/", 1)[-1]
-                share = (e.end_s - e.start_s) / timeline.end_s
-                if share >= max(LABEL_SHARE, len(text) / CHARACTERS_ACROSS):
-                    light = colour in (PALE, PALETTE[4], PALETTE[5])
-                    axes.text(left + width / 2, row, text, ha="center", va="center", fontsize=6.5, color=INK if light else "white")
-        names = [f"{r}  {timeline.busy_s(r) / timeline.end_s:.0%}" for r in timeline.resources]
-        axes.set_yticks(range(len(timeline.resources)), names)
-        axes.invert_yaxis()
+        for position, row in enumerate(drawn):
+            for bar in row.bars:
+                _bar(axes, position, bar, timeline.end_s, unit, colours.get(bar.operator, PALE))
+        axes.set_yticks(range(len(drawn)), [f"{row.title}  {row.busy_s / timeline.end_s:.0%}" for row in drawn])
+        axes.set_ylim(len(drawn) - 0.4, -0.6)
         axes.set_xlim(0.0, timeline.end_s / unit)
-        axes.set_xlabel(f"time ({unit_name}); beside each resource its busy share")
+        axes.set_xlabel(f"time ({unit_name}); beside each resource its busy share{_notes(drawn, left_out, timeline.end_s)}")
         axes.grid(visible=False, axis="y")
         _brackets(axes, timeline, unit)
         handles = [Patch(color=c, label=name) for name, c in colours.items()]
         if len({e.operator for e in timeline.events}) > len(colours):
             handles.append(Patch(color=PALE, label="others"))
         figure.legend(handles=handles, loc="outside lower center", ncols=min(5, max(1, len(handles))))
-        axes.set_title(_title(timeline), loc="left", pad=18.0 if timeline.repeats else 6.0)
+        figure.suptitle(_title(timeline), x=0.01, ha="left", fontsize=10.0)
     return figure
 
 
+def _bar(axes: Axes, position: int, bar: Bar, end_s: float, unit: float, colour: str) -> None:
+    left, width = bar.start_s / unit, (bar.end_s - bar.start_s) / unit
+    height = BAR_HEIGHT * max(bar.height, LEAST_HEIGHT)
+    bottom = position + (BAR_HEIGHT - height) / 2  # rows grow downwards: short bars stand on the row's line
+    line = 0.3 if bar.label and bar.end_s - bar.start_s > end_s / FINEST else 0.0
+    axes.barh(bottom, width, left=left, height=height, color=colour, edgecolor="white", linewidth=line)
+    text = bar.label if bar.label.startswith("load") else bar.operator.rsplit("/", 1)[-1]
+    if bar.label and (bar.end_s - bar.start_s) / end_s >= max(LABEL_SHARE, len(text) / CHARACTERS_ACROSS):
+        light = colour in (PALE, PALETTE[4], PALETTE[5])
+        axes.text(left + width / 2, position, text, ha="center", va="center", fontsize=6.5, color=INK if light else "white")
+
+
+def _notes(drawn: Sequence[Row], left_out: Sequence[Row], end_s: float) -> str:
+    """What the axis says of bars that are sums, and of rows that are not drawn."""
+    found = ""
+    if any(not bar.label for row in drawn for bar in row.bars):
+        found += "\nlow bars: many short stretches, as high as the part of the time that is busy"
+    if left_out:
+        number = sum(len(row.names) for row in left_out)
+        found += f"\nleft out: {number} resources, each busy at most {max(row.busy_s for row in left_out) / end_s:.1%} of the time"
+    return found
+
+
 def memory_figure(timeline: Timeline) -> Figure:
-    """For each memory the bytes by role, stacked, with its capacity as a line."""
+    """For each memory, or for all that hold the same, the bytes by role, stacked, with its capacity as a line."""
     unit, unit_name = next((u for u in _TIME_UNITS if timeline.end_s >= u[0]), _TIME_UNITS[-1])
     roles = list(dict.fromkeys(o.role for o in timeline.occupancies if max(o.size_bytes, default=0.0) > 0.0))
+    drawn, left_out = panels(timeline)
     with styled():
-        figure = Figure(figsize=(11.0, 0.9 + 2.4 * len(timeline.memories)), layout="constrained")
+        figure = Figure(figsize=(11.0, 0.9 + 2.4 * len(drawn)), layout="constrained")
         FigureCanvasSVG(figure)
-        for number, memory in enumerate(timeline.memories):
-            axes = figure.add_subplot(len(timeline.memories), 1, number + 1)
-            _memory(axes, timeline, memory, roles, unit)
+        for number, panel in enumerate(drawn):
+            axes = figure.add_subplot(len(drawn), 1, number + 1)
+            _memory(axes, timeline, panel, roles, unit)
             axes.set_xlim(0.0, timeline.end_s / unit)
-            if number + 1 == len(timeline.memories):
-                axes.set_xlabel(f"time ({unit_name})")
+            if number + 1 == len(drawn):
+                label = f"time ({unit_name}); dashed: capacity"
+                if left_out:
+                    label += f"; left out: {sum(len(p.names) for p in left_out)} memories that are never as full"
+                axes.set_xlabel(label)
         handles = [Patch(color=PALETTE[i % len(PALETTE)], label=role) for i, role in enumerate(roles)]
         figure.legend(handles=handles, loc="outside lower center", ncols=max(1, len(handles)))
     return figure
 
 
-def _memory(axes: Axes, timeline: Timeline, memory: MemoryLine, roles: list[str], unit: float) -> None:
+def _memory(axes: Axes, timeline: Timeline, panel: Panel, roles: list[str], unit: float) -> None:
+    memory = panel.memory
     mine = {o.role: o for o in timeline.occupancies if o.memory == memory.name}
     times = sorted({t for o in mine.values() for t in o.time_s} | {timeline.end_s})
     rows = [[mine[role].at(t) if role in mine else 0.0 for t in times] for role in roles]
@@ -93,7 +124,7 @@ def _memory(axes: Axes, timeline: Timeline, memory: MemoryLine, roles: list[str]
     capacity = memory.capacity_bytes / size
     axes.set_ylabel(size_name)
     share = peak / memory.capacity_bytes if memory.capacity_bytes else 0.0
-    axes.set_title(f"{memory.name}: at most {peak / size:.4g} of {capacity:.4g} {size_name} ({share:.0%})", loc="left")
+    axes.set_title(f"{panel.title}: at most {peak / size:.4g} of {capacity:.4g} {size_name} ({share:.0%})", loc="left")
     axes.axhline(capacity, color=INK, linewidth=1.2, linestyle="--")
     axes.set_ylim(0.0, 1.08 * capacity)
 

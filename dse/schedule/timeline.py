@@ -5,11 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class EventKind(StrEnum):
@@ -94,9 +95,16 @@ class Timeline:
         """Seconds with every repeated stretch counted as often as it runs."""
         return self.end_s + sum((r.count - 1) * (r.end_s - r.start_s) for r in self.repeats)
 
-    def of(self, resource: str) -> Iterator[Event]:
+    @cached_property
+    def _of(self) -> Mapping[str, tuple[Event, ...]]:
+        found: dict[str, list[Event]] = {}
+        for e in self.events:
+            found.setdefault(e.resource, []).append(e)
+        return {resource: tuple(events) for resource, events in found.items()}
+
+    def of(self, resource: str) -> tuple[Event, ...]:
         """Events of one resource in order of start."""
-        return (e for e in self.events if e.resource == resource)
+        return self._of.get(resource, ())
 
     def busy_s(self, resource: str) -> float:
         """Seconds of the picture during which `resource` works."""
