@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import runpy
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from dse.campaign.evaluator import CatalogueSources
+from dse.campaign.evaluator import CatalogueSources, WorkloadEvaluatorFactory
+from dse.campaign.folder import FolderRequest
 from dse.campaign.plan import load_plan
+from dse.campaign.session import SessionRequest, run_session
 from experiments import kit
 from experiments.moved import Told, moves, summary
 
@@ -76,6 +79,16 @@ def test_the_co_design_campaign_is_planned_exactly() -> None:
     plan = load_plan(folder / "campaign.yaml", CatalogueSources(str(folder)))
     assert plan.trials == plan.space.outer_size == 9
     assert plan.space.size == 9 * 7 * 13 * 3
+
+
+@pytest.mark.long
+def test_the_co_design_campaign_runs(tmp_path: Path) -> None:
+    folder = kit.ROOT / BEYOND / "co_design"
+    plan = load_plan(folder / "campaign.yaml", CatalogueSources(str(folder)))
+    run = run_session(plan, WorkloadEvaluatorFactory(plan), SessionRequest(folder=FolderRequest(run_dir=tmp_path))).run
+    assert run.exact
+    pairs = Counter(tuple(run.header.space.choice(member.outer).values()) for member in run.archive.members)
+    assert pairs.most_common(1)[0][0] == ("naive", "left_to_right")  # prompts, tokens
 
 
 @pytest.mark.long
