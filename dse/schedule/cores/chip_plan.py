@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from dse.errors import GraphError
+from dse.ir.graph import multiply_type
+from dse.ir.operator import Kind
 from dse.schedule.cores.groups import find_work, fused_groups, make_group, single_groups
 from dse.schedule.cores.layout import NoRoom
 from dse.schedule.cores.planner import NoPlan, Planned, Planner, better
@@ -107,13 +109,15 @@ def _runnable(work: Work, planner: Planner, segment: Segment) -> tuple[Group, ..
 
 def _no_core(work: Work, name: str, chip: Chip) -> str:
     operator = next(o for o in work.order if o.name == name)
+    product = operator.kind is Kind.CONTRACTION
     kinds = []
     for kind in chip.kinds:
         core = chip.cores[chip.of_kind(kind)[0]]
-        units = " and ".join(u for u, there in (("array", core.has_array), ("vector unit", core.has_vector)) if there)
+        computed = ", ".join(dtype for dtype, _ in core.geometry.array.macs_per_pe_per_cycle)
+        units = [f"array for {computed}"] * core.has_array + ["vector unit"] * core.has_vector
         types = ", ".join(sorted(core.op_types)) if core.op_types is not None else "all types"
-        kinds.append(f"'{kind}' ({units}; {types})")
-    need = "an array that computes its data type" if operator.macs else "a vector unit"
+        kinds.append(f"'{kind}' ({' and '.join(units)}; {types})")
+    need = f"an array that multiplies {multiply_type(work.graph, operator).name}" if product else "a vector unit"
     return (
         f"no core of {chip.name} may run {operator.op_type}; it needs {need} and its type among a kind's op_types; "
         f"the chip has {', '.join(kinds)}"
