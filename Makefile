@@ -54,12 +54,12 @@ experiments-smoke: install ## the same at small sizes, only compared with expect
 bench: install ## how many designs a second
 	$(BIN)/pytest -m benchmark -s tests/benchmark
 
-bench-peers: install $(MAPPERS)/.installed ## the same products mapped by zigzag-dse and AccelForge (MAPPERS_PYTHON: 3.12 or later)
-	DSE_PEERS_PYTHON=$(MAPPERS)/bin/python $(BIN)/pytest -m benchmark -s tests/benchmark/test_peers.py
+bench-peers: install $(MAPPERS)/.installed ## the same products by zigzag-dse and AccelForge, graphs by stream-dse (MAPPERS_PYTHON: 3.12 or later)
+	DSE_PEERS_PYTHON=$(MAPPERS)/bin/python $(BIN)/pytest -m benchmark -s tests/benchmark/test_peers.py tests/benchmark/test_stream.py
 
 $(MAPPERS)/.installed: setup.cfg
 	@$(MAPPERS_PYTHON) -c 'import sys; ok = sys.version_info >= (3, 12); \
-	sys.exit(None if ok else "make: zigzag-dse and AccelForge need Python 3.12 or later: make bench-peers MAPPERS_PYTHON=python3.13")'
+	sys.exit(None if ok else "make: zigzag-dse, AccelForge and stream-dse need Python 3.12 or later: make bench-peers MAPPERS_PYTHON=python3.13")'
 	$(MAPPERS_PYTHON) -m venv $(MAPPERS)
 	$(MAPPERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[peers]'
 	@touch $@
