@@ -21,6 +21,8 @@ from dse.mapping.registers import register_bytes, register_traffic
 from dse.mapping.residence import TRANSPOSED
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from numpy.typing import NDArray
 
     from dse.hw.accelerator import Geometry, MemoryGeometry
@@ -202,7 +204,8 @@ class Block:
             come, go = (traffic.to_array, traffic.from_array)
             if inside is not None:
                 come, go = inside[2] - traffic.from_array, inside[1] - traffic.to_array
-            found = register_traffic(self.view.problem, NAMES[position], come, go, k, self.view.rate)
+            copies = self.view.copies(at, position)
+            found = register_traffic(self.view.problem, NAMES[position], come * copies, go * copies, k, self.view.rate)
             for column, count in zip(ports_of(at), found, strict=True):
                 columns[column] += count
 
@@ -292,6 +295,68 @@ class Block:
             stay=stay,
         )
         return np.broadcast_to(found, np.broadcast_shapes(*(i.shape for i in at)))
+
+    def without_idle_tiles(self) -> Block:
+        """The block less tilings with which some tile is fetched as often as the next memory inside asks.
+
+        Passing that tile by moves the same and takes no room, in a block of its own. Left alone are tiles of an operand that stays, and
+        operands whose elements are met more than once.
+        """
+        problem, found = self.view.problem, list(self.tilings)
+        shares = problem.left_share, problem.right_share, problem.out_share
+        stays = {STAYS[self.stays]} | ({STAYS[self.inner_stays]} if self.inner_stays is not None else set())
+        for position, home in enumerate(self.homes):
+            if shares[position] != 1.0 or problem.work_share != 1.0 or self.shared_sums:
+                continue
+            trips, lacked = self.trips(position), LACKED[position]
+            idle = np.zeros(len(found[lacked]), dtype=np.bool_)
+            asked = trips.array
+            if home.inner:
+                idle |= (trips.inner >= trips.array) & (position not in stays)
+                asked = trips.inner
+            if home.outer:
+                idle |= (trips.outer >= asked) & (position not in stays)
+            found[lacked] = found[lacked].take(np.flatnonzero(~idle)) if idle.any() else found[lacked]
+        return replace(self, tilings=(found[0], found[1], found[2]))
+
+    @property
+    def cycles_key(self) -> Hashable:
+        """Blocks with equal keys have equal cycles."""
+        sides = tuple(tiling.inner.side.tobytes() for tiling in self.tilings)
+        stream = self.tilings[LACKED[self.view.held]]
+        stay = stream.outer_side.tobytes() if self.inner_stays is not None else b""
+        stays_put = (self.inner_stays or self.stays) is Stationary.RIGHT
+        return self.view.dataflow, self.view.transposed, sides, stay, self.together, self.shared_sums, stays_put
+
+    def all_cycles(self) -> FloatArray:
+        """Busy cycles of the array for all mappings; they follow from inner sides and from how long the array's operand stays."""
+        where: list[IntArray] = []
+        first: list[IntArray] = []
+        for at, tiling in enumerate(self.tilings):
+            stay = tiling.outer_side if at == LACKED[self.view.held] and self.inner_stays is not None else np.zeros_like(tiling.outer_side)
+            kind = stay * (tiling.size + 1) + tiling.inner.side
+            _, index, inverse = np.unique(kind, return_index=True, return_inverse=True)
+            first.append(index)
+            where.append(inverse)
+        m, k, n = np.ix_(*first)
+        return np.asarray(self.cycles((m, k, n))[np.ix_(*where)])
+
+    def alike(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
+        """For m, k and n: tilings in order of size that move the same bytes; only groups of more than one.
+
+        Of two in a group the smaller one needs no more room, so it beats the larger one wherever it has no more cycles.
+        """
+        if self.shared_sums:
+            return (), (), ()
+        found = []
+        for table, tiling in zip(self.tables, self.tilings, strict=True):
+            groups: dict[bytes, list[int]] = {}
+            kind = np.stack((tiling.outer_count > 1, tiling.inner.count > 1, tiling.outer_side * (self.inner_stays is not None)))
+            keys = np.ascontiguousarray(np.concatenate((table, kind)).T)
+            for i, key in enumerate(keys):
+                groups.setdefault(key.tobytes(), []).append(i)
+            found.append(tuple(tuple(group) for group in groups.values() if len(group) > 1))
+        return found[0], found[1], found[2]
 
     def _shares(self, grid: TileGrid) -> IntArray:
         return sum_shares(grid, self.view.geometry.array, rate=self.view.rate, together=self.together)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Final, overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
@@ -39,13 +39,6 @@ __all__ = (
     "not_dominated",
 )
 
-MAX_CANDIDATES: Final = 600_000
-"""Mappings enumerated for one operator before tile sides are thinned; about 0.4 s."""
-MAX_ROWS: Final = 16_384
-"""Rows of one frontier before rows are thinned."""
-EXCESS_LADDER: Final = (0.0, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 3.0)
-"""Excesses tried, least first; the last is taken whatever it leaves."""
-
 
 @dataclass(frozen=True, slots=True)
 class Frontier:
@@ -54,8 +47,8 @@ class Frontier:
     counts: Counts
     mappings: Sequence[MatmulMapping]
     excess: float = 0.0
-    """For every mapping of the space a row here needs no more bytes and at most `1 + excess` times any other count (plus
-    `excess` bytes or cycles)."""
+    """For every mapping of the space a row here needs no more room in any memory and at most `1 + excess` times any other count (plus
+    `excess` bytes or cycles); 0 unless a thinner frontier was asked for."""
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -89,29 +82,31 @@ def mapping_counts(
 
 
 @lru_cache(maxsize=4096)
-def matmul_frontier(problem: MatmulProblem, geometry: Geometry) -> Frontier:
-    """The mappings of the space that some price could prefer; thinned where there are too many, within `Frontier.excess`.
+def matmul_frontier(problem: MatmulProblem, geometry: Geometry, excess: float = 0.0) -> Frontier:
+    """The mappings of the space that some price could prefer.
 
-    A row is dropped only where another row is at most as large in footprint, each DRAM and buffer direction and array
-    cycles; latency, energy and feasibility grow with each of these, so no price can prefer the dropped row. Large spaces
-    are thinned, tile sides by `thin_sides` and rows by `not_dominated`, by the least excess of `EXCESS_LADDER` that
-    brings them under `MAX_CANDIDATES` and `MAX_ROWS`. Several arrays that share a tile's passes round up between them;
-    the bound then holds for bytes, and cycles are those of the sides tried (docs/mapping_space.md).
+    A row is dropped only where another row is at most as large in footprint, each DRAM and buffer direction and array cycles; latency,
+    energy and feasibility grow with each of these, so no price can prefer the dropped row. With `excess` above 0, also where another
+    one needs no more room and is at most `1 + excess` times as large in the rest: fewer rows, and no optimum is more than that away.
     """
     if geometry.array.dims:
-        return _merged([(array, matmul_frontier(problem, replace(geometry, array=array))) for array in ways(geometry)])
-    for side_excess in EXCESS_LADDER:
-        found = [b for d in geometry.array.dataflows for b in blocks(problem, geometry, d, excess=side_excess)]
-        if sum(b.size for b in found) <= MAX_CANDIDATES:
-            break
+        parts = [(array, matmul_frontier(problem, replace(geometry, array=array))) for array in ways(geometry)]
+        return _thinned(_merged(parts), excess)
+    found = [b for d in geometry.array.dataflows for b in blocks(problem, geometry, d)]
     rows, origin = search(found)
-    for row_excess in EXCESS_LADDER:
-        kept = not_dominated(rows, excess=row_excess)
-        if len(kept) <= MAX_ROWS:
-            break
-    rows, origin = rows[kept], origin[kept]
     order = np.lexsort(rows.T[::-1])
-    return Frontier(counts_of(rows[order]), _Described(found, origin[order]), (1 + side_excess) * (1 + row_excess) - 1)
+    return _thinned(Frontier(counts_of(rows[order]), _Described(found, origin[order])), excess)
+
+
+def _thinned(frontier: Frontier, excess: float) -> Frontier:
+    """Fewer rows, within `excess`."""
+    if excess == 0.0:
+        return frontier
+    rows = frontier.counts.matrix()
+    kept = not_dominated(rows, excess=excess, exact=(0, *range(len(COUNT_NAMES), rows.shape[1], INNER_COLUMNS)))
+    mappings = frontier.mappings
+    some = mappings.take(kept) if isinstance(mappings, _Described) else tuple(mappings[i] for i in kept)
+    return Frontier(frontier.counts.take(kept), some, excess)
 
 
 class _Described(Sequence[MatmulMapping]):
@@ -122,6 +117,10 @@ class _Described(Sequence[MatmulMapping]):
 
     def __len__(self) -> int:
         return len(self._origin)
+
+    def take(self, index: IntArray) -> _Described:
+        """Those at `index`."""
+        return _Described(self._blocks, self._origin[index])
 
     @overload
     def __getitem__(self, at: int) -> MatmulMapping: ...
@@ -157,7 +156,7 @@ def every_mapping(
     found = []
     for array in ways(geometry):
         here = replace(geometry, array=array)
-        found += [(b, array if geometry.array.dims else None) for d in array.dataflows for b in blocks(problem, here, d, excess=0.0)]
+        found += [(b, array if geometry.array.dims else None) for d in array.dataflows for b in blocks(problem, here, d)]
     if sum(b.size for b, _ in found) > most:
         return
     limit = dict(zip((0, *(len(COUNT_NAMES) + INNER_COLUMNS * i for i in range(len(geometry.inner)))), capacities, strict=True))

@@ -8,7 +8,7 @@ import moocore
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     from numpy.typing import NDArray
 
@@ -17,12 +17,19 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.int64]
 
-PIVOTS: Final = (64, 512)
+PIVOTS: Final = (64, 1024)
 """Rows against which cells and mappings are tried before they are compared with each other: a few first, then more."""
 CELL: Final = ((96, 8), (24, 4), (8, 2))
 """(tilings, cell): a dimension with at least so many tilings is cut into cells of so many neighbours."""
-SMALL: Final = 2048
+SMALL: Final = 8192
 """Blocks of at most so many mappings are counted whole."""
+FURTHER: Final = (32_768, 2)
+"""All are compared with each other again when so many were taken in, and this many times as many as there were."""
+SAMPLE: Final = 128
+"""Mappings of a block for which the best pivots are looked for, where it has at least `SAMPLED` that nothing has beaten yet."""
+SAMPLED: Final = 1024
+HUNTERS: Final = 2048
+"""Rows that may become such pivots: those that beat most of the sample."""
 
 
 def everything(block: Block) -> Index:
@@ -39,27 +46,67 @@ def everything_of(shape: tuple[int, ...]) -> Index:
 def search(blocks: Sequence[Block]) -> tuple[FloatArray, IntArray]:
     """Counts [R, C] of the mappings of `blocks` that are not dominated, and (block, index in it) of each [R, 2].
 
-    Large blocks are cut into cells of neighbouring tile sides. One mapping of each cell is counted first; the best of these are pivots.
-    A cell goes if a pivot beats its floor, the least of every side, number of tiles and passes in it with the least cycles: all counts
-    grow with each of these. What is left is counted, tried against the pivots, and compared with each other.
+    Small blocks are counted whole. Large ones, the smallest first, are cut into cells of neighbouring tile sides. One mapping of each
+    cell is counted first; the best of these are pivots. A cell goes if a pivot beats its floor, the least of every side, number of tiles
+    and passes in it with the least cycles: all counts grow with each of these. What is left is counted, tried against the pivots, and
+    compared with each other. Of mappings with equal counts the one that was counted first stays.
     """
-    cut = [_Cells(number, block) for number, block in enumerate(blocks)]
-    rows, origin = (np.concatenate(parts) for parts in zip(*(cells.samples() for cells in cut), strict=True))
-    keep = np.flatnonzero(np.isfinite(rows[:, 0]))
-    keep = keep[not_dominated(rows[keep])]
-    found, index = [rows[keep]], [origin[keep]]
-    pivots = [_Pivots(found[0], most) for most in PIVOTS]
-    for cells in cut:
-        rows, at = cells.rest(pivots)
-        for some in pivots:
+    cycles = _Cycles()
+    cut = [_Cells(number, block, cycles) for number, block in enumerate(blocks)]
+    rows, at = (np.concatenate(parts) for parts in zip(*(cells.samples() for cells in cut), strict=True))
+    finite = np.isfinite(rows[:, 0])
+    known = _Known(rows[finite], at[finite])
+    for cells in sorted((cells for cells in cut if not cells.whole), key=lambda cells: cells.block.size):
+        rows, index = cells.rest(known.pivots)
+        known.add(rows, np.stack((np.full(len(index), cells.number), index), axis=1))
+    return known.all()
+
+
+class _Known:
+    """Mappings found so far, and some of them as pivots."""
+
+    def __init__(self, rows: FloatArray, at: IntArray) -> None:
+        keep = not_dominated(rows)
+        self._rows, self._at = [rows[keep]], [at[keep]]
+        self._further = 0
+        self.pivots = [_Pivots(self._rows[0], most) for most in PIVOTS]
+
+    def add(self, rows: FloatArray, at: IntArray) -> None:
+        """Take mappings in that no pivot beats; where they are many, compare all with each other and choose new pivots."""
+        for some in self.pivots:
             keep = np.flatnonzero(~some.beat(rows))
             rows, at = rows[keep], at[keep]
+        keep = self._unbeaten(rows)
+        self._rows.append(rows[keep])
+        self._at.append(at[keep])
+        self._further += len(keep)
+        if self._further > max(FURTHER[0], FURTHER[1] * len(self._rows[0])):
+            self._compare()
+            self.pivots = [_Pivots(self._rows[0], most) for most in PIVOTS]
+
+    def _unbeaten(self, rows: FloatArray) -> IntArray:
+        """Indices of those that are not beaten by what beats most of a sample of them, be it known or one of them."""
+        if len(rows) < SAMPLED:
+            return np.arange(len(rows))
+        everyone = np.concatenate((*self._rows, rows))
+        hunters = _hunters(everyone, rows[np.linspace(0, len(rows) - 1, SAMPLE).astype(np.int64)])
+        if not len(hunters):
+            return np.arange(len(rows))
+        beaten = _Pivots(everyone[hunters], SAMPLE).beat(rows)
+        own = hunters - (len(everyone) - len(rows))
+        beaten[own[own >= 0]] = False
+        return np.flatnonzero(~beaten)
+
+    def _compare(self) -> None:
+        rows, at = np.concatenate(self._rows), np.concatenate(self._at)
         keep = not_dominated(rows)
-        found.append(rows[keep])
-        index.append(np.stack((np.full(len(keep), cells.number), at[keep]), axis=1))
-    rows, at = np.concatenate(found), np.concatenate(index)
-    keep = not_dominated(rows)
-    return rows[keep], at[keep]
+        self._rows, self._at, self._further = [rows[keep]], [at[keep]], 0
+
+    def all(self) -> tuple[FloatArray, IntArray]:
+        """Those that no other beats."""
+        if self._further:
+            self._compare()
+        return self._rows[0], self._at[0]
 
 
 class _Pivots:
@@ -68,9 +115,7 @@ class _Pivots:
     def __init__(self, rows: FloatArray, most: int) -> None:
         order = np.argsort(np.log1p(rows).sum(axis=1), kind="stable")
         chosen = rows[order[np.unique(np.linspace(0, len(rows) - 1, most).astype(np.int64))]] if len(rows) > most else rows
-        number = np.arange(len(chosen))
-        bits = np.zeros((len(chosen), -(-most // 64)), dtype=np.uint64)
-        bits[number, number // 64] = np.uint64(1) << (number % 64).astype(np.uint64)
+        bits = _bits(len(chosen), most)
         self._columns = []
         for column in chosen.T:
             order = np.argsort(column, kind="stable")
@@ -88,40 +133,104 @@ class _Pivots:
         return np.asarray(left.any(axis=1))
 
 
+def _hunters(rows: FloatArray, sample: FloatArray) -> IntArray:
+    """For each of `sample` that a row beats the one that beats most of the sample; rows that beat only one left out; ascending."""
+    bits = _bits(len(sample), len(sample))
+    beats: NDArray[np.uint64] | None = None
+    for column, values in zip(rows.T, sample.T, strict=True):
+        order = np.argsort(values, kind="stable")
+        suffix = np.zeros((len(sample) + 1, bits.shape[1]), dtype=np.uint64)
+        np.bitwise_or.accumulate(bits[order[::-1]], axis=0, out=suffix[1:])
+        here = suffix[len(sample) - np.searchsorted(values[order], column, side="left")]
+        beats = here if beats is None else np.bitwise_and(beats, here, out=beats)
+    assert beats is not None
+    count = np.bitwise_count(beats).sum(axis=1, dtype=np.int64)
+    best = np.flatnonzero(count > 1)
+    best = best[np.argsort(-count[best], kind="stable")[:HUNTERS]]
+    if not len(best):
+        return best
+    number = np.arange(len(sample))
+    which = (beats[best][:, number // 64] >> (number % 64).astype(np.uint64)) & np.uint64(1)
+    return np.unique(best[np.argmax(which, axis=0)[which.any(axis=0)]])
+
+
+def _bits(rows: int, most: int) -> NDArray[np.uint64]:
+    """A bit of its own for each of `rows`, in words that hold `most` bits, [rows, words]."""
+    number = np.arange(rows)
+    bits = np.zeros((rows, -(-most // 64)), dtype=np.uint64)
+    bits[number, number // 64] = np.uint64(1) << (number % 64).astype(np.uint64)
+    return bits
+
+
+class _Cycles:
+    """Array cycles of whole blocks, and which mappings are worth counting; blocks that differ only in homes share both."""
+
+    def __init__(self) -> None:
+        self._cycles: dict[Hashable, FloatArray] = {}
+        self._worth: dict[Hashable, NDArray[np.bool_]] = {}
+
+    def of(self, block: Block) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """Cycles of all mappings of `block`, and those for which none with one smaller side has the same traffic and no more cycles."""
+        key = block.cycles_key
+        cycles = self._cycles.get(key)
+        if cycles is None:
+            cycles = self._cycles[key] = block.all_cycles()
+        alike = block.alike()
+        key = key, alike
+        worth = self._worth.get(key)
+        if worth is None:
+            worth = self._worth[key] = np.ones(block.shape, dtype=np.bool_)
+            for axis, groups in enumerate(alike):
+                for group in groups:
+                    at = [slice(None)] * 3
+                    at[axis] = np.array(group)  # type: ignore[call-overload]
+                    here = np.moveaxis(cycles[tuple(at)], axis, 0)
+                    least = np.minimum.accumulate(here, axis=0)[:-1]
+                    np.moveaxis(worth, axis, 0)[list(group[1:])] &= here[1:] < least
+        return cycles, worth
+
+
 class _Cells:
     """A block cut into cells of neighbouring tilings."""
 
-    def __init__(self, number: int, block: Block) -> None:
+    def __init__(self, number: int, block: Block, cycles: _Cycles) -> None:
         self.number, self.block = number, block
-        small = block.size <= SMALL
-        sizes = [1 if small else next((cell for least, cell in CELL if size >= least), 1) for size in block.shape]
+        self.whole = block.size <= SMALL
+        sizes = [next((cell for least, cell in CELL if size >= least), 1) for size in block.shape]
         self.starts = tuple(np.arange(0, size, cell) for size, cell in zip(block.shape, sizes, strict=True))
-        self.whole = small
+        self._cycles = cycles
 
     def samples(self) -> tuple[FloatArray, IntArray]:
-        """Counts of one mapping of each cell, and (block, index) of it; all mappings of a small block."""
-        ends = (np.append(starts[1:], size) for starts, size in zip(self.starts, self.block.shape, strict=True))
-        at = tuple((starts + end - 1) // 2 for starts, end in zip(self.starts, ends, strict=True))
-        index = np.ravel_multi_index(np.ix_(*at), self.block.shape).ravel()
-        rows = self.block.rows(np.ix_(*at))
+        """Counts of one mapping of each cell, and (block, index) of it; all mappings worth counting of a small block."""
+        block = self.block
+        if self.whole:
+            cycles, worth = self._cycles.of(block)
+            index = np.flatnonzero(worth)
+            m, k, n = np.unravel_index(index, block.shape)
+            rows = block.rows((m, k, n), cycles[m, k, n])
+        else:
+            ends = (np.append(starts[1:], size) for starts, size in zip(self.starts, block.shape, strict=True))
+            at = tuple((starts + end - 1) // 2 for starts, end in zip(self.starts, ends, strict=True))
+            index = np.ravel_multi_index(np.ix_(*at), block.shape).ravel()
+            rows = block.rows(np.ix_(*at))
         return rows, np.stack((np.full(len(index), self.number), index), axis=1)
 
     def rest(self, pivots: list[_Pivots]) -> tuple[FloatArray, IntArray]:
-        """Counts and indices of the mappings in cells that no pivot beats."""
+        """Counts and indices of the mappings worth counting in cells that no pivot beats."""
         block = self.block
-        if self.whole:
-            return np.empty((0, block.view.columns)), np.empty(0, dtype=np.int64)
-        cycles = block.cycles(everything(block))
-        floor = cycles
+        cycles, worth = self._cycles.of(block)
+        floor = np.where(worth, cycles, np.inf)
         for axis, starts in enumerate(self.starts):
             floor = np.minimum.reduceat(floor, starts, axis=axis)
         rows = block.floor(self.starts).rows(everything_of(tuple(len(s) for s in self.starts)), floor)
-        cells = np.flatnonzero(np.isfinite(rows[:, 0]))
+        cells = np.flatnonzero(np.isfinite(rows[:, 0]) & np.isfinite(floor.ravel()))
         for some in pivots:
             cells = cells[~some.beat(rows[cells])]
         at = self._inside(cells)
         index = np.ravel_multi_index(at, block.shape)
-        return block.rows(at, cycles.ravel()[index]), np.asarray(index)
+        index = index[worth.ravel()[index]]
+        m, k, n = np.unravel_index(index, block.shape)
+        return block.rows((m, k, n), cycles[m, k, n]), np.asarray(index)
 
     def _inside(self, cells: IntArray) -> Index:
         """Indices of the mappings in the cells."""
@@ -134,16 +243,17 @@ class _Cells:
         return m, k, n
 
 
-def not_dominated(rows: FloatArray, *, excess: float = 0.0) -> IntArray:
+def not_dominated(rows: FloatArray, *, excess: float = 0.0, exact: tuple[int, ...] = (0,)) -> IntArray:
     """Indices of the rows [R, C] that no other row beats, one of each set of equal rows, ascending.
 
-    With `excess` above 0 the first column is compared as it is and one plus each other by powers of `1 + excess`: for every
-    row left out, one that stays is at most as large in the first column and, plus one, less than `1 + excess` times as large
-    in the others.
+    With `excess` above 0 the columns `exact` are compared as they are and one plus each other by powers of `1 + excess`: for every
+    row left out, one that stays is at most as large in these columns and, plus one, less than `1 + excess` times as large in the others.
     """
     if len(rows) == 0:
         return np.empty(0, dtype=np.int64)
     if excess > 0.0:
-        exponents = np.floor(np.log1p(rows[:, 1:]) / np.log1p(excess))
-        rows = np.concatenate((rows[:, :1], exponents), axis=1)
+        held = list(exact)
+        compared = np.floor(np.log1p(rows) / np.log1p(excess))
+        compared[:, held] = rows[:, held]
+        rows = compared
     return np.flatnonzero(moocore.is_nondominated(rows, keep_weakly=False))

@@ -6,21 +6,21 @@ import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dse.hw.accelerator import Dataflow
+from dse.hw.accelerator import Dataflow, Folds
 from dse.mapping.blocks import LACKED, NAMES, STAYS, Block, View, transposed_stationary
 from dse.mapping.crossings import OUTERMOST, Home
 from dse.mapping.matmul import Stationary, array_sides
 from dse.mapping.residence import residence
-from dse.mapping.tiles import all_sides, ladder_sides, one_pass_side, thin_sides, whole_side
-from dse.mapping.tilings import flat, nested, single
+from dse.mapping.tiles import whole_side
+from dse.mapping.tilings import flat, nested, plain, single
+from dse.mapping.worth import Need, Role, exchanges, hidden_cycles, short_streams, worthwhile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Hashable, Iterator
 
     from dse.hw.accelerator import Geometry
     from dse.mapping.matmul import MatmulMapping
     from dse.mapping.problem import MatmulProblem
-    from dse.mapping.tiles import Sides
     from dse.mapping.tilings import Tiling
 
     _Triple = tuple[Tiling, Tiling, Tiling]
@@ -85,7 +85,7 @@ def view_of(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow) -> V
     return View(problem, geometry, where, dataflow, rate, array_sides(geometry.array, dataflow, rate), transposed)
 
 
-def blocks(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow, *, excess: float) -> list[Block]:
+def blocks(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow) -> list[Block]:
     """The parts of the space that can hold a frontier row.
 
     Left out because another block is at least as good on every count: a stationary operand without a tile (its stay would serve
@@ -96,12 +96,14 @@ def blocks(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow, *, ex
     view = view_of(problem, geometry, dataflow)
     found: dict[Hashable, Block] = {}
     for together in _together(problem.groups, geometry.array.count):
-        for block in (*_flat_blocks(view, excess), *_nested_blocks(view, excess)):
+        for block in (*_flat_blocks(view), *_nested_blocks(view)):
             here = replace(block, together=together)
-            found.setdefault(_identity(here), here)
+            kinds = [here.without_idle_tiles()]
             if view.dataflow is Dataflow.OUTPUT_STATIONARY and geometry.array.count > 1 and (here.one_pass or _has_tiles(here)):
-                shared = replace(here, shared_sums=True)
-                found.setdefault(_identity(shared), shared)
+                kinds.append(replace(here, shared_sums=True))
+            for kind in kinds:
+                if kind.size:
+                    found.setdefault(_identity(kind), kind)
     return list(found.values())
 
 
@@ -171,17 +173,9 @@ def _together(groups: int, arrays: int) -> tuple[int, ...]:
     return tuple(2**i for i in range(min(groups, arrays).bit_length()))
 
 
-def _flat_blocks(view: View, excess: float) -> Iterator[Block]:
+def _flat_blocks(view: View) -> Iterator[Block]:
     """One level of tiles; each tile in the outermost buffer or in one inside it."""
-    make: dict[str, Callable[[int, int], Sides]] = {
-        "every": lambda size, side: thin_sides(all_sides(size, side), excess),
-        "ladder": ladder_sides,
-        "single": one_pass_side,
-        "whole": whole_side,
-    }
-    sides = {kind: tuple(flat(one(size, side)) for size, side in zip(view.sizes, view.covered, strict=True)) for kind, one in make.items()}
     for shape in _SHAPES[view.dataflow]:
-        tilings = (sides[shape.m][0], sides[shape.k][1], sides[shape.n][2])
         choices = []
         for letter, position in _OPERANDS.items():
             held = Home(on_chip=view.on_chip(position))
@@ -196,15 +190,61 @@ def _flat_blocks(view: View, excess: float) -> Iterator[Block]:
             homes += [replace(held, inner=True, inner_at=at) for at in view.residence.inner(name)]
             choices.append(homes)
         for places in itertools.product(*choices):
-            yield Block(view, shape.stays, places, tilings, one_pass=shape.one_pass)  # type: ignore[arg-type]  # three of each
+            tilings = _sides_of(view, shape, places)  # type: ignore[arg-type]  # three of each
+            yield Block(view, shape.stays, places, tilings, one_pass=shape.one_pass)  # type: ignore[arg-type]
 
 
-def _nested_blocks(view: View, excess: float) -> Iterator[Block]:
+def _sides_of(view: View, shape: _Shape, homes: tuple[Home, Home, Home]) -> _Triple:
+    """Tilings of m, k and n for the blocks of `shape` whose operands have these homes.
+
+    On one array a side goes where another beats it in what these blocks count of it. Several arrays deal out the passes of a tile, so
+    that every side may count: there the innermost dimension takes sides from a ladder.
+    """
+    kinds = shape.m, shape.k, shape.n
+    if view.geometry.array.count > 1 or shape.m == "whole":
+        return tuple(plain(*given) for given in zip(kinds, view.sizes, view.covered, strict=True))  # type: ignore[return-value]  # three
+    stream, rows, columns = (0, 1, 2) if view.dataflow is Dataflow.WEIGHT_STATIONARY else (1, 0, 2)
+    needs = {at: _need(view, shape, homes, role, at) for at, role in ((stream, Role.STREAM), (rows, Role.ROWS), (columns, Role.COLUMNS))}
+    found = {}
+    for at in (rows, stream, columns) if shape.one_pass else (stream, rows, columns):
+        need, size, side = needs[at], view.sizes[at], view.covered[at]
+        found[at] = plain("single", size, side) if kinds[at] == "single" else worthwhile(size, side, need)
+        if at == rows:
+            needs[stream] = replace(needs[stream], lengths=exchanges(found[at].inner, need))
+        elif at == stream:
+            needs[rows] = replace(needs[rows], lengths=short_streams(found[at].inner, need))
+    return found[0], found[1], found[2]
+
+
+def _need(view: View, shape: _Shape, homes: tuple[Home, Home, Home], role: Role, at: int) -> Need:
+    """What blocks of `shape` count of the sides along the dimension at `at`."""
+    array = view.geometry.array
+    lacking = LACKED.index(at)
+    home, stays = homes[lacking], STAYS[shape.stays] == lacking
+    still = shape.one_pass and stays
+    fetched = (home.inner or (home.outer and not home.on_chip)) and not stays
+    held = view.held == lacking and not still
+    tiles = (h.inner or h.outer or (h.on_chip and i == STAYS[_C]) for i, h in enumerate(homes) if i != lacking)
+    weights = view.dataflow is Dataflow.WEIGHT_STATIONARY
+    return Need(
+        role=role,
+        side=any(tiles),
+        count=fetched or held,
+        resident=weights and still and array.folds is Folds.PIPELINED and role is Role.STREAM,
+        rate=view.rate if weights == (role is Role.ROWS) else 1,
+        folds=array.folds,
+        hidden=hidden_cycles(array),
+        load_rows_per_cycle=array.load_rows_per_cycle,
+        ladder=(shape.m, shape.k, shape.n)[at] == "ladder" and held,
+    )
+
+
+def _nested_blocks(view: View) -> Iterator[Block]:
     """Two levels of tiles: outer ones made of whole inner ones."""
     if not any(view.residence.inner(name) for name in NAMES):
         return
     for regime in regimes(view):
-        tilings = tuple(_nested_tiling(view, regime, position, excess) for position in (1, 2, 0))  # those that lack m, k and n
+        tilings = tuple(_nested_tiling(view, regime, position) for position in (1, 2, 0))  # those that lack m, k and n
         stays = (_A, _B, _C)
         for places in itertools.product(*(_homes(view, i, outer=regime.outer[i], inner=regime.inner[i]) for i in range(3))):
             yield Block(
@@ -228,7 +268,7 @@ def _homes(view: View, position: int, *, outer: bool, inner: bool) -> list[Home]
     return [Home(outer=True, outer_at=at) for at in view.residence.outer(name)]
 
 
-def _nested_tiling(view: View, regime: Regime, position: int, excess: float) -> Tiling:
+def _nested_tiling(view: View, regime: Regime, position: int) -> Tiling:
     """Tilings of the dimension that the operand at `position` lacks, by which of its numbers of tiles matter."""
     lacked = LACKED[position]
     stays, inner_stays, held = regime.stays == position, regime.inner_stays == position, view.held == position
@@ -237,7 +277,7 @@ def _nested_tiling(view: View, regime: Regime, position: int, excess: float) -> 
     inner = (regime.inner[position] and not inner_stays) or held
     one_pass = regime.one_pass and lacked != LACKED[view.held]
     inner = inner or view.geometry.array.count > 1
-    return nested(view.sizes[lacked], view.covered[lacked], one_pass=one_pass, inner=inner, outer=outer, excess=excess)
+    return nested(view.sizes[lacked], view.covered[lacked], one_pass=one_pass, inner=inner, outer=outer)
 
 
 def regimes(view: View) -> Iterator[Regime]:

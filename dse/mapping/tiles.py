@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     IntArray = NDArray[np.int64]
@@ -83,41 +81,16 @@ def all_sides(size: int, array_side: int) -> Sides:
     """
     least = min(array_side, size)
     if array_side == 1:
-        candidates = _least_side_per_count(size, least)
+        candidates = least_side_per_count(size, least)
     elif size <= EVERY_UP_TO:
         candidates = np.arange(least, size + 1, dtype=np.int64)
     else:
         multiples = np.arange(least, size, array_side, dtype=np.int64)
-        candidates = np.unique(np.concatenate((_least_side_per_count(size, least), multiples, np.array([size]))))
+        candidates = np.unique(np.concatenate((least_side_per_count(size, least), multiples, np.array([size]))))
     found = sides(size, candidates, array_side)
     rank = found.count * (found.folds.max() + 1) + found.folds
     best_before = np.minimum.accumulate(np.concatenate(([rank[0] + 1], rank[:-1])))
     return found.take(np.flatnonzero(rank < best_before))
-
-
-def thin_sides(found: Sides, excess: float) -> Sides:
-    """Drop sides that a kept, smaller one replaces with no more folds and at most `1 + excess` times its tiles after the first.
-
-    Each count of a mapping is a constant and a part that grows in proportion to the tiles along one dimension after the first
-    (partial sums come back once less than there are tiles), so every mapping with a dropped side has one that occupies no more
-    bytes and whose other counts are at most `1 + excess` times as large. A dimension in one tile is never replaced.
-    """
-    if excess == 0.0:
-        return found
-    counts, folds = found.count.tolist(), found.folds.tolist()
-    kept: list[int] = []
-    for i in range(len(found)):
-        if not any(folds[j] <= folds[i] for j in _near(kept, counts, 1 + (1 + excess) * (counts[i] - 1))):
-            kept.append(i)
-    return found.take(np.array(kept, dtype=np.int64))
-
-
-def _near(kept: list[int], counts: list[int], most: float) -> Iterator[int]:
-    """The last of `kept` (whose counts fall) that have at most `most` tiles, latest first."""
-    for j in reversed(kept):
-        if counts[j] > most:
-            return
-        yield j
 
 
 def ladder_sides(size: int, array_side: int) -> Sides:
@@ -138,7 +111,7 @@ def one_pass_side(size: int, array_side: int) -> Sides:
     return sides(size, np.array([min(array_side, size)], dtype=np.int64), array_side)
 
 
-def _least_side_per_count(size: int, least: int) -> IntArray:
+def least_side_per_count(size: int, least: int) -> IntArray:
     """For each reachable number of tiles the least side that reaches it, sides of at least `least`; ascending."""
     root = int(np.sqrt(size)) + 1
     counts = np.arange(1, root + 1, dtype=np.int64)

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import moocore
 import numpy as np
 
-from dse.mapping.tiles import Sides, all_sides, ladder_sides, one_pass_side
+from dse.mapping.tiles import Sides, all_sides, ladder_sides, one_pass_side, whole_side
 from dse.mapping.tiles import sides as sides_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     IntArray = NDArray[np.int64]
@@ -51,22 +53,34 @@ def flat(inner: Sides) -> Tiling:
 
 
 @lru_cache(maxsize=4096)
-def nested(size: int, array_side: int, *, one_pass: bool, inner: bool, outer: bool, excess: float) -> Tiling:
+def plain(kind: str, size: int, array_side: int) -> Tiling:
+    """One level of tiles with every side, those of a ladder, a single array pass or the whole dimension."""
+    make: dict[str, Callable[[int, int], Sides]] = {
+        "every": all_sides,
+        "ladder": ladder_sides,
+        "single": one_pass_side,
+        "whole": whole_side,
+    }
+    return flat(make[kind](size, array_side))
+
+
+@lru_cache(maxsize=4096)
+def nested(size: int, array_side: int, *, one_pass: bool, inner: bool, outer: bool) -> Tiling:
     """Tilings of `size` of which none is beaten.
 
     Inner sides are the array side times powers of two and the whole dimension, or with `one_pass` one array pass. `inner` and `outer`
     say whether the numbers of inner and outer tiles count. Outer sides are multiples of inner ones: for each number of outer tiles that
     can be reached the least; where it does not count outer tiles are inner ones, or the whole dimension, which is never replaced.
 
-    A tiling goes if another has sides that are no larger and at most `1 + excess` times its numbers of outer and inner tiles after
-    the first. All counts of a mapping grow at most in proportion to each of these.
+    A tiling goes if another has sides that are no larger and no more outer and inner tiles. All counts of a mapping grow with each of
+    these.
     """
     candidates = one_pass_side(size, array_side) if one_pass else ladder_sides(size, array_side)
     parts = [_least_per_count(tiles) if outer else np.unique([1, tiles]) for tiles in candidates.count.tolist()]
     held = np.concatenate(parts)
     chosen = candidates.take(np.repeat(np.arange(len(candidates)), [len(part) for part in parts]))
     found = Tiling(chosen, np.minimum(chosen.side * held, size), -(-chosen.count // held))
-    return found.take(_kept(found, inner=inner, outer=outer, excess=excess))
+    return found.take(_kept(found, inner=inner, outer=outer))
 
 
 def _least_per_count(tiles: int) -> IntArray:
@@ -74,13 +88,12 @@ def _least_per_count(tiles: int) -> IntArray:
     return all_sides(tiles, 1).side
 
 
-def _kept(found: Tiling, *, inner: bool, outer: bool, excess: float) -> IntArray:
+def _kept(found: Tiling, *, inner: bool, outer: bool) -> IntArray:
     """Indices of the tilings that no other beats, in order of their sides."""
     columns = [found.inner.side, found.outer_side, found.inner.folds, found.inner.count > 1, found.outer_count > 1]
     for counts, here in ((found.inner.count, inner), (found.outer_count, outer)):
         if here:
-            further = np.floor(np.log(np.maximum(counts - 1, 1)) / np.log1p(excess) + 1e-9) if excess else counts
-            columns.append(np.where(counts > 1, further, -1))
+            columns.append(counts)
     rows = np.stack([np.asarray(c, dtype=np.float64) for c in columns], axis=1)
     kept = np.flatnonzero(moocore.is_nondominated(rows, keep_weakly=False))
     return np.asarray(kept[np.lexsort((found.inner.side[kept], found.outer_side[kept]))])
