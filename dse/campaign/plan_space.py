@@ -78,7 +78,7 @@ class SpaceBuilder:
         if space.inner_size > most:
             message = f"the price-only dimensions have {space.inner_size:,} combinations for each outer choice; at most {most:,}"
             if most < MAX_INNER:
-                message += " on a chip of many cores, where each is simulated"
+                message += " on a chip of many cores"
             self._problem("", f"{message}: thin them")
             raise InputError(self._problems)
         return space

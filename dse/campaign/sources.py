@@ -19,8 +19,8 @@ CHOICES: Final = {"schedule": ("fused", "layer_by_layer"), "mapping.objective": 
 """Other dimensions and the words that they take."""
 MAX_INNER: Final = 20_000_000
 """Most inner points of one outer choice: about a quarter of an hour of pricing."""
-MAX_INNER_OF_CHIP: Final = 10_000
-"""The same where each point is laid out and simulated on a chip of many cores: some milliseconds to a second each."""
+MAX_INNER_OF_CHIP: Final = 100_000
+"""The same on a chip of many cores: a plan for each set of capacities, then some tenths of a millisecond for each point."""
 FILE_ROUTINGS: Final = ("histogram", "loads")
 """Kinds of routing that name a file."""
 
@@ -65,10 +65,12 @@ class Sources(Protocol):
 
 
 def inside(error: DseError) -> str:
-    """The message of an error about a value, without the place that it names: ours is nearer."""
-    if isinstance(error, InputError):
-        return "; ".join(problem.message for problem in error.problems)
-    return str(error)
+    """The message of an error about a value, without the place that it names: ours is nearer. Of several the first, with their number."""
+    told = error if isinstance(error, InputError) else error.__cause__
+    if not isinstance(told, InputError):
+        return str(error)
+    messages = [problem.message for problem in told.problems]
+    return messages[0] + (f" (and {len(messages) - 1} more)" if len(messages) > 1 else "")
 
 
 def located(name: str, folder: str) -> str:

@@ -147,8 +147,8 @@ def test_values_that_need_each_other_are_allowed(chip: Path) -> None:
         ("memories.dram.bandwidth_gb_per_s: {values: [32, 64]}", "links.bus.bandwidth_gb_per_s: {values: [-1]}", "above 0"),
         (
             "memories.dram.bandwidth_gb_per_s: {values: [32, 64]}",
-            "links.bus.latency_ns: {linear: [0, 9, 9999]}",
-            "at most 10,000 on a chip",
+            "links.bus.latency_ns: {linear: [0, 9, 99999]}",
+            "at most 100,000 on a chip",
         ),
         ("area_mm2: 0.2, ", "cores.vec.array.rows: 2, ", "'cores.vec.array.rows' has no amount"),
     ],
