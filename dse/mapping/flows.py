@@ -23,18 +23,22 @@ MAX_FLOWS: Final = 512
 
 def ways(geometry: Geometry) -> tuple[ArrayGeometry, ...]:
     """`flows` of the array of `geometry`, told apart by what its replicated memories see of them."""
-    return flows(geometry.array, tuple(sorted({memory.replicated for memory in geometry.inner if memory.replicated})))
+    held = tuple(o for o in OperandName if any(memory.registers and o in memory.operands for memory in geometry.inner))
+    return flows(geometry.array, tuple(sorted({memory.replicated for memory in geometry.inner if memory.replicated})), held)
 
 
 @lru_cache(maxsize=256)
-def flows(array: ArrayGeometry, replicated: tuple[tuple[str, ...], ...] = ()) -> tuple[ArrayGeometry, ...]:
+def flows(
+    array: ArrayGeometry, replicated: tuple[tuple[str, ...], ...] = (), held: tuple[OperandName, ...] = ()
+) -> tuple[ArrayGeometry, ...]:
     """`array` itself in the short form; else an array of the short form for each unrolling and operand that stays.
 
     A dimension gives each of its loops a divisor of its size, and all of it to one loop or another. What stays fixes rows and
     columns: right k and n, left k and m, out m and n, where elements that share an output add their products before they are stored,
-    as if each did that many MACs in a cycle. An operand stays in an array that also spreads the loop which it lacks, in copies, only where
-    no other way is left. Of ways that spread m, k and n alike, over the whole array and over each set of dimensions in `replicated`, one
-    is named. A dimension that may take groups among other loops takes the others.
+    as if each did that many MACs in a cycle. An operand stays in an array that also spreads the loop which it lacks, in
+    copies, only if registers hold it (`held`), which count them, or where no other way is left. Of ways that spread m, k and n alike, over
+    the whole array and over each set of dimensions in `replicated`, one is named. A dimension that may take groups among other loops takes
+    the others.
 
     Raises:
         InputError: only groups are spread over a dimension, or there are more than `MAX_FLOWS` ways.
@@ -58,7 +62,7 @@ def flows(array: ArrayGeometry, replicated: tuple[tuple[str, ...], ...] = ()) ->
             replace(flow, spread=tuple(zip(replicated, parts, strict=True)))
             for u, *parts in sorted(spread)
             for stays in array.stationary
-            for flow in _flow(array, u, stays, copies=copies)
+            for flow in _flow(array, u, stays, copies=copies or stays in held)
         )
     if len(found) > MAX_FLOWS:
         raise InputError.single("core.array.dims", f"{len(found)} ways of spreading loops, at most {MAX_FLOWS} are tried; name fewer loops")

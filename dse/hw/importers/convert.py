@@ -94,7 +94,12 @@ def accelerator_values(
         shape = short_array(source.machine.dimensions, unrolled, stays, cores, of_array)
         memories, folded_pj = _one_buffer(source, registers, buffers, assumed, cores, pools, report)
     else:
-        shape = _long_array(source, unrolled, stays, cores, of_array)
+        rest = [o for o in OPERANDS.values() if o not in stays]
+        if rest:
+            of_array.add(
+                Said.ASSUMED, f"{', '.join(rest)} may stay in the array too, beside the operands of its registers, as ZigZag lets them"
+            )
+        shape = _long_array(source, unrolled, [*stays, *rest], cores, of_array)
         memories, folded_pj = _memories(source, registers, buffers, shape, assumed, pools, report)
     memories[slug(dram.name)] = _dram(dram, assumed, report)
     array = _array(source, shape, folded_pj, assumed, of_array)
