@@ -11,7 +11,8 @@ plus what DRAM had time for; so the times of such a stretch add up to at least i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -34,53 +35,72 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.int64]
 
-GROUP_POINTS: Final = 1024
+GROUP_POINTS: Final = 4096
 """Points of about one capacity that have their references in common."""
-REFERENCES: Final = 12
+REFERENCES: Final = 8
 """Points of reference of a group."""
+CHUNK_POINTS: Final = 512
+"""Points at which forms are worked out at a time, so that their values stay in the second-level cache."""
 ROUNDING: Final = 1e-9
 """Relative error of sums that are added up in different orders, with room to spare."""
 
 
-@dataclass(frozen=True, slots=True)
 class Floors:
     """Lower bounds of N candidates at D points: plans in order, then combinations."""
 
-    latency_s: FloatArray
-    """[N, D]; infinite where a candidate does not fit."""
-    energy_j: FloatArray
+    def __init__(self, rows: RowTable, orders: Sequence[IntArray], combinations: Combinations | None, charges: Charges) -> None:
+        """`rows` of all operators of the plans, `orders` the operators of each plan."""
+        self._rows = rows
+        self._orders = orders
+        self._combinations = combinations
+        self._charges = charges
+        self._groups = _groups(charges.capacity_bytes)
+        self._members = np.stack([np.bincount(order, minlength=rows.operators) for order in orders]).astype(float)  # [P, Q]
+        self._size = len(orders) + (0 if combinations is None else len(combinations.members))
 
+    @cached_property
+    def latency_s(self) -> FloatArray:
+        """[N, D]; infinite where a candidate does not fit."""
+        return self._where_they_fit(self._latency_s)
 
-def floors_of(
-    rows: RowTable, orders: Sequence[IntArray], combinations: Combinations | None, charges: Charges, geometry: Geometry
-) -> Floors:
-    """`rows` of all operators of the plans, `orders` the operators of each plan."""
-    members = np.stack([np.bincount(order, minlength=rows.operators) for order in orders]).astype(float)  # [P, Q]
-    size = len(orders) + (0 if combinations is None else len(combinations.members))
-    found = Floors(np.empty((size, charges.size)), np.empty((size, charges.size)))
-    groups = _groups(charges.capacity_bytes)
-    references = [_references(charges, group) for group in groups]
-    ways = None
-    if combinations is not None:
-        tops = np.repeat([charges.capacity_bytes[group].max() for group in groups], REFERENCES)
-        at = replace(charges.at(np.concatenate(references)), capacity_bytes=tops)
-        ways = _ways(combinations.table, at, geometry)
-    for i, (group, reference) in enumerate(zip(groups, references, strict=True)):
-        here, at = charges.at(group), charges.at(reference)
-        top = float(here.capacity_bytes.max())
-        forms = [_plan_forms(rows, members, at, top, geometry)]
-        if ways is not None:
-            forms.append(ways[:, i * REFERENCES : (i + 1) * REFERENCES])
-        found.latency_s[:, group] = _values(np.concatenate(forms), here)
-        found.energy_j[: len(orders), group] = _plan_energy_j(rows, members, here, top)
-    if combinations is not None:
-        found.energy_j[len(orders) :] = spent_j(combinations, slice(None), charges)
-    found.energy_j[:] += charges.leakage_w * found.latency_s
-    for column in (found.latency_s, found.energy_j):
-        column[: len(orders)][_least_bytes(rows, orders)[:, None] > charges.capacity_bytes] = np.inf
-        if combinations is not None:
-            column[len(orders) :][~combinations.table.fits(charges.capacity_bytes, charges.inner_capacity_bytes)] = np.inf
-    return found
+    @cached_property
+    def energy_j(self) -> FloatArray:
+        """[N, D]; infinite where a candidate does not fit."""
+        plans, charges = len(self._orders), self._charges
+        found = np.empty((self._size, charges.size))
+        for group in self._groups:
+            found[:plans, group] = _plan_energy_j(self._rows, self._members, charges.at(group))
+        if self._combinations is not None:
+            found[plans:] = spent_j(self._combinations, slice(None), charges)
+        if charges.leakage_w.any():
+            found += charges.leakage_w * self._latency_s
+        return self._where_they_fit(found)
+
+    @cached_property
+    def _latency_s(self) -> FloatArray:
+        charges, geometry = self._charges, self._rows.geometry
+        found = np.empty((self._size, charges.size))
+        references = [_references(charges, group) for group in self._groups]
+        ways = None
+        if self._combinations is not None:
+            tops = np.repeat([charges.capacity_bytes[group].max() for group in self._groups], REFERENCES)
+            at = replace(charges.at(np.concatenate(references)), capacity_bytes=tops)
+            ways = _ways(self._combinations.table, at, geometry)
+        for i, (group, reference) in enumerate(zip(self._groups, references, strict=True)):
+            here = charges.at(group)
+            forms = [_plan_forms(self._rows, self._members, charges.at(reference), float(here.capacity_bytes.max()), geometry)]
+            if ways is not None:
+                forms.append(ways[:, i * REFERENCES : (i + 1) * REFERENCES])
+            found[:, group] = _values(np.concatenate(forms), here)
+        return found
+
+    def _where_they_fit(self, values: FloatArray) -> FloatArray:
+        """The values, infinite elsewhere."""
+        charges, table = self._charges, None if self._combinations is None else self._combinations.table
+        fits = _least_bytes(self._rows, self._orders)[:, None] <= charges.capacity_bytes
+        if table is not None:
+            fits = np.concatenate((fits, table.fits(charges.capacity_bytes, charges.inner_capacity_bytes)))
+        return np.where(fits, values, np.inf)
 
 
 def _least_bytes(rows: RowTable, orders: Sequence[IntArray]) -> FloatArray:
@@ -105,8 +125,12 @@ def _values(forms: FloatArray, here: Charges) -> FloatArray:
     """The largest [N, d] of linear forms [N, K, F] at the points."""
     columns = (*here.seconds, here.vector_s_per_op, here.launch_latency_s, here.dram_latency_s)
     point = np.stack([np.broadcast_to(c, (here.size,)) for c in columns])  # [F, d]
-    values = forms.reshape(-1, forms.shape[2]) @ point
-    return np.asarray(values.reshape(len(forms), -1, here.size).max(axis=1))
+    every = np.ascontiguousarray(forms.swapaxes(0, 1)).reshape(-1, forms.shape[2])  # [K N, F]
+    found = np.empty((len(forms), here.size))
+    for start in range(0, here.size, CHUNK_POINTS):
+        values = (every @ point[:, start : start + CHUNK_POINTS]).reshape(forms.shape[1], len(forms), -1)
+        values.max(axis=0, out=found[:, start : start + CHUNK_POINTS])
+    return found
 
 
 def _busiest(
@@ -154,13 +178,13 @@ def _plan_forms(rows: RowTable, members: FloatArray, at: Charges, top: float, ge
     return forms
 
 
-def _plan_energy_j(rows: RowTable, members: FloatArray, here: Charges, top: float) -> FloatArray:
+def _plan_energy_j(rows: RowTable, members: FloatArray, here: Charges) -> FloatArray:
     """Joules [P, d or 1] but for leakage: rows at the least charges of the points, times how much more each point charges at least."""
     least = [c.min() for c in here.pj]
     ratios = [c / low for c, low in zip(here.pj, least, strict=True) if low > 0]
     share = np.minimum.reduce(np.broadcast_arrays(*ratios)) if ratios else np.ones(1)
     moved = moved_pj(rows.counts, [np.array([low]) for low in least])[:, 0]
-    fitting = np.where(rows.entry_bytes <= top, moved, np.inf)
+    fitting = np.where(rows.entry_bytes <= here.capacity_bytes.max(), moved, np.inf)
     bytes_pj = _dot(members, np.minimum.reduceat(fitting, rows.starts))
     return np.asarray((bytes_pj[:, None] * share + members @ rows.computed_pj(here)) * JOULES_PER_PJ)
 

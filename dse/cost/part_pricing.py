@@ -9,7 +9,7 @@ import numpy as np
 
 from dse.cost.choice import TIE_TOLERANCE, choose, weighted
 from dse.cost.combination_pricing import price_combination, price_combinations
-from dse.cost.floors import ROUNDING, Floors, floors_of
+from dse.cost.floors import ROUNDING, Floors
 from dse.cost.metrics import Objective
 
 if TYPE_CHECKING:
@@ -35,6 +35,18 @@ class Best:
     energy_j: FloatArray
 
 
+@dataclass(frozen=True, slots=True)
+class _PricedCandidate:
+    """One candidate at some points."""
+
+    number: int
+    at: IntArray
+    latency_s: FloatArray
+    energy_j: FloatArray
+    value: FloatArray
+    """What is to be least."""
+
+
 class PartPricer:
     """Candidates of one part at D points."""
 
@@ -51,14 +63,12 @@ class PartPricer:
 
     def best(self, objective: Objective, edp_weight_w: FloatArray | None) -> Best:
         """The best at each point: see `choose`."""
+        if self._bounded:
+            return self._best_of_few(objective, edp_weight_w)
         latency, energy = self.candidates(objective, edp_weight_w)
         pick = choose(latency, energy, objective, edp_weight_w)
         points = np.arange(self.charges.size)
         return Best(pick, latency[pick, points], energy[pick, points])
-
-    def candidates(self, objective: Objective, edp_weight_w: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-        """Seconds and joules [N, D] of plans and combinations; infinite where one does not fit or can't be the best."""
-        return (self._few if self._bounded else self._all)(objective, edp_weight_w)
 
     def rows(self, plan: int, at: IntArray, objective: Objective, edp_weight_w: FloatArray | None) -> tuple[RowTable, list[BestRows]]:
         """The rows that one plan takes at some points."""
@@ -66,10 +76,10 @@ class PartPricer:
         rows = self.part.plans[plan].rows
         return rows, list(rows.best(self.charges.at(at), objective, weight))
 
-    def _all(self, objective: Objective, weight: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-        """Seconds and joules [N, D] of all candidates."""
+    def candidates(self, objective: Objective, edp_weight_w: FloatArray | None) -> tuple[FloatArray, FloatArray]:
+        """Seconds and joules [N, D] of all candidates; infinite where one does not fit."""
         latency, energy = np.empty((self.size, self.charges.size)), np.empty((self.size, self.charges.size))
-        for best in self.part.rows.best(self.charges, objective, weight):
+        for best in self.part.rows.best(self.charges, objective, edp_weight_w):
             for number, order in enumerate(self.part.orders):
                 latency[number, best.at], energy[number, best.at] = _sums(best, order)
         if self.part.combinations is not None:
@@ -78,34 +88,45 @@ class PartPricer:
             latency[self.plans :], energy[self.plans :] = self._combinations
         return latency, energy
 
-    def _few(self, objective: Objective, weight: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-        """The same, infinite where a candidate can't be the best, nor within the tolerance of it."""
-        if self._floors is None:
-            part = self.part
-            self._floors = floors_of(part.rows, part.orders, part.combinations, self.charges, part.rows.geometry)
-        floors = self._floors
-        latency, energy = np.full((self.size, self.charges.size), np.inf), np.full((self.size, self.charges.size), np.inf)
-        if weight is not None:
-            least, tolerance = weighted(floors.latency_s, floors.energy_j, weight), 1.0
-        else:
-            least, tolerance = floors.energy_j if objective is Objective.ENERGY else floors.latency_s, 1 + TIE_TOLERANCE
-        least = least * (1 - ROUNDING)
+    def _best_of_few(self, objective: Objective, weight: FloatArray | None) -> Best:
+        """The best, found without the candidates that can be neither it nor within the tolerance of it.
+
+        At each point the candidate of the least bound is priced first, then those whose bounds are no higher than what counts as a tie
+        with the best so far.
+        """
+        least = self._least(objective, weight) * (1 - ROUNDING)
+        tolerance = 1.0 if weight is not None else 1 + TIE_TOLERANCE
         limit = np.full(self.charges.size, np.inf)
-        first = np.argmin(least, axis=0)
+        lead = least.min(axis=0)
+        first = np.full(self.charges.size, -1)
+        priced: list[_PricedCandidate] = []
         for later in (False, True):
             for number in range(self.size):
-                mine = first == number
-                at = np.flatnonzero(~mine & (least[number] <= limit) & np.isfinite(least[number]) if later else mine)
+                if later:
+                    tried = (first != number) & (least[number] <= limit) & np.isfinite(least[number])
+                else:
+                    tried = (first < 0) & (least[number] <= lead)
+                at = np.flatnonzero(tried)
                 if len(at) == 0:
                     continue
+                if not later:
+                    first[at] = number
                 seconds, joules = self._price(number, at, objective, weight)
-                latency[number, at], energy[number, at] = seconds, joules
-                if weight is not None:
-                    value = weighted(seconds, joules, weight[at])
-                else:
-                    value = joules if objective is Objective.ENERGY else seconds
+                value = (
+                    weighted(seconds, joules, weight[at]) if weight is not None else joules if objective is Objective.ENERGY else seconds
+                )
                 limit[at] = np.minimum(limit[at], value * tolerance)
-        return latency, energy
+                priced.append(_PricedCandidate(number, at, seconds, joules, value))
+        return _first_best(priced, limit, objective, weighs=weight is not None)
+
+    def _least(self, objective: Objective, weight: FloatArray | None) -> FloatArray:
+        """What no candidate can be below, [N, D]."""
+        if self._floors is None:
+            part = self.part
+            self._floors = Floors(part.rows, part.orders, part.combinations, self.charges)
+        if weight is not None:
+            return weighted(self._floors.latency_s, self._floors.energy_j, weight)
+        return self._floors.energy_j if objective is Objective.ENERGY else self._floors.latency_s
 
     def _price(self, number: int, at: IntArray, objective: Objective, weight: FloatArray | None) -> tuple[FloatArray, FloatArray]:
         """Seconds and joules of one candidate at some points."""
@@ -133,3 +154,17 @@ def _sums(best: BestRows, order: IntArray) -> tuple[FloatArray, FloatArray]:
     """Seconds and joules of a plan from those of its operators, one added after another in order."""
     latency, energy = (np.add.accumulate(every[order], axis=0)[-1] for every in (best.latency_s, best.energy_j))
     return latency, energy
+
+
+def _first_best(priced: list[_PricedCandidate], limit: FloatArray, objective: Objective, *, weighs: bool) -> Best:
+    """As `choose` has it, of the candidates that are priced; `limit` [D] is what counts as a tie with the best."""
+    size = len(limit)
+    found = Best(np.zeros(size, dtype=np.int64), np.full(size, np.inf), np.full(size, np.inf))
+    second = np.full(size, np.inf)
+    for c in sorted(priced, key=lambda c: c.number):
+        other = np.zeros(len(c.at)) if weighs else c.latency_s if objective is Objective.ENERGY else c.energy_j
+        better = (c.value <= limit[c.at]) & (other < second[c.at])
+        at = c.at[better]
+        second[at], found.pick[at] = other[better], c.number
+        found.latency_s[at], found.energy_j[at] = c.latency_s[better], c.energy_j[better]
+    return found

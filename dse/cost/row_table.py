@@ -41,6 +41,8 @@ RUN_POINTS: Final = 64
 """Boxes hold one capacity where at least so many points share each."""
 INNER_CLASSES: Final = 16
 """Most ways in which inner memories fit rows that are told apart; beyond that all rows are tried wherever they fit."""
+MOST_RANKS: Final = 24
+"""Rows of one operator up to which the rows of all operators are compared rank by rank."""
 BLOCK: Final = 64
 """Rows that are compared at a time with the rows before them."""
 
@@ -86,6 +88,18 @@ class _Ranks:
     """Where each rank starts in `rows`, and the end."""
     operators: IntArray
     """Operator of each place in a rank."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some rows at the points of a box."""
+
+    tried: IntArray
+    """Their numbers among the rows to choose from."""
+    energy_j: FloatArray
+    """[rows, d] or [rows, 1], without leakage."""
+    fits: BoolArray | None
+    """[rows, d]; None where all fit everywhere."""
 
 
 class RowTable:
@@ -167,36 +181,51 @@ class RowTable:
     ) -> tuple[FloatArray, FloatArray, IntArray]:
         """Latency, energy and row [Q, d]; `here` are the charges of the points, in order of capacity."""
         shape = (self.operators, here.size)
+        found = np.full(shape, np.inf), np.full(shape, np.inf), np.full(shape, -1)
         tried = np.flatnonzero((rows.entry_bytes <= here.capacity_bytes[-1]) & (rows.exit_bytes > here.capacity_bytes[0]))
         if len(tried) == 0:
-            return np.full(shape, np.inf), np.full(shape, np.inf), np.full(shape, -1)
+            return found
         fits = self._fits(rows, tried, here)
         energy = self._moved_and_computed_j(rows.number[tried], here)
         if objective is Objective.ENERGY and weight is None and energy.shape[1] == 1 and not here.leakage_w.any():
             keep = _worth(energy[:, 0], rows.operator[tried], fits)
             tried, energy, fits = tried[keep], energy[keep], None if fits is None else fits[keep]
-        ranks = _ranked(rows.operator[tried])
-        number, energy = rows.number[tried[ranks.rows]], energy[ranks.rows]
+        starts = np.flatnonzero(np.diff(rows.operator[tried], prepend=-1))
+        sizes = np.diff(starts, append=len(tried))
+        ranked = np.repeat(sizes <= MOST_RANKS, sizes)
+        for some in (ranked, ~ranked):
+            if not some.any():
+                continue
+            every = some.all()
+            part = _Part(*((tried, energy, fits) if every else (tried[some], energy[some], None if fits is None else fits[some])))
+            operators, *best = self._best_of(part, rows, here, objective, weight, by_rank=some is ranked)
+            for whole, values in zip(found, best, strict=True):
+                whole[operators] = values
+        if fits is not None:
+            found[2][np.isinf(found[0])] = -1
+        return found
+
+    def _best_of(
+        self, part: _Part, rows: _Rows, here: Charges, objective: Objective, weight: FloatArray | None, *, by_rank: bool
+    ) -> tuple[IntArray, FloatArray, FloatArray, IntArray]:
+        """Operators, and of each latency, energy and row, [q, d] or [q, 1]."""
+        operator = rows.operator[part.tried]
+        starts = np.flatnonzero(np.diff(operator, prepend=-1))
+        ranks = _ranked(operator, starts) if by_rank else _Ranks(np.arange(len(operator)), (), operator[starts])
+        number, energy = rows.number[part.tried[ranks.rows]], part.energy_j[ranks.rows]
         latency = self._latency_s(number, here)
         if here.leakage_w.any():
             energy = energy + here.leakage_w * latency
         score = None if weight is None else energy + weight * latency
-        if fits is not None:
-            fits = fits[ranks.rows]
+        if part.fits is not None:
+            fits = part.fits[ranks.rows]
             latency, energy = np.where(fits, latency, np.inf), np.where(fits, energy, np.inf)
             score = None if score is None else np.where(fits, score, np.inf)
-        found = _sought(latency, energy, ranks, objective, score)
-        wide = [np.broadcast_to(x, (len(ranks.operators), here.size)) for x in (found[0], found[1], number[found[2]])]
-        if len(ranks.operators) < self.operators:
-            chosen = [np.full(shape, empty) for empty in (np.inf, np.inf, -1)]
-            for whole, part in zip(chosen, wide, strict=True):
-                whole[ranks.operators] = part
+        if by_rank:
+            found = _sought(latency, energy, ranks, objective, score)
         else:
-            back = np.argsort(ranks.operators, kind="stable")
-            chosen = [x[back] for x in wide]
-        if fits is not None:
-            chosen[2][np.isinf(chosen[0])] = -1
-        return chosen[0], chosen[1], chosen[2]
+            found = _sought_one_by_one(latency, energy, starts, objective, score)
+        return ranks.operators, found[0], found[1], number[found[2]]
 
     def _fits(self, rows: _Rows, tried: IntArray, here: Charges) -> BoolArray | None:
         """Which of the rows fit at which points, [tried, d]; None where all fit everywhere."""
@@ -283,9 +312,8 @@ def _worth(energy_j: FloatArray, operator: IntArray, fits: BoolArray | None) -> 
     return np.flatnonzero(energy_j <= np.repeat(least, np.diff(starts, append=len(operator))) * (1 + TIE_TOLERANCE))
 
 
-def _ranked(operator: IntArray) -> _Ranks:
-    """Rows by rank, from the operator of each, ascending."""
-    starts = np.flatnonzero(np.diff(operator, prepend=-1))
+def _ranked(operator: IntArray, starts: IntArray) -> _Ranks:
+    """Rows by rank, from the operator of each, ascending, and where each operator starts."""
     sizes = np.diff(starts, append=len(operator))
     most = np.argsort(-sizes, kind="stable")
     place = np.empty_like(most)
@@ -328,6 +356,31 @@ def _sought(
     one, other = (_above(c, column[several:every]) for c, column in zip(chosen, (first, second), strict=True))
     places = _above(pick, np.arange(several, every)[:, None])
     return (other, one, places) if objective is Objective.ENERGY else (one, other, places)
+
+
+def _sought_one_by_one(
+    latency: FloatArray, energy: FloatArray, starts: IntArray, objective: Objective, score: FloatArray | None
+) -> tuple[FloatArray, FloatArray, IntArray]:
+    """The same from rows in order of operator, one operator after another."""
+    first, second = (energy, latency) if objective is Objective.ENERGY else (latency, energy)
+    size = max(latency.shape[1], energy.shape[1], 1 if score is None else score.shape[1])
+    found = np.empty((len(starts), size)), np.empty((len(starts), size)), np.empty((len(starts), size), dtype=np.int64)
+    for operator, (start, stop) in enumerate(pairwise([*starts.tolist(), len(latency)])):
+        mine = slice(start, stop)
+        if stop - start == 1:
+            pick = np.full(1, start)
+        else:
+            if score is None:
+                here = first[mine]
+                value = np.where(here <= here.min(axis=0) * (1 + TIE_TOLERANCE), second[mine], np.inf)
+                last = np.where(value == value.min(axis=0), here, np.inf)
+            else:
+                last = score[mine]
+            pick = stop - 1 - np.argmin(last[::-1], axis=0)
+        for column, every in zip(found, (latency, energy), strict=False):
+            column[operator] = every[pick, np.arange(size) if every.shape[1] > 1 else 0]
+        found[2][operator] = pick
+    return found
 
 
 def _above(upper: NDArray[Any], lower: NDArray[Any]) -> NDArray[Any]:  # floats or integers

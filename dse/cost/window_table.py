@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 CHUNK_ENTRIES: Final = 16384
 """Most sequences times design points priced at a time, so that a window's arrays stay in the second-level cache."""
-CHUNK_WINDOWS: Final = 131_072
+CHUNK_WINDOWS: Final = 262_144
 """Most windows times design points."""
 
 
@@ -234,28 +235,51 @@ class WindowTable:
         most = self.most_ready(rates)
         dram, write = rates.seconds[DRAM_READ], rates.seconds[BUFFER_WRITE]
         slower = np.maximum(dram, write)
-        overhead = self._launches[:, None] * rates.launch_s + self._touches[:, None] * rates.dram_latency_s
+        free = not (rates.launch_s.any() or rates.dram_latency_s.any())
         ready: FloatArray = np.zeros((len(self.index), len(rates.capacity_bytes)))
         for w in range(self.index.shape[1] - 1):
             i = self.index[:, w]
             stream, fixed, port = (column[i][:, None] for column in (self.stream, self.fixed, self.port))
-            missing = np.maximum(stream - ready, 0.0)
-            time = np.maximum(own[i], np.maximum((fixed + missing) * dram, (port + missing) * write))
-            loaded = np.minimum(time / dram - fixed, (time - port * write) / slower)
-            ready = np.maximum(np.minimum(ready - stream + loaded, most[w]), 0.0)
-            yield time + overhead[i], ready
+            missing = np.subtract(stream, ready)
+            np.maximum(missing, 0.0, out=missing)
+            time = (fixed + missing) * dram
+            missing += port
+            missing *= write
+            np.maximum(time, missing, out=time)
+            np.maximum(own[i] if len(i) > 1 else own[i[0] : i[0] + 1], time, out=time)
+            if self._later[w]:
+                ahead = ready - stream
+                loaded = time / dram
+                loaded -= fixed
+                np.subtract(time, port * write, out=missing)
+                missing /= slower
+                ahead += np.minimum(loaded, missing, out=loaded)
+                np.minimum(ahead, most[w], out=ahead)
+                ready = np.maximum(ahead, 0.0, out=ahead)
+            else:
+                ready = np.zeros_like(ready)
+            if not free:
+                time += self._launches[i, None] * rates.launch_s + self._touches[i, None] * rates.dram_latency_s
+            yield time, ready
+
+    @cached_property
+    def _later(self) -> list[bool]:
+        """Whether any window after each takes something that may be loaded ahead."""
+        streams = self.stream[self.index].any(axis=0)
+        return [bool(streams[w + 1 :].any()) for w in range(len(streams))]
 
     def most_ready(self, rates: Rates) -> list[FloatArray]:
         """Bytes for later windows that may lie ready at the end of each window, [N, D] each.
 
         What fits the room beside it and beside the next one, and no more than the next one takes and may itself leave.
         """
-        room = np.maximum(rates.capacity_bytes - self._needed[:, None], 0.0)  # [U, D]
-        most: list[FloatArray] = [np.zeros((len(self.index), room.shape[1]))]
+        size = len(rates.capacity_bytes)
+        most: list[FloatArray] = [np.zeros((len(self.index), size))]
         for w in range(self.index.shape[1] - 2, 0, -1):
             before, here = self.index[:, w - 1], self.index[:, w]
-            fits = np.minimum(room[before], room[here])
-            most.append(np.minimum(fits, self.stream[here][:, None] + most[-1]))
+            room = rates.capacity_bytes - np.maximum(self._needed[before], self._needed[here])[:, None]
+            np.maximum(room, 0.0, out=room)
+            most.append(np.minimum(room, self.stream[here][:, None] + most[-1], out=room))
         return most[::-1]
 
     def _own_s(self, rates: Rates) -> FloatArray:

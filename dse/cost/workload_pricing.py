@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-POINTS: Final = 16_384
+POINTS: Final = 32_768
 """Design points priced at a time: bounds memory, far above the fixed cost of a call."""
 EDP_ROUNDS: Final = 2
 """Rounds of re-weighting energy against latency when the product is minimised."""
@@ -156,7 +156,8 @@ def price_workload(compiled: CompiledWorkload, table: DesignTable, objective: Ob
     if table.size <= POINTS:
         return _price_points(compiled, table, objective)
     order = np.lexsort((*(m.capacity_bytes for m in table.inner), table.buffer_capacity_bytes))
-    found = [_price_points(compiled, table.at(order[start : start + POINTS]), objective) for start in range(0, table.size, POINTS)]
+    blocks = np.array_split(order, -(-table.size // POINTS))
+    found = [_price_points(compiled, table.at(block), objective) for block in blocks]
     place = np.empty_like(order)
     place[order] = np.arange(table.size)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dse.cost import frontier_pricing
 from dse.cost.charges import Charges
 from dse.cost.choice import TIE_TOLERANCE
-from dse.cost.floors import ROUNDING, floors_of
+from dse.cost.floors import ROUNDING, Floors
 from dse.cost.frontier_pricing import OperatorPricer
 from dse.cost.metrics import Objective
 from dse.cost.part_pricing import PartPricer
@@ -170,7 +170,7 @@ def test_the_best_plan_is_that_of_all_plans(name: str, scheme: str) -> None:
     for seed in range(2):
         table = wide_table(chip, seed, 700)
         charges = Charges.of(chip.geometry, table)
-        floors = floors_of(part.rows, part.orders, part.combinations, charges, chip.geometry)
+        floors = Floors(part.rows, part.orders, part.combinations, charges)
         weight = np.random.default_rng(seed).uniform(0.0, 300.0, table.size)
         for objective in Objective:
             w = weight if objective is Objective.EDP else None
