@@ -7,7 +7,7 @@ MAPPERS_PYTHON ?= python3.12
 MAPPERS := .venv-mappers
 
 .DEFAULT_GOAL := help
-.PHONY: help install explore test test-transformers lint experiments experiments-smoke bench bench-peers durability timelines clean
+.PHONY: help install explore test test-transformers lint experiments experiments-smoke bench bench-peers durability timelines clean readme
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 
 explore: install ## reuse or recompute? DeepSeek-V3 decode over a family of accelerators, front and pictures
 	$(BIN)/dse search experiments/mla_reuse_recompute/campaign.yaml --workers 2 --new-if-changed
+
+readme: install ## the tables of `make explore` in README.md and its picture in docs/figures, written anew
+	$(BIN)/python -m experiments.mla_reuse_recompute.readme
 
 test: lint ## lint, types, import contracts, tests
 	$(BIN)/pytest -n 2 -m 'not benchmark and not long'

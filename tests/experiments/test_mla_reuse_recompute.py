@@ -15,6 +15,7 @@ from dse.campaign.session import SessionRequest, run_session
 from dse.campaign.summary import winners
 from dse.campaign.view import Run
 from dse.report import data
+from experiments.mla_reuse_recompute.readme import BEGIN, END, FIRST, with_tables
 
 FOLDER = Path("experiments/mla_reuse_recompute")
 PAIR = ("reuse", "recompute")
@@ -71,3 +72,13 @@ def test_the_full_campaign_prices_a_hundred_thousand_designs(repository: Path) -
     plan = load_plan(folder / "campaign.yaml", CatalogueSources(str(folder)))
     assert plan.space.size >= 100_000
     assert plan.trials == plan.space.outer_size
+
+
+def test_tables_of_the_readme_are_replaced(repository: Path) -> None:
+    page = (repository / "README.md").read_text(encoding="utf-8")
+    new = with_tables(page, f"progress\n{FIRST} (lead)\n\n a   b  \n")
+    assert f"{BEGIN}{FIRST} (lead)\n\n a   b\n{END}" in new
+    assert new.partition(BEGIN)[0] == page.partition(BEGIN)[0]
+    assert new.partition(END)[2] == page.partition(END)[2]
+    with pytest.raises(ValueError, match="marks"):
+        with_tables("no marks", FIRST)
