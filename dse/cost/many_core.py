@@ -198,10 +198,19 @@ def plan_step(
         GraphError, UsageError: as `evaluate_chip`.
     """
     kinds = {kind: KindPricer(d) for kind, d in description.kinds.items()}
-    leakage, parts = float(described_charges(description).leakage_w[0]), []
+    leakage, rates = float(described_charges(description).leakage_w[0]), _rates(description)
+    parts: list[PlannedPart] = []
     for graph, count in graphs:
         planned = plan_graph(
-            graph, description.chip, kinds, leakage_w=leakage, objective=objective, schedule=schedule, seed=seed, placement=placement
+            graph,
+            description.chip,
+            kinds,
+            leakage_w=leakage,
+            objective=objective,
+            schedule=schedule,
+            seed=seed,
+            placement=placement,
+            least_s=_lower_bound_s(graph, description, rates),
         )
         if isinstance(planned, NoPlan):
             return _no_room(planned, description.chip)

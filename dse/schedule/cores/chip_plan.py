@@ -45,15 +45,18 @@ def plan_graph(
     schedule: Schedule = Schedule.FUSED,
     seed: int = 0,
     placement: Placement = Placement.AUTO,
+    least_s: float = 0.0,
 ) -> Planned | NoPlan:
     """The best plan found for `graph`: each way to form groups is planned once, the best of them is then searched.
+
+    `least_s` is a time that no plan beats: the search takes more trouble the farther it is.
 
     Raises:
         GraphError: an operator that no core may run, or a data type that no array computes.
         UsageError: a placement that cannot be had.
     """
     work = find_work(graph)
-    planner = Planner(chip, work, kinds, leakage_w, objective)
+    planner = Planner(chip, work, kinds, leakage_w, objective, least_s)
     nowhere = planner.nowhere()
     if nowhere is not None:
         raise GraphError.single(f"{graph.name}: node '{nowhere}'", _no_core(work, nowhere, chip))

@@ -50,8 +50,12 @@ PART_EFFORT: Final = 8
 """Groups for which a part of a group counts that has not been priced before: its mappings are enumerated."""
 SHORT_EFFORT: Final = 0.08
 """Share of a long search that is spent where nothing is asked for, ..."""
+MIDDLE_EFFORT: Final = 0.4
+"""... so much where the plan takes more than ..."""
+NEAR: Final = 1.15
+"""... so many times its bound, ..."""
 LONG_EFFORT: Final = 1.0
-"""... and where a long one is."""
+"""... and all where a long one is asked for."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,11 @@ class _Start:
 class Planner:
     """Plans graphs on one chip."""
 
-    def __init__(self, chip: Chip, work: Work, kinds: Mapping[str, KindPricer], leakage_w: float, objective: Objective) -> None:
+    def __init__(
+        self, chip: Chip, work: Work, kinds: Mapping[str, KindPricer], leakage_w: float, objective: Objective, least_s: float = 0.0
+    ) -> None:
+        self.least_s = least_s
+        """No plan takes less."""
         self.chip, self.work, self.objective = chip, work, objective
         self.charges = ChipCharges.as_described(chip, {kind: k.charges for kind, k in kinds.items()}, leakage_w)
         self.transfers = Transfers(chip)
@@ -175,7 +183,7 @@ class Planner:
             )
         if placement is Placement.EXACT or (placement is Placement.AUTO and count <= MAX_ENUMERATED):
             return self._enumerate(groups, places, self._start(groups, offered).planned)
-        found = self._search(groups, offered, seed, SHORT_EFFORT if placement is Placement.AUTO else LONG_EFFORT)
+        found = self._search(groups, offered, seed, long=placement is not Placement.AUTO)
         return self._proposed(groups, places, found, seed) if placement is Placement.CP_SAT and isinstance(found, Planned) else found
 
     def _proposed(self, groups: tuple[Group, ...], places: list[list[Assigned]], best: Planned, seed: int) -> Planned:
@@ -229,19 +237,20 @@ class Planner:
         found = run(layout, self.chip, self.charges)
         return found if better(found, best, self.objective) else None
 
-    def _search(self, groups: tuple[Group, ...], offered: list[list[Shape]], seed: int, effort: float) -> Planned | NoPlan:
+    def _search(self, groups: tuple[Group, ...], offered: list[list[Shape]], seed: int, *, long: bool) -> Planned | NoPlan:
         """Shapes of single groups are changed, cores found again, and what the simulation approves is kept.
 
         What costs least by the estimates is tried first, and nothing that costs more than the plan takes above its bound.
         """
         random_ = random.Random(seed)
         start = self._start(groups, offered)
-        budget = effort * SEARCH_GROUPS / (1 + len(self.chip.cores) / CORES_PER_GROUP) + self._spent()
+        spent = self._spent()
         best, now, count = start.planned, start.chosen, start.trials
         if isinstance(best, NoPlan):
             return best
         for index, option in self._moves(groups, start.shapes, now, best, random_):
-            if self._spent() >= budget:
+            effort = LONG_EFFORT if long else SHORT_EFFORT if self._is_near(best) else MIDDLE_EFFORT
+            if self._spent() - spent >= effort * SEARCH_GROUPS / (1 + len(self.chip.cores) / CORES_PER_GROUP):
                 break
             if option == now[index]:
                 continue
@@ -253,6 +262,10 @@ class Planner:
                 now = tried
         return Planned(best.outcome, False, count, best.value)
 
+    def _is_near(self, best: Planned) -> bool:
+        """Whether there is little to gain: known of latencies only."""
+        return self.objective is Objective.LATENCY and best.outcome.latency_s <= NEAR * self.least_s
+
     def _spent(self) -> float:
         """What a search has spent, the same on every machine."""
         return self.layouter.laid_groups + PART_EFFORT * self.pricer.parts
@@ -262,7 +275,7 @@ class Planner:
     ) -> list[tuple[int, int]]:
         slack = float("inf")
         if self.objective is Objective.LATENCY:
-            slack = best.outcome.latency_s - busiest_s(best.outcome.layout, self.chip)
+            slack = best.outcome.latency_s - self.least_s
         changes = {i: found.change(now, i) for i in range(len(groups))}
         moves = [
             (float(c), -float(found.own[i][now[i]]), random_.random(), i, k)

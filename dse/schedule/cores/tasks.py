@@ -25,10 +25,10 @@ PIECES_OF_PLAN: Final = 64
 """Pieces in which the busiest resource of the plan works: none is longer, so that what waits for a channel never waits long. The tiles of a
 mapping are smaller still."""
 MOST_PIECES: Final = 128
+"""Pieces of one group at most."""
+CROWDED_PIECES: Final = 32
 """Where two pieces would need more memory than the group has there are more of them, up to these. The tiles of a mapping are smaller still
 and doubled, so that one is loaded while another is computed: a load runs ahead by up to a piece more than there is room for."""
-PASSING_PIECES: Final = 32
-"""Pieces, at least, of groups with no memory but for what passes by."""
 SMALL_SHARE: Final = 1 / 16
 """Part of such a piece up to which a group loads, computes and stores in one."""
 
@@ -187,8 +187,8 @@ def _pieces(laid: LaidGroup, longest_s: float) -> tuple[int, int]:
         pieces = min(wanted, most)
         return pieces, pieces
     if not laid.ahead_bytes:  # all that it works on lies in its memory but for what passes by
-        return min(max(min(wanted, most), PASSING_PIECES), MOST_PIECES), 2
-    pieces = min(max(ceil(2 * loaded / laid.ahead_bytes), min(wanted, most)), MOST_PIECES)
+        return max(min(wanted, most), CROWDED_PIECES), 2
+    pieces = max(min(ceil(2 * loaded / laid.ahead_bytes), CROWDED_PIECES), min(wanted, most))
     return pieces, max(2, int(laid.ahead_bytes * pieces / loaded))
 
 
