@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from dse.cost.many_core import ChipEvaluation, evaluate_chip
 from dse.cost.metrics import Objective
@@ -50,18 +51,34 @@ def main(folder: str) -> None:
         writer = csv.writer(file)
         writer.writerow(("cores", "operators", "cpu_s", "assignments", "gap"))
         writer.writerows(rows)
+    draw(folder)
+
+
+def draw(folder: str) -> None:
+    """The picture of the CSV in `folder`."""
+    with (Path(folder) / "many_cores_growth.csv").open(newline="") as file:
+        rows = [(int(r["cores"]), int(r["operators"]), float(r["cpu_s"])) for r in csv.DictReader(file)]
     with styled():
         figure = Figure(figsize=(6, 3.6), layout="constrained")
         axes = figure.subplots()
         for side in SIDES:
             mine = [r for r in rows if r[0] == side * side]
-            axes.plot([r[1] for r in mine], [r[2] for r in mine], marker="o", label=f"{side * side} cores")
+            axes.plot([r[1] for r in mine], [r[2] for r in mine], marker="o", label=f"{side * side} core{'s' if side > 1 else ''}")
         axes.set_xscale("log")
         axes.set_yscale("log")
+        seconds = [s for s in SECONDS if min(r[2] for r in rows) <= 2 * s and s <= 2 * max(r[2] for r in rows)]
+        for axis, ticks in ((axes.xaxis, sorted({r[1] for r in rows})), (axes.yaxis, seconds)):
+            axis.set_major_locator(FixedLocator(ticks))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_locator(NullLocator())
         axes.set_xlabel("operators")
         axes.set_ylabel("CPU seconds of a plan")
         axes.legend()
     (Path(folder) / "many_cores_growth.svg").write_text(to_svg(figure))
+
+
+SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
+"""Ticks of the time axis."""
 
 
 if __name__ == "__main__":
