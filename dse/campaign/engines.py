@@ -40,6 +40,8 @@ class Problem:
     space: Space
     goals: Goals
     limits: Limits
+    probes: tuple[int, ...] = ()
+    """Inner points whose values every trial keeps, where the sampler asks for them."""
 
 
 class Engine(Protocol):
@@ -60,7 +62,7 @@ def evaluate_one(problem: Problem, evaluator: Evaluator, outer: int) -> Sweep:
     """One outer trial; an error of the evaluation is its result. What is no error of ours is tried once more."""
     for attempt in range(1, TRIES + 1):
         try:
-            return sweep(evaluator, problem.space.choice(outer), problem.space, problem.goals, problem.limits)
+            return sweep(evaluator, problem.space.choice(outer), problem.space, problem.goals, problem.limits, probes=problem.probes)
         except DseError as error:
             return failed(error)
         except Exception as error:  # a trial must not end the campaign: its error is stored, shown, and sets the exit code

@@ -50,6 +50,8 @@ def _record(value: Mapping[str, Any]) -> TrialRecord:  # Any: JSON
     known["ceiling"] = None if known["ceiling"] is None else Ceiling(**known["ceiling"])
     if known["miss"] is not None:
         known["miss"] = Miss(Design(**known["miss"]["design"]), tuple(known["miss"]["violations"]))
+    for name in ("probes", "bounds"):
+        known[name] = {path: tuple(column) for path, column in known.get(name, {}).items()}
     for name in ("violated", "attained", "worst"):
         known[name] = tuple(known[name])
     return TrialRecord(**known)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from dse.campaign.asking import Asking
 from dse.campaign.engines import Problem, open_engine
+from dse.search.strategy import probes_of
 from dse.search.trial import recorded
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def run(
     """
     header = work.header
     started = time.monotonic()
-    problem = Problem(factory, header.space, header.goals, header.limits)
+    problem = Problem(factory, header.space, header.goals, header.limits, probes_of(header.sampler, header.space))
     if len(log.content.records) >= work.trials:
         return Stop.FINISHED
     with _signals() as interrupted, open_engine(problem, work.workers, work.cluster) as engine:

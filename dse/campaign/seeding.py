@@ -14,10 +14,10 @@ from dse.errors import DseError
 from dse.search.pareto import peel
 from dse.search.space import Scale, spread_order
 from dse.search.strategy import Sampler, SamplerName, resolve
-from dse.search.sweep import sweep
+from dse.search.sweep import probe_values, sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from dse.campaign.plan import Plan
     from dse.campaign.view import Run
@@ -99,6 +99,31 @@ def screened(evaluator: Evaluator, choices: OuterChoices, goals: Goals, count: i
         return []
     order = peel(np.array(values), goals.maximise, len(values))
     return list(dict.fromkeys(outers[row] for row in order))[:keep]
+
+
+class BoundLook:
+    """Bounds of outer choices at the probes; each is looked at once, by an evaluator of its own that is made when it is first needed."""
+
+    def __init__(self, factory: EvaluatorFactory, choices: OuterChoices, goals: Goals, probes: tuple[int, ...]) -> None:
+        self._factory = factory
+        self._choices = choices
+        self._goals = goals
+        self._probes = probes
+        self._known: dict[int, Mapping[str, Sequence[float | None]]] = {}
+        self._evaluator: Evaluator | None = None
+
+    def __call__(self, outer: int, /) -> Mapping[str, Sequence[float | None]]:
+        """See `Look`."""
+        if outer not in self._known:
+            evaluator = self._evaluator = self._evaluator or self._factory()
+            space, limits = self._choices.space, self._choices.limits
+            choice = space.choice(outer)
+            try:
+                found = probe_values(evaluator.screen(choice), evaluator.rough(choice), choice, space, self._goals, limits, self._probes)
+            except DseError:
+                found = {}  # its error comes when the choice is tried in full
+            self._known[outer] = found
+        return self._known[outer]
 
 
 def _spread(choices: OuterChoices, count: int) -> list[int]:

@@ -14,13 +14,13 @@ from dse.campaign.header import Header, digest, header_of, identity_config, shar
 from dse.campaign.lock import RunLock
 from dse.campaign.log import LogContent, ResultLog, read_log, unwritable
 from dse.campaign.runner import Stagnation, Stop, Work, run
-from dse.campaign.seeding import choose_sampler, first_choices
+from dse.campaign.seeding import BoundLook, choose_sampler, first_choices
 from dse.campaign.tables import pareto_json, pareto_rows, to_csv, to_json, trial_rows
 from dse.campaign.version import code_version, environment
 from dse.campaign.view import LOG, MANIFEST, Run, RunView, read_manifest, view
 from dse.errors import ExitCode, RunError
 from dse.files import atomic_write, dump_yaml
-from dse.search.strategy import make_strategy
+from dse.search.strategy import make_strategy, probes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -112,7 +112,8 @@ def run_session(
         header = Header.from_json(log.content.header)
         manifest = manifest or _begin(plan, chosen, identity, request, header)
         work = _work(plan, header, request)
-        strategy = make_strategy(header.sampler, header.choices, header.goals, header.strategy_seed, header.seeds)
+        look = BoundLook(factory, header.choices, header.goals, probes_of(header.sampler, header.space))
+        strategy = make_strategy(header.sampler, header.choices, header.goals, header.strategy_seed, header.seeds, look)
         begun = begun_batch(strategy, log.content.records, work.trials)
         seen = RunView(folder, header, manifest)
         for batch in log.content.batches[: -1 if begun else None]:

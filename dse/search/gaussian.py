@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -30,6 +29,17 @@ BORDER: Final = 1e8
 SWEEPS: Final = 2
 FITTED: Final = 120
 """Points, evenly spread, whose likelihood chooses the scales."""
+TARGETS: Final = 12
+"""Targets, evenly spread, whose likelihood chooses the scales."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scales:
+    """What the likelihood chooses."""
+
+    lengths: tuple[float, ...]
+    """Of each dimension."""
+    noise: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +48,23 @@ class Fitted:
 
     tables: tuple[FloatArray, ...]
     digits: Digits
-    factor: FloatArray
-    """Inverse of the lower Cholesky factor of the kernel matrix [N, N]."""
+    lower: FloatArray
+    """Cholesky factor of the kernel matrix [N, N]."""
     weights: FloatArray
     """Kernel matrix solved for the standardised targets [N, T]."""
     mean: FloatArray
     spread: FloatArray
 
-    def predict(self, digits: Digits) -> tuple[FloatArray, FloatArray]:
-        """Mean and standard deviation of the targets at C choices: both [C, T]."""
-        cross = _kernel(self.tables, digits, self.digits)  # [C, N]
-        shrunk = cross @ self.factor.T
-        left = np.sqrt(np.maximum(1.0 - np.einsum("cn,cn->c", shrunk, shrunk), 1e-9))
-        return self.mean + self.spread * (cross @ self.weights), self.spread * left[:, None]
+    def predict(self, digits: Digits) -> FloatArray:
+        """Mean of the targets at C choices [C, T]."""
+        found: FloatArray = self.mean + self.spread * (_kernel(self.tables, digits, self.digits) @ self.weights)
+        return found
+
+    def deviation(self, digits: Digits) -> FloatArray:
+        """Standard deviation of the targets at C choices [C, T]."""
+        shrunk = np.linalg.solve(self.lower, _kernel(self.tables, self.digits, digits))
+        left = np.sqrt(np.maximum(1.0 - np.einsum("nc,nc->c", shrunk, shrunk), 1e-9))
+        return self.spread * left[:, None]
 
 
 def distance_tables(dimensions: Sequence[Dimension]) -> tuple[FloatArray, ...]:
@@ -66,23 +80,35 @@ def distance_tables(dimensions: Sequence[Dimension]) -> tuple[FloatArray, ...]:
     return tuple(tables)
 
 
-def fit(tables: Sequence[FloatArray], digits: Digits, targets: FloatArray) -> Fitted:
-    """The process through `digits` [N, dims] and `targets` [N, T]; scales by maximum likelihood over all targets together.
+def choose_scales(tables: Sequence[FloatArray], digits: Digits, targets: FloatArray) -> Scales:
+    """Scales by maximum likelihood over all targets [N, T] together: coordinate search over a grid, so equal inputs give equal scales."""
+    rows = np.unique(np.linspace(0, len(digits) - 1, min(FITTED, len(digits))).round().astype(np.int64))
+    some = np.unique(np.linspace(0, targets.shape[1] - 1, min(TARGETS, targets.shape[1])).round().astype(np.int64))
+    standard, _, _ = _standard(targets)
+    return _search(tables, digits[rows], standard[rows][:, some])
+
+
+def fit(tables: Sequence[FloatArray], digits: Digits, targets: FloatArray, scales: Scales) -> Fitted:
+    """The process through `digits` [N, dims] and `targets` [N, T].
 
     Matern 5/2 kernel over the sum of squared distances, each over its squared length scale (Rasmussen and Williams, Gaussian Processes
-    for Machine Learning, 2006, eq. 4.17 and 5.8); scales and noise by coordinate search over a grid, so equal inputs give equal fits.
+    for Machine Learning, 2006, eq. 4.17 and 5.8).
     """
+    standard, mean, spread = _standard(targets)
+    scaled = tuple(table / length**2 for table, length in zip(tables, scales.lengths, strict=True))
+    kernel = _kernel(scaled, digits, digits) + scales.noise * np.eye(len(digits))
+    lower: FloatArray = np.linalg.cholesky(kernel)
+    weights: FloatArray = np.linalg.solve(kernel, standard)
+    return Fitted(scaled, digits, lower, weights, mean, spread)
+
+
+def _standard(targets: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Targets with mean 0 and spread 1, their means, their spreads."""
     mean, spread = targets.mean(axis=0), np.maximum(targets.std(axis=0), 1e-12)
-    standard = (targets - mean) / spread
-    rows = np.unique(np.linspace(0, len(digits) - 1, min(FITTED, len(digits))).round().astype(np.int64))
-    scales, noise = _scales(tables, digits[rows], standard[rows])
-    scaled = tuple(table / scale**2 for table, scale in zip(tables, scales, strict=True))
-    kernel = _kernel(scaled, digits, digits) + noise * np.eye(len(digits))
-    factor = np.linalg.inv(np.linalg.cholesky(kernel))
-    return Fitted(scaled, digits, factor, factor.T @ (factor @ standard), mean, spread)
+    return (targets - mean) / spread, mean, spread
 
 
-def _scales(tables: Sequence[FloatArray], digits: Digits, targets: FloatArray) -> tuple[list[float], float]:
+def _search(tables: Sequence[FloatArray], digits: Digits, targets: FloatArray) -> Scales:
     parts = [table[digits[:, d][:, None], digits[:, d][None, :]] for d, table in enumerate(tables)]  # each [N, N]
     scales, noise = [START_SCALE] * len(tables), NOISES[1]
     total: FloatArray = np.sum([part / scale**2 for part, scale in zip(parts, scales, strict=True)], axis=0)
@@ -101,15 +127,16 @@ def _scales(tables: Sequence[FloatArray], digits: Digits, targets: FloatArray) -
             found = _misfit(total, other, targets)
             if found < best:
                 best, noise = found, other
-    return scales, noise
+    return Scales(tuple(scales), noise)
 
 
 def _misfit(squared: FloatArray, noise: float, targets: FloatArray) -> float:
     """Negative log likelihood, the same up to a constant, with the variance of each target integrated out."""
     size, count = targets.shape
-    kernel = _matern(squared)
-    kernel[np.diag_indices(size)] += noise
-    bordered = np.block([[kernel, targets], [targets.T, BORDER * np.eye(count)]])
+    bordered = np.zeros((size + count, size + count))
+    bordered[:size, :size] = _matern(squared)
+    bordered[size:, :size] = targets.T  # the upper half is not read
+    bordered[np.diag_indices(size + count)] += np.repeat([noise, BORDER], [size, count])
     lower = np.linalg.cholesky(bordered)  # below the factor of the kernel stand the targets, solved: LAPACK's quickest way to them
     solved = (lower[size:, :size] ** 2).sum(axis=1)
     return float(count * np.log(np.diag(lower)[:size]).sum() + size / 2 * np.log(solved / size + 1e-12).sum())
@@ -126,20 +153,3 @@ def _matern(squared: FloatArray) -> FloatArray:
     root = np.sqrt(5.0 * np.maximum(squared, 0.0))
     kernel: FloatArray = (1.0 + root + root**2 / 3.0) * np.exp(-root)
     return kernel
-
-
-def expected_improvement(mean: FloatArray, deviation: FloatArray, best: FloatArray) -> FloatArray:
-    """Expected amount by which a target falls below `best` (Jones, Schonlau and Welch 1998, eq. 15); shapes broadcast."""
-    score = (best - mean) / deviation
-    density = np.exp(-0.5 * score**2) / sqrt(2 * np.pi)
-    gain: FloatArray = deviation * (score * _cumulative(score) + density)
-    return gain
-
-
-def _cumulative(score: FloatArray) -> FloatArray:
-    """Of the normal distribution, within 7.5e-8 (Abramowitz and Stegun 26.2.17)."""
-    t = 1.0 / (1.0 + 0.2316419 * np.abs(score))
-    tail = t * (0.319381530 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))))
-    upper = np.exp(-0.5 * score**2) / sqrt(2 * np.pi) * tail
-    found: FloatArray = np.where(score >= 0, 1.0 - upper, upper)
-    return found

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from dse.search.goals import Goals
     from dse.search.limits import OuterChoices
-    from dse.search.space import Value
+    from dse.search.space import Space, Value
     from dse.search.trial import TrialRecord
 
 
@@ -96,8 +96,17 @@ def resolve(sampler: Sampler, choices: OuterChoices, trials: int, *, seconds_per
     return Sampler(SamplerName.NSGA2 if seconds_per_trial < NSGA2_BELOW_S else SamplerName.SURROGATE)
 
 
-def make_strategy(sampler: Sampler, choices: OuterChoices, goals: Goals, seed: int, seeds: Sequence[int] = ()) -> Strategy:
-    """The strategy behind a resolved sampler; `seeds` are outer choices to ask first.
+class Look(Protocol):
+    """A cheap look at one outer choice."""
+
+    def __call__(self, outer: int, /) -> Mapping[str, Sequence[float | None]]:
+        """By column the bounds at the probes; empty where nothing fits or the choice cannot be evaluated."""
+
+
+def make_strategy(
+    sampler: Sampler, choices: OuterChoices, goals: Goals, seed: int, seeds: Sequence[int] = (), look: Look | None = None
+) -> Strategy:
+    """The strategy behind a resolved sampler; `seeds` are outer choices to ask first; `look` is for samplers that use bounds.
 
     Raises:
         UsageError: no such sampler, or options that it does not take.
@@ -107,10 +116,19 @@ def make_strategy(sampler: Sampler, choices: OuterChoices, goals: Goals, seed: i
     if sampler.name == SamplerName.SURROGATE:
         from dse.search.front_strategy import FrontStrategy
 
-        return FrontStrategy(choices, goals, seed, tuple(seeds))
+        return FrontStrategy(choices, goals, seed, tuple(seeds), look)
     from dse.search.optuna_strategy import OptunaStrategy  # optuna takes 0.4 s to import
 
     return OptunaStrategy(sampler, choices, goals, seed, tuple(seeds))
+
+
+def probes_of(sampler: Sampler, space: Space) -> tuple[int, ...]:
+    """Inner points whose values every trial must keep for this sampler; none for most."""
+    if sampler.name != SamplerName.SURROGATE:
+        return ()
+    from dse.search.probes import probe_points
+
+    return probe_points(space)
 
 
 @dataclass(frozen=True, slots=True)

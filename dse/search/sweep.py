@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from dse.cost.metrics import RESOURCES
+from dse.search.front_model import model_columns
 from dse.search.limits import Limits
 from dse.search.marginals import MarginalTable
 from dse.search.pareto import non_dominated
@@ -28,12 +30,20 @@ CHUNK: Final = 16_384
 
 
 def sweep(
-    evaluator: Evaluator, choice: Mapping[str, Value], space: Space, goals: Goals, limits: Limits | None = None, *, rough: bool = False
+    evaluator: Evaluator,
+    choice: Mapping[str, Value],
+    space: Space,
+    goals: Goals,
+    limits: Limits | None = None,
+    *,
+    rough: bool = False,
+    probes: tuple[int, ...] = (),
 ) -> Sweep:
     """Decide all inner points of `space` for one outer choice; exact, memory bounded by the chunk and the front.
 
     Limits, DRAM capacity and constraints on area and cost come first; frontiers are sought only where a point is left.
-    `rough` prices by the evaluator's bound.
+    `rough` prices by the evaluator's bound. `probes` are inner indices whose values the sweep keeps, also where a constraint on area or
+    cost is not met.
     """
     limits = limits or Limits()
     state = _State(space, goals, limits, choice)
@@ -48,7 +58,32 @@ def sweep(
         columns = space.columns(indices)
         table = _Table(goals, prepared.price(columns, len(indices)), prepared, screen.design(columns, len(indices)), indices)
         state.take(table)
-    return state.result(prepared)
+    found = state.result(prepared)
+    if prepared is None or not probes:
+        return found
+    own = probe_values(screen, prepared, choice, space, goals, limits, probes)
+    bounds = probe_values(screen, evaluator.rough(choice), choice, space, goals, limits, probes)
+    return replace(found, probes=own, bounds=bounds)
+
+
+def probe_values(
+    screen: Screen, prepared: Prepared, choice: Mapping[str, Value], space: Space, goals: Goals, limits: Limits, probes: tuple[int, ...]
+) -> dict[str, tuple[float | None, ...]]:
+    """Values of what a model predicts at the inner indices `probes`; empty where none fits."""
+    indices = np.array(probes, dtype=np.int64)
+    columns = space.columns(indices)
+    design = screen.design(columns, len(indices))
+    allowed = limits.inner_mask(space, choice, {**columns, **design}, len(indices))
+    indices = indices[allowed & screen.fits(columns, len(indices))]
+    if len(indices) == 0:
+        return {}
+    columns = space.columns(indices)
+    table = _Table(goals, prepared.price(columns, len(indices)), prepared, screen.design(columns, len(indices)), indices)
+    row_of = {inner: row for row, inner in enumerate(indices[table.rows].tolist())}
+    return {
+        name: tuple(float(table.metrics[name][row_of[inner]]) if inner in row_of else None for inner in probes)
+        for name in model_columns(goals)
+    }
 
 
 class _State:

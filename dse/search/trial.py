@@ -139,6 +139,10 @@ class Sweep:
     worst: tuple[float, ...] = ()
     """Worst value of each objective over the feasible designs."""
     marginals: Marginals = field(default_factory=Marginals)
+    probes: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    """Values at `probe_points`, by column; null where a design does not fit or a limit excludes it. Only where a sampler asks."""
+    bounds: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    """The same by the evaluator's bound."""
     error: str = ""
     """`ErrorClass: message` of a failed trial."""
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from dse.campaign.log import ResultLog
-from dse.campaign.seeding import AUTO_KEEPS, AUTO_SCREENS, screened
+from dse.campaign.seeding import AUTO_KEEPS, AUTO_SCREENS, BoundLook, screened
 from dse.search.archive import Archive
 from dse.search.goals import Goals
 from dse.search.limits import OuterChoices
 from dse.search.pareto import hypervolume
 from dse.search.space import Dimension, Scale, Space
-from dse.search.strategy import Sampler, make_strategy, resolve
+from dse.search.strategy import Sampler, make_strategy, probes_of, resolve
 from dse.search.sweep import sweep
 from dse.search.trial import TrialRecord, recorded
 from tests import hard_space
@@ -67,7 +67,8 @@ def search(
 ) -> Made:
     """Run a strategy over an evaluator; processor seconds of asking, and of log and archive."""
     evaluator, space, goals = problem or (FakeEvaluator(), SPACE, GOALS)
-    strategy = make_strategy(sampler, OuterChoices(space), goals, seed, seeds)
+    choices, probes = OuterChoices(space), probes_of(sampler, space)
+    strategy = make_strategy(sampler, choices, goals, seed, seeds, BoundLook(lambda: evaluator, choices, goals, probes))
     archive = Archive(goals)
     made = Made([], 0.0, 0.0)
     batch = 0
@@ -75,7 +76,7 @@ def search(
         start = time.process_time()
         asked = strategy.ask(made.records, batch, min(strategy.batch_size, trials - len(made.records)))
         made.ask_s += time.process_time() - start
-        found = [sweep(evaluator, space.choice(one.outer), space, goals) for one in asked]
+        found = [sweep(evaluator, space.choice(one.outer), space, goals, probes=probes) for one in asked]
         start = time.process_time()
         new = [
             recorded(s, number=len(made.records) + i, batch=batch, outer=one.outer, sampler_state=one.sampler_state)
