@@ -201,14 +201,15 @@ def _sides_of(view: View, shape: _Shape, homes: tuple[Home, Home, Home]) -> _Tri
     that every side may count: there the innermost dimension takes sides from a ladder.
     """
     kinds = shape.m, shape.k, shape.n
-    if view.geometry.array.count > 1 or shape.m == "whole":
+    if view.geometry.array.count > 1:
         return tuple(plain(*given) for given in zip(kinds, view.sizes, view.covered, strict=True))  # type: ignore[return-value]  # three
     stream, rows, columns = (0, 1, 2) if view.dataflow is Dataflow.WEIGHT_STATIONARY else (1, 0, 2)
     needs = {at: _need(view, shape, homes, role, at) for at, role in ((stream, Role.STREAM), (rows, Role.ROWS), (columns, Role.COLUMNS))}
     found = {}
     for at in (rows, stream, columns) if shape.one_pass else (stream, rows, columns):
         need, size, side = needs[at], view.sizes[at], view.covered[at]
-        found[at] = plain("single", size, side) if kinds[at] == "single" else worthwhile(size, side, need)
+        fixed = kinds[at] == "single" or (kinds[at] == "whole" and at != rows)  # passes of a whole operator may be of unequal rows
+        found[at] = plain(kinds[at], size, side) if fixed else worthwhile(size, side, need)
         if at == rows:
             needs[stream] = replace(needs[stream], lengths=exchanges(found[at].inner, need))
         elif at == stream:

@@ -68,17 +68,45 @@ class LoopWalker:
 
     def walk(self) -> np.ndarray:
         """Footprint, DRAM read and write, buffer read and write bytes, array cycles."""
-        for span in self._steps(self.order, {d: (0, self.size[d]) for d in DIMS}, self.tile):
-            for operand in self.kept:
-                self._hold(operand, span)
-            for piece in self._steps(DIMS, span, self.array_side):
-                self._array_pass(piece)
-            if "C" in self.kept and span["k"][1] == self.size["k"]:
-                self._cross("dram", "write", "C", span, self.width["C"])
+        for _ in range(self.problem.groups):
+            self.held, self.in_array, self.progress = {}, None, {}
+            for span in self._steps(self.order, {d: (0, self.size[d]) for d in DIMS}, self.tile):
+                self._work(span)
         if self.geometry.array.folds is Folds.PIPELINED:
             self.counts[CYCLES] += self._fill_and_drain()
         self.counts[FOOTPRINT] = sum(self._footprint(x) for x in self.kept)
         return self.counts
+
+    def _work(self, span: Span) -> None:
+        """One buffer tile."""
+        for operand in self.kept:
+            self._hold(operand, span)
+        pieces = list(self._steps(DIMS, span, self.array_side))
+        for piece in pieces:
+            self._array_pass(piece)
+        if self.geometry.array.count > 1:
+            self._deal_out(pieces)
+        if "C" in self.kept and span["k"][1] == self.size["k"]:
+            self._cross("dram", "write", "C", span, self.width["C"])
+
+    def _deal_out(self, pieces: list[Span]) -> None:
+        """Cycles of the passes of one tile over several arrays that hold weights: turn by turn, a pass on each; arrays that would be idle
+        take equal parts of the others' streams. A turn is as long as a pass with the most rows."""
+        arrays = self.geometry.array.count
+        across = next(d for d, side in MAPPED[self.dataflow].items() if side == "rows")
+        longest = max(piece[self.stream][1] - piece[self.stream][0] for piece in pieces)
+        rows = max(piece[across][1] - piece[across][0] for piece in pieces)
+        waiting, turns = len(pieces), 0
+        while waiting > 0:
+            waiting -= arrays
+            turns += 1
+        parts = max(arrays // len(pieces), 1)
+        length = -(-longest // parts)
+        if self.geometry.array.folds is Folds.SERIAL:
+            length += self._fill_and_drain()
+        elif self.geometry.array.folds is Folds.PIPELINED:
+            length = max(length, rows)
+        self.counts[CYCLES] += turns * length
 
     def _steps(self, order: tuple[str, ...], outer: Span, step: dict[str, int]) -> Iterator[Span]:
         for pieces in itertools.product(*(spans(*outer[d], step[d]) for d in order)):
@@ -120,6 +148,8 @@ class LoopWalker:
                 self._cross(level[operand], "read", operand, piece, self.width[operand])
         self._sum_outputs(piece, level["C"], holds_outputs=stationary == "C", stays=stays)
         self.in_array = self._key(stationary, piece)
+        if self.geometry.array.count > 1:
+            return
         length = piece[self.stream][1] - piece[self.stream][0]
         across = next(d for d, side in MAPPED[self.dataflow].items() if side == "rows")
         if self.geometry.array.folds is Folds.SERIAL:
@@ -155,7 +185,7 @@ class LoopWalker:
         for d in AXES[operand]:
             tiles *= -(-self.size[d] // self.tile[d])
             elements *= self.tile[d]
-        copies = 2 if self.geometry.double_buffered and tiles > 1 else 1
+        copies = 2 if self.geometry.double_buffered and (tiles > 1 or self.problem.groups > 1) else 1
         width = self.width[operand]
         if operand == "C":
             passes = -(-self.tile["k"] // self.array_side["k"]) > 1 and IN_ARRAY[self.dataflow] != "C"

@@ -117,9 +117,26 @@ def check(p: MatmulProblem, g: Geometry, found: Frontier, seed: int, draws: int)
     for i in rng.permutation(len(rows))[:40]:
         walked = walk(p, g, found.mappings[i])
         assert walked == pytest.approx(rows[i]), found.mappings[i]
-    for _ in range(draws):
-        counts = drawn(p, g, rng)
+    walked = np.array([drawn(p, g, rng) for _ in range(draws)])
+    for counts in walked:
         assert (rows <= counts * (1 + 1e-12)).all(axis=1).any(), counts
+    for _ in range(10):
+        never_dearer(rows, walked, rng)
+
+
+def never_dearer(rows: np.ndarray, walked: np.ndarray, rng: np.random.Generator) -> None:
+    """At random capacities of all memories, rates and energies the rows that fit are as fast, as frugal and as good in the product."""
+    room = [0, *range(6, rows.shape[1], 3)]
+    moved = [i for i in range(1, rows.shape[1]) if i not in room]
+    capacities = walked[rng.integers(0, len(walked), len(room)), room]
+    rates, prices = rng.uniform(0.05, 20, len(moved)), rng.uniform(0.0, 10, len(moved))
+    found = []
+    for counts in (rows, walked):
+        here = counts[(counts[:, room] <= capacities).all(axis=1)]
+        latency, energy = (here[:, moved] / rates).max(axis=1, initial=0.0), here[:, moved] @ prices
+        found.append([x.min(initial=np.inf) for x in (latency, energy, latency * energy)])
+    ours, theirs = np.array(found)
+    assert (ours <= theirs * (1 + 1e-9)).all()
 
 
 sizes = st.integers(1, 7)
