@@ -81,5 +81,5 @@ def test_a_tensor_larger_than_every_memory_is_infeasible_in_words() -> None:
 
 def test_a_type_that_no_array_computes_is_named() -> None:
     chip = small_chip(2).with_overrides({"cores.mac.array.macs_per_pe_per_cycle": {"int8": 1}})
-    with pytest.raises(GraphError, match=r"node 'up'.*no core of small may run MatMul; it needs an array that computes its data type"):
+    with pytest.raises(GraphError, match=r"node 'up'.*no core of small may run MatMul; it needs an array that multiplies fp16"):
         evaluated(chip, two_layers())
