@@ -14,6 +14,7 @@ from dse.files import load_yaml, parse_setting, validate
 from dse.ir.tensor import DATA_TYPES
 from dse.mapping.file_form import MappingFile
 from dse.mapping.given import mapping_text, read_mapping
+from dse.mapping.held_tiles import HeldTile, held_tiles
 from dse.mapping.loop_nest import NestLoop, loop_nest
 from dse.mapping.matmul import inner_json
 from dse.mapping.problem import MatmulProblem
@@ -59,6 +60,8 @@ class ExplainedMap:
     infeasible: TooLarge | None = None
     mapped: MappedProduct | None = None
     nest: tuple[NestLoop, ...] = ()
+    tiles: tuple[HeldTile, ...] = ()
+    """Tiles by memory, the outermost first."""
     levers: tuple[Lever, ...] = ()
     file: str = ""
     """The mapping as a file that `dse map --mapping` takes."""
@@ -110,6 +113,8 @@ class ExplainedMap:
             "kept": kept,
             "tile": {"m": m.mapping.tile_m, "k": m.mapping.tile_k, "n": m.mapping.tile_n},
             "inner": inner_json(m.mapping),
+            "borders": [asdict(border) | {"ratio": border.ratio} for border in m.borders],
+            "tiles": [tile.to_json_dict() for tile in self.tiles],
             "loop_nest": [asdict(loop) for loop in self.nest],
             "counts": counts,
             "busy_cycles": {name: seconds * self.clock_hz for name, seconds in m.busy_s.items()},
@@ -252,7 +257,8 @@ def _asked(
 def _explained(found: ExplainedMap, description: AcceleratorDescription, mapped: MappedProduct, levers: tuple[Lever, ...]) -> ExplainedMap:
     geometry = description.geometry
     nest = loop_nest(found.problem, geometry, mapped.mapping)
-    return replace(found, mapped=mapped, nest=nest, levers=levers, file=mapping_text(found.problem, geometry, mapped.mapping))
+    tiles = held_tiles(found.problem, geometry, mapped.mapping, (*found.inner, found.memories[0]))
+    return replace(found, mapped=mapped, nest=nest, tiles=tiles, levers=levers, file=mapping_text(found.problem, geometry, mapped.mapping))
 
 
 def type_of_width(array: ArrayGeometry, bits: int, name: str) -> str:

@@ -15,6 +15,7 @@ from dse.mapping.limits import LARGEST_BITS, LARGEST_PRODUCT, LARGEST_SIZE
 from dse.report.output import Format, write_json, write_records
 
 if TYPE_CHECKING:
+    from dse.mapping.held_tiles import HeldTile
     from dse.mapping.loop_nest import NestLoop
     from dse.report.output import Cell
     from dse.single_map import ExplainedMap
@@ -110,19 +111,14 @@ def _write_tables(found: ExplainedMap) -> None:
     assert mapped is not None
     p, mapping = found.problem, mapped.mapping
     name, share = busiest(mapped)
-    kept = ", ".join(o for o in ("left", "right", "out") if getattr(mapping.kept, o)) or "nothing"
     facts: list[dict[str, Cell]] = [
         {"quantity": "latency", "value": f"{mapped.latency_s * found.clock_hz:,.6g} cycles, {mapped.latency_s * 1e6:,.6g} us"},
         {"quantity": "energy", "value": f"{mapped.energy_pj:,.6g} pJ"},
         {"quantity": "utilisation", "value": f"{found.utilisation:.1%} of the array"},
         {"quantity": "busiest", "value": f"{name}, {share:.1%} of the time"},
-        {"quantity": "mapping", "value": f"{mapping.dataflow}; {mapping.stationary} tile stays in the buffer; tiles of: {kept}"},
+        {"quantity": "mapping", "value": f"{mapping.dataflow}; {_kept_words(found)}"},
         {"quantity": "buffer", "value": f"{mapped.counts[0]:,.0f} bytes occupied"},
     ]
-    if mapping.inner is not None:
-        inside = ", ".join(o for o in ("left", "right", "out") if getattr(mapping.inner.kept, o)) or "nothing"
-        text = f"tiles of {mapping.inner.tile_m} x {mapping.inner.tile_k} x {mapping.inner.tile_n} of: {inside}"
-        facts.append({"quantity": "inside it", "value": f"{text}; {mapping.inner.stationary} tile stays"})
     title = f"{p.groups} x [{p.m} x {p.k} x {p.n}] in {p.dtype} on {found.accelerator}, "
     if found.best:
         title += "mapping as given"
@@ -134,13 +130,44 @@ def _write_tables(found: ExplainedMap) -> None:
     write_records(facts, ("quantity", "value"), Format.TABLE, title=title)
     rows = [_nest_row(loop) for loop in found.nest if loop.count > 1] or [_nest_row(found.nest[-1])]
     write_records(rows, tuple(rows[0]), Format.TABLE, title="Loop nest, outermost first; loops of one step left out")
+    if found.tiles:
+        held: list[dict[str, Cell]] = [_tile_row(tile) for tile in found.tiles]
+        write_records(held, tuple(held[0]), Format.TABLE, title="Tiles, from the outermost memory inwards")
     columns = ("level", "read_bytes", "written_bytes", "busy_share", "least_bytes", "ratio")
     write_records(_level_rows(found), columns, Format.TABLE, title="Levels")
+    crossed: list[dict[str, Cell]] = [
+        {"into": _BORDER_WORDS[b.name], "bytes": b.moved_bytes, "least_bytes": b.least_bytes, "ratio": b.ratio} for b in mapped.borders
+    ]
+    write_records(
+        crossed, tuple(crossed[0]), Format.TABLE, title="What crosses each border, both ways, against the least that any mapping moves"
+    )
     levers: list[dict[str, Cell]] = [
         {"enlarge": x.parameter, "from": x.now, "to": x.enlarged, "latency_cycles": x.latency_cycles} for x in found.levers
     ]
     if levers:
         write_records(levers, tuple(levers[0]), Format.TABLE, title="To go faster: until the next resource binds")
+
+
+_BORDER_WORDS = {"dram": "the chip", "buffer": "what lies inside the outermost buffer", "array": "the array"}
+
+
+def _kept_words(found: ExplainedMap) -> str:
+    """What stays in the outermost buffer and what is kept there."""
+    assert found.mapped is not None
+    mapping = found.mapped.mapping
+    kept = ", ".join(o for o in ("left", "right", "out") if getattr(mapping.kept, o)) or "nothing"
+    return f"{mapping.stationary} tile stays in the buffer; tiles of: {kept}"
+
+
+def _tile_row(tile: HeldTile) -> dict[str, Cell]:
+    (first, rows), (second, columns) = tile.sides
+    return {
+        "memory": tile.memory,
+        "operand": tile.operand,
+        "tile": f"{first} {rows} x {second} {columns}",
+        "instances": tile.instances,
+        "stays": tile.stays,
+    }
 
 
 def _nest_row(loop: NestLoop) -> dict[str, Cell]:

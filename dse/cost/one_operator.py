@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from dse.cost.best_mapping import best_mapping
+from dse.cost.borders import borders, inside_bytes, least_bytes_over
 from dse.cost.columns import ARRAY, BUFFER_READ, BUFFER_WRITE, DRAM_READ, DRAM_WRITE, counts_per_second, stages
 from dse.cost.row_prices import MapObjective, count_columns, overhead_s, prices
-from dse.mapping.two_level import gemm_lower_bound_elements
-from dse.units import BITS_PER_BYTE, BYTES_PER_GIB, BYTES_PER_KIB, JOULES_PER_PJ
+from dse.units import BYTES_PER_GIB, BYTES_PER_KIB, JOULES_PER_PJ
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from dse.cost.borders import Border
     from dse.hw.accelerator import Geometry
     from dse.hw.table import DesignTable
     from dse.mapping.matmul import MatmulMapping
@@ -65,6 +66,8 @@ class MappedProduct:
     busy_s: dict[str, float]
     """Busy time by resource, the busiest first."""
     bounds: Bounds
+    borders: tuple[Border, ...]
+    """Bytes over each border between levels against the least there."""
     counted: int
     """Mappings that were counted to find it: floors say that no other is better; 0 for a mapping given from outside."""
 
@@ -113,6 +116,7 @@ def mapped_product(
         energy_pj=energy_pj,
         busy_s=dict(sorted(busy.items(), key=lambda item: (-item[1], item[0]))),
         bounds=lower_bounds(problem, geometry, table),
+        borders=borders(problem, geometry, table, mapping),
         counted=counted,
     )
 
@@ -135,34 +139,20 @@ def lower_bounds(problem: MatmulProblem, geometry: Geometry, table: DesignTable)
     array = geometry.array
     rate = array.rate(problem.dtype)
     assert rate is not None
-    registers = array.elements * rate * (problem.left_bits + problem.right_bits + problem.partial_bits) / BITS_PER_BYTE
-    inside = registers + float(table.buffer_capacity_bytes[0])
-    inside += sum(float(m.capacity_bytes[0]) * g.instances for m, g in zip(table.inner, geometry.inner, strict=True))
+    inside, below, known = inside_bytes(problem, geometry, table)
     compulsory = problem.left_bytes + problem.right_bytes + problem.out_bytes
-    dram = max(compulsory, _least_bytes(problem, inside))
+    dram = max(compulsory, least_bytes_over(problem, inside))
     read, write = float(table.dram_read_pj_per_byte[0]), float(table.dram_write_pj_per_byte[0])
     energy = (problem.left_bytes + problem.right_bytes) * read + problem.out_bytes * write + (dram - compulsory) * min(read, write)
-    held = sum(float(m.capacity_bytes[0]) * g.instances for m, g in zip(table.inner, geometry.inner, strict=True) if g.registers)
     inner = [m for m, g in zip(table.inner, geometry.inner, strict=True) if not g.registers]
-    known = registers + held
-    below = known + sum(float(m.capacity_bytes[0]) for m in inner)
     outside = min(read, write, float(table.buffer_read_pj_per_byte[0]), float(table.buffer_write_pj_per_byte[0]))
     nearest = min([outside, *(float(p[0]) for m in inner for p in (m.read_pj_per_byte, m.write_pj_per_byte))])
-    into_inner, into_array = _least_bytes(problem, below), _least_bytes(problem, known)
+    into_inner, into_array = least_bytes_over(problem, below), least_bytes_over(problem, known)
     energy += max(0.0, into_inner - dram) * outside + max(0.0, into_array - max(into_inner, dram)) * nearest
     peak = array.elements * rate * float(table.clock_hz[0])
     latency = max(problem.macs / peak, dram * (1.0 / float(table.dram_bytes_per_s[0]))) + overhead_s(table)
     compute = problem.macs * float(table.mac_pj[problem.dtype][0])
     return Bounds(dram, compute + energy + float(table.leakage_w[0]) * latency / JOULES_PER_PJ, latency)
-
-
-def _least_bytes(problem: MatmulProblem, inside_bytes: float) -> float:
-    """Bytes that cross a boundary with `inside_bytes` behind it; groups move at least as much as one of them."""
-    if min(problem.left_share, problem.right_share, problem.out_share) < 1.0:
-        return 0.0  # the bound is that of a matrix product whose loops meet each element in one row or column
-    width = min(problem.left_bits, problem.right_bits, problem.out_bits, problem.partial_bits) / BITS_PER_BYTE
-    elements = gemm_lower_bound_elements(problem.m, problem.k, problem.n, int(inside_bytes / width))
-    return float(elements * width)
 
 
 COUNT_KEYS: Final = {

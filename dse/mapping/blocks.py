@@ -243,6 +243,10 @@ class Block:
         name, home = NAMES[position], self.homes[position]
         a, b = (self.tilings[d].take(at[d]) for d in AXES[name])
         outer, inner = tile_bytes_per_element(self.view.problem, name, self._trips_at(position, at), home)
+        if position == self.view.held == STAYS[Stationary.OUT]:  # sums grow in the registers themselves
+            wide = register_bytes(self.view.problem, name) * self.view.problem.out_share
+            outer = np.maximum(outer, wide) if home.outer and self.view.memory(home.outer_at).registers else outer
+            inner = np.maximum(inner, wide) if home.inner and self.view.memory(home.inner_at).registers else inner
         double = home.outer and not home.on_chip and self.view.memory(home.outer_at).double_buffered
         sides = self._per_instance(name, home.outer_at if home.outer else OUTERMOST, a.outer_side, b.outer_side)
         outer = outer * sides * self._copies(a.outer_count, b.outer_count, double=double)

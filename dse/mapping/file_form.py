@@ -87,6 +87,9 @@ class MappingFile(FileForm):
     """Elements that one step of the array covers; needed where an array of the long form can be used in several ways."""
     keeps: dict[Level, tuple[OperandName, ...]]
     """By memory, buffer or inner, the operands with a tile in it: left (A), right (B), out (C); the others pass by."""
+    places: dict[OperandName, tuple[int, int]] = Field(default_factory=dict)
+    """Where an operand has several buffers: the memory of its tile in `buffer` and of that in `inner`, as places among the memories inside
+    the outermost buffer, from 0 at the array; -1 is the outermost buffer. Where left out, its last two."""
     shared_sums: bool = False
     """Output-stationary arrays that would be idle take a stretch of the others' sums."""
     loops: Annotated[tuple[LoopForm, ...], Field(min_length=1, max_length=MOST_LOOPS)]

@@ -11,6 +11,7 @@ from dse.mapping.flows import ways
 from dse.mapping.frontier import MatmulMapping, mapping_traffic
 from dse.mapping.loop_nest import NestLoop, loop_nest
 from dse.mapping.matmul import InnerTile, Kept, Stationary, array_sides
+from dse.mapping.residence import residence
 
 if TYPE_CHECKING:
     from dse.files import Document, Value
@@ -55,6 +56,8 @@ def mapping_values(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMa
     if mapping.inner is not None:
         keeps[INNER] = [str(o) for o in OperandName if getattr(mapping.inner.kept, o)]
     values["keeps"] = keeps
+    if mapping.places is not None:
+        values["places"] = {str(o): list(at) for o, at in zip(OperandName, mapping.places, strict=True)}
     if mapping.shared_sums:
         values["shared_sums"] = True
     values["loops"] = [_loop_values(loop) for loop in loop_nest(problem, geometry, mapping, every_level=True)]
@@ -105,8 +108,8 @@ class _Reader:
         self.problems: list[Problem] = []
         self.sizes = {Loop.GROUPS: problem.groups, Loop.M: problem.m, Loop.K: problem.k, Loop.N: problem.n}
         self.two_levels = INNER in file.keeps
-        several = any(not m.registers for m in geometry.inner)
-        self.levels = (DRAM, BUFFER, INNER, ARRAY) if several else (DRAM, BUFFER, ARRAY)
+        self.residence = residence(geometry)
+        self.levels = (DRAM, BUFFER, INNER, ARRAY) if geometry.inner else (DRAM, BUFFER, ARRAY)
 
     def mapping(self) -> MatmulMapping:
         """See `read_mapping`."""
@@ -130,6 +133,7 @@ class _Reader:
             shared_sums=self.file.shared_sums,
             array=array if self.geometry.array.dims else None,
             inner=inner,
+            places=self._places(),
         )
         self._compare(found)
         self._done()
@@ -197,12 +201,29 @@ class _Reader:
 
     def _kept(self, level: str) -> Kept:
         kept = self.file.keeps.get(level, ())
-        inner = [m for m in self.geometry.inner if not m.registers]
-        allowed = {o for m in inner for o in m.operands} if level == INNER else set(self.geometry.outer.operands)
+        may_hold = self.residence.inner if level == INNER else self.residence.outer
+        allowed = {o for o in OperandName if may_hold(o)}
         for operand in kept:
             if operand not in allowed:
                 self._fault(("keeps", level), f"{level} may hold {', '.join(sorted(allowed))}, not {operand}")
         return Kept(*(o in kept for o in (OperandName.LEFT, OperandName.RIGHT, OperandName.OUT)))
+
+    def _places(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]] | None:
+        """Memories of the tiles of left, right and out; None where all are where they are by default."""
+        found = []
+        for operand in OperandName:
+            known = self.residence.default(operand)
+            outer, inner = self.file.places.get(operand, known)
+            for level, at, may in (
+                (BUFFER, outer, {*self.residence.outer(operand), known[0]}),
+                (INNER, inner, {*self.residence.inner(operand), known[1]}),
+            ):
+                if at not in may:
+                    message = f"the tile of {operand} in {level} cannot lie in memory {at}; allowed: {', '.join(map(str, sorted(may)))}"
+                    self._fault(("places", operand), message)
+            found.append((outer, inner))
+        left, right, out = found
+        return None if found == [self.residence.default(o) for o in OperandName] else (left, right, out)
 
     def _inner(self, tiles: dict[Loop, int]) -> InnerTile | None:
         """Tiles in the buffers inside the outermost one; None where there are none."""
