@@ -44,9 +44,14 @@ LARGEST_BUDGET_BYTES: Final = BUDGETS_BYTES[-1]
 BALANCES_MACS_PER_BYTE: Final = (32.0, 128.0, float("inf"))
 """Array peak over DRAM rate for which plans are made: 64 and 256 operations per byte, about the ends of today's
 accelerators (138.9 to 320, arXiv 2507.15465 Table I, and slower edge arrays), and traffic alone."""
+RESIDENTS_STEP: Final = 4
+"""Intermediates stay across segments as far as a budget goes, and as far as this many times that: slices that run as a pipeline hold
+several copies, so a cut made for a smaller budget may be the best with room for them beside it."""
 PLAN_EXCESS: Final = 0.01
-"""Plans that another one beats in bytes held and is within this of in everything else are not priced, but for the one that moves
-the fewest bytes."""
+"""Plans that another one beats in bytes held and is within this of in everything else are not priced."""
+LEAST_EXCESS: Final = 0.0005
+"""But for the one that holds least of those within this of the fewest DRAM bytes at no more cycles: differences that prices count
+as ties (TIE_TOLERANCE)."""
 
 
 @dataclass(frozen=True)
@@ -130,9 +135,16 @@ def _fused(builder: SegmentBuilder, first: Plan, elements: int, *, any_order: bo
                 plans.append(plan)
                 totals.append((plan.peak_bytes, plan_totals(maker.builder(plan), plan)[1], sum(c.cycles for c in groups)))
     found = set(not_dominated(np.array(totals), excess=PLAN_EXCESS).tolist())
-    found |= {min(range(len(totals)), key=lambda i: (totals[i][1], *totals[i])), 0}
+    found |= {_least_bytes(totals), 0}
     kept = tuple(plans[i] for i in sorted(found))
     return PlanBook(builder.graph, builder, kept, exact, {p.order: maker.builder(p) for p in kept if p.order is not None})
+
+
+def _least_bytes(totals: list[tuple[float, float, float]]) -> int:
+    """Of the plans with about the fewest cycles and among them about the fewest DRAM bytes the one that holds least."""
+    fast = [i for i, t in enumerate(totals) if t[2] <= min(t[2] for t in totals) * (1 + PLAN_EXCESS)]
+    few = [i for i in fast if totals[i][1] <= min(totals[j][1] for j in fast) * (1 + LEAST_EXCESS)]
+    return min(few, key=lambda i: totals[i])
 
 
 def _choice(builder: SegmentBuilder, deps: Dependences, elements: int, *, any_order: bool) -> tuple[Choice, bool]:
@@ -159,8 +171,8 @@ class _PlanMaker:
         """The builder in whose order the positions of `plan` count."""
         return self._builder if plan.order is None else self._builders[plan.order]
 
-    def plans(self, groups: tuple[Candidate, ...], budget_bytes: float) -> tuple[Plan, Plan]:
-        """Without and with intermediates that stay across segments."""
+    def plans(self, groups: tuple[Candidate, ...], budget_bytes: float) -> tuple[Plan, ...]:
+        """Without and with intermediates that stay across segments, in the budget and in a wider one."""
         positions = tuple(p for c in groups for p in c.members)
         order = None if positions == tuple(range(len(positions))) else positions
         builder = self._builder
@@ -175,7 +187,7 @@ class _PlanMaker:
             segments.append(self._segments[order, c])
             first += len(c.members)
         bare = Plan(tuple(segments), frozenset(), tuple(r for s in segments for r in s.reserved_bytes), order)
-        return bare, _with_residents(builder, bare, budget_bytes)
+        return bare, *(_with_residents(builder, bare, b) for b in (budget_bytes, RESIDENTS_STEP * budget_bytes))
 
 
 def _reordered(builder: SegmentBuilder, order: tuple[int, ...]) -> SegmentBuilder:
