@@ -140,7 +140,10 @@ class PartPricer:
         table = replace(kind.table, buffer_capacity_bytes=np.array([free, free * SMALLER_SHARE]), dram_bytes_per_s=np.array([rate, rate]))
         found = []
         need = 0.0
-        for operator in self.placed(group, shape, resident):
+        operators = self.placed(group, shape, resident)
+        if any(o.work.reserved_bytes > free for o in operators):  # no frontier is needed to know
+            return None
+        for operator in operators:
             pricer = kind.pricer(operator.work)
             weight = np.full(2, 1.0) if self.objective is Objective.EDP else None  # watts: a joule as a second
             priced = pricer.price(table, self.objective, weight)
