@@ -44,6 +44,19 @@ def test_some_pairs(name: str, objective: Objective, phase: Phase) -> None:
     check("deepseek_v2_lite", name, objective, part=Part.LAYER, cache_len=256, phase=phase)
 
 
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("llama3_70b", "b200_sxm"),
+        ("gpt3_175b", "tpu_v4i"),
+        ("kimi_k2", "fusemax"),
+    ],
+)
+def test_other_pairs(model: str, name: str) -> None:
+    """Other kinds of attention and experts on the other kinds of chips; `make timelines` has all pairs."""
+    check(model, name, Objective.LATENCY, part=Part.LAYER, cache_len=256)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", accelerator_names())
 @pytest.mark.parametrize("model", model_names())
