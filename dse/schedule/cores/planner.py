@@ -48,7 +48,7 @@ CORES_PER_GROUP: Final = 16
 """... and half of that on so many cores: each group then takes twice the time."""
 PART_EFFORT: Final = 8
 """Groups for which a part of a group counts that has not been priced before: its mappings are enumerated."""
-SHORT_EFFORT: Final = 0.08
+SHORT_EFFORT: Final = 0.04
 """Share of a long search that is spent where nothing is asked for, ..."""
 MIDDLE_EFFORT: Final = 0.4
 """... so much where the plan takes more than ..."""
