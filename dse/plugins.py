@@ -111,7 +111,7 @@ def load_accelerator(name_or_path: str) -> AcceleratorDescription:
         UsageError: unknown name, with the known ones and the nearest (exit code 2: a name is part of the command), or a chip of many cores.
         InputError: a file that is missing, broken or wrong (exit code 3).
     """
-    if names_chip(name_or_path):
+    if accelerator_catalogues() and names_chip(name_or_path):
         raise UsageError(
             f"'{name_or_path}' is a chip of many cores, which dse eval, dse compare, dse trace and campaigns take; "
             "here give an accelerator of one core"

