@@ -57,6 +57,10 @@ BOLD: Final = (0.0, 0.5)
 """Standard deviations by which predictions are taken to be better than expected, in turn."""
 REFERENCE: Final = 1.1
 """Of the hypervolume that is improved: a tenth of the front's span beyond its worst, on logarithms of the objectives."""
+WIDE: Final = 2.5
+WIDENS: Final = 6
+"""One batch in so many takes a reference point this far where nothing is asked first: beyond the ends of the front all counts for nothing
+otherwise, and a run that began by chance may stay where it began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +76,10 @@ class _Front:
     inner: NDArray[np.int64]
     own: NDArray[np.bool_]
     """Which of them are on the front of all [D]."""
+    reference: float
 
     @classmethod
-    def of(cls, history: Sequence[TrialRecord], goals: Goals) -> _Front:
+    def of(cls, history: Sequence[TrialRecord], goals: Goals, reference: float) -> _Front:
         full = [i for i, record in enumerate(history) if len(record.front)]
         columns = [np.concatenate([np.asarray(history[i].front.metrics[n]) for i in full]) for n in goals.objectives]
         signed = np.stack([s * np.log(np.maximum(c, SMALLEST)) for c, s in zip(columns, _signs(goals), strict=True)], axis=1)
@@ -82,11 +87,11 @@ class _Front:
         inner = np.concatenate([np.array(history[i].front.inner, dtype=np.int64) for i in full])
         own = non_dominated(signed, [False] * len(columns))
         low, high = signed[own].min(axis=0), signed[own].max(axis=0)
-        return cls(low, np.where(high > low, high - low, 1.0), signed, trials, inner, own)
+        return cls(low, np.where(high > low, high - low, 1.0), signed, trials, inner, own, reference)
 
     def inside(self, signed: NDArray[np.float64]) -> NDArray[np.float64]:
         """How far designs [..., M] are from the reference point, in spans of the front."""
-        found: NDArray[np.float64] = REFERENCE - (signed - self.low) / self.span
+        found: NDArray[np.float64] = self.reference - (signed - self.low) / self.span
         return found
 
 
@@ -125,7 +130,8 @@ class FrontStrategy:
     def _around_the_front(self, history: Sequence[TrialRecord], batch: int, count: int, seen: set[int]) -> list[int]:
         """One after the other the choice that should add most; each as if those before it had turned out as expected."""
         chance = np.random.default_rng(_number(self._seed, batch))
-        front = _Front.of(history, self._goals)
+        wide = not self._seeds and batch % WIDENS == WIDENS - 1
+        front = _Front.of(history, self._goals, WIDE if wide else REFERENCE)
         directions = np.abs(chance.standard_normal((DIRECTIONS, len(self._goals.objectives))))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         reach = _length(front.inside(front.signed[front.own]), directions)  # [A, Q]

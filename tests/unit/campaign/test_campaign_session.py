@@ -78,7 +78,7 @@ def test_a_run_is_complete(whole: Path) -> None:
     assert len((whole / "trials.csv").read_text().splitlines()) == 41
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random", "exhaustive"])
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random", "exhaustive", "surrogate"])
 def test_resumed_equals_uninterrupted(tmp_path: Path, sampler: str) -> None:
     plan = fake_plan(("sampler: tpe", f"sampler: {sampler}"), ("trials: 40", "trials: 45"))
     session(tmp_path / "whole", plan)
@@ -92,7 +92,7 @@ def test_resumed_equals_uninterrupted(tmp_path: Path, sampler: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [2, 4])
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "exhaustive"])
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "exhaustive", "random", "surrogate"])
 def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path, sampler: str, workers: int) -> None:
     """Whole, and killed within a batch and gone on with by another number of workers."""
     plan = fake_plan(("sampler: tpe", f"sampler: {sampler}"))
