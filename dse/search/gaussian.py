@@ -64,7 +64,8 @@ class Fitted:
         """Standard deviation of the targets at C choices [C, T]."""
         shrunk = np.linalg.solve(self.lower, _kernel(self.tables, self.digits, digits))
         left = np.sqrt(np.maximum(1.0 - np.einsum("nc,nc->c", shrunk, shrunk), 1e-9))
-        return self.spread * left[:, None]
+        found: FloatArray = self.spread * left[:, None]
+        return found
 
 
 def distance_tables(dimensions: Sequence[Dimension]) -> tuple[FloatArray, ...]:
@@ -97,8 +98,8 @@ def fit(tables: Sequence[FloatArray], digits: Digits, targets: FloatArray, scale
     standard, mean, spread = _standard(targets)
     scaled = tuple(table / length**2 for table, length in zip(tables, scales.lengths, strict=True))
     kernel = _kernel(scaled, digits, digits) + scales.noise * np.eye(len(digits))
-    lower: FloatArray = np.linalg.cholesky(kernel)
-    weights: FloatArray = np.linalg.solve(kernel, standard)
+    lower = np.asarray(np.linalg.cholesky(kernel), dtype=np.float64)
+    weights = np.asarray(np.linalg.solve(kernel, standard), dtype=np.float64)
     return Fitted(scaled, digits, lower, weights, mean, spread)
 
 
