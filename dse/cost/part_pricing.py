@@ -60,6 +60,8 @@ class PartPricer:
         self._combinations: tuple[FloatArray, FloatArray] | None = None
         self._priced = np.zeros((self.size - self.plans, charges.size), dtype=np.bool_)
         """Where combinations are priced already, in `_combinations`."""
+        self._rows: dict[int, list[tuple[IntArray, IntArray]]] = {}
+        """By plan: points and the rows [Q, d] taken there, of the last choice of the best."""
 
     def best(self, objective: Objective, edp_weight_w: FloatArray | None) -> Best:
         """The best at each point: see `choose`."""
@@ -70,11 +72,18 @@ class PartPricer:
         points = np.arange(self.charges.size)
         return Best(pick, latency[pick, points], energy[pick, points])
 
-    def rows(self, plan: int, at: IntArray, objective: Objective, edp_weight_w: FloatArray | None) -> tuple[RowTable, list[BestRows]]:
-        """The rows that one plan takes at some points."""
-        weight = None if edp_weight_w is None else edp_weight_w[at]
-        rows = self.part.plans[plan].rows
-        return rows, list(rows.best(self.charges.at(at), objective, weight))
+    def rows(self, plan: int, at: IntArray, objective: Objective, edp_weight_w: FloatArray | None) -> tuple[RowTable, IntArray]:
+        """The rows [Q, d] that one plan takes at some points; those of the last `best` are known."""
+        table = self.part.plans[plan].rows
+        if plan in self._rows:
+            points, rows = zip(*self._rows[plan], strict=True)
+            place = np.empty(self.charges.size, dtype=np.int64)
+            place[np.concatenate(points)] = np.arange(sum(map(len, points)))
+            return table, np.concatenate(rows, axis=1)[:, place[at]]
+        found = np.empty((table.operators, len(at)), dtype=np.int64)
+        for best in table.best(self.charges.at(at), objective, None if edp_weight_w is None else edp_weight_w[at]):
+            found[:, best.at] = best.row
+        return table, found
 
     def candidates(self, objective: Objective, edp_weight_w: FloatArray | None) -> tuple[FloatArray, FloatArray]:
         """Seconds and joules [N, D] of all candidates; infinite where one does not fit."""
@@ -94,6 +103,7 @@ class PartPricer:
         At each point the candidate of the least bound is priced first, then those whose bounds are no higher than what counts as a tie
         with the best so far.
         """
+        self._rows.clear()
         least = self._least(objective, weight) * (1 - ROUNDING)
         tolerance = 1.0 if weight is not None else 1 + TIE_TOLERANCE
         limit = np.full(self.charges.size, np.inf)
@@ -134,8 +144,11 @@ class PartPricer:
             return self._price_combination(number - self.plans, at)
         plan = self.part.plans[number]
         latency, energy = np.empty(len(at)), np.empty(len(at))
+        rows = np.empty((plan.rows.operators, len(at)), dtype=np.int64)
         for best in plan.rows.best(self.charges.at(at), objective, None if weight is None else weight[at]):
             latency[best.at], energy[best.at] = _sums(best, plan.order)
+            rows[:, best.at] = best.row
+        self._rows.setdefault(number, []).append((at, rows))
         return latency, energy
 
     def _price_combination(self, number: int, at: IntArray) -> tuple[FloatArray, FloatArray]:

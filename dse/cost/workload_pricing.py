@@ -236,11 +236,10 @@ def _take_plan(
         overhead += one.overhead_s(table, at)
     taken.overhead_s[at] = overhead
     rows, found = pricer.rows(number, at, objective, edp_weight)
-    for best in found:
-        moved = np.zeros((len(at[best.at]), taken.moved.shape[1]))
-        for row in best.row[plan.order]:
-            moved += rows.counts[row]
-        taken.moved[at[best.at]] = moved
+    moved = np.zeros((len(at), taken.moved.shape[1]))
+    for row in found[plan.order]:
+        moved += rows.counts[row]
+    taken.moved[at] = moved
 
 
 def _take_combination(taken: _Taken, found: Combinations, number: int, table: DesignTable, at: NDArray[np.int64]) -> None:
