@@ -288,19 +288,28 @@ def _boxes(capacity: FloatArray, rows: _Rows, operators: int) -> Iterator[tuple[
 
 
 def exits(entry_bytes: FloatArray, counts: FloatArray) -> FloatArray:
-    """Capacity [R] from which a later row of the same operator fits that needs at most as much of everything; rows [R, C] are in
-    order of entry."""
+    """Capacity [R] from which another row of the operator fits that needs at most as much of everything, or of equal rows a later one.
+
+    Rows [R, C] are in order of entry; where one that enters earlier needs less, minus infinity.
+    """
     exits = np.full(len(entry_bytes), np.inf)
     open_rows = np.zeros(0, dtype=np.int64)
     for start in range(0, len(entry_bytes), BLOCK):
         new = np.arange(start, min(start + BLOCK, len(entry_bytes)))
         open_rows = np.concatenate((open_rows, new))
-        beats = open_rows[:, None] < new
+        later = open_rows[:, None] < new
+        beats = later.copy()
+        beaten_by_earlier, same = later.copy(), later.copy()
         for column in counts.T:
-            beats &= column[new] <= column[open_rows, None]
+            mine, theirs = column[open_rows, None], column[new]
+            beats &= theirs <= mine
+            beaten_by_earlier &= mine <= theirs
+            same &= mine == theirs
         beaten = beats.any(axis=1)
         exits[open_rows[beaten]] = entry_bytes[new[beats[beaten].argmax(axis=1)]]
-        open_rows = open_rows[~beaten]
+        useless = new[(beaten_by_earlier & ~same).any(axis=0)]
+        exits[useless] = -np.inf
+        open_rows = open_rows[~beaten & ~np.isin(open_rows, useless)]
     return exits
 
 
