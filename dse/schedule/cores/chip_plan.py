@@ -15,22 +15,21 @@ from dse.schedule.cores.relaxation import Placement
 from dse.schedule.plan import Schedule, make_plans
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from dse.cost.metrics import Objective
     from dse.hw.many_core import Chip
     from dse.ir.graph import OperatorGraph
     from dse.schedule.cores.groups import Group, Work
     from dse.schedule.cores.part_price import KindPricer
-    from dse.schedule.cores.tasks import Outcome
     from dse.schedule.segments import Segment
 
-LARGEST_PEAK: Final = 4.0
-"""Fused plans tried hold at most so many times the memory of a core: dividing a group divides what it holds."""
-MOST_PLANS: Final = 12
-"""Fused plans tried, those that hold most."""
-MOST_FORMATIONS: Final = 5
-"""Ways to form groups that are simulated, least estimate first; more only until one fits."""
+MOST_FORMATIONS: Final = 4
+"""Ways to form groups that are simulated, least estimate first, operators alone always; more only until one fits."""
+WORTHWHILE: Final = 1.3
+"""None is simulated whose estimate is so many times the least: estimates are seldom off by a fifth."""
+NEAR_ALONE: Final = 1.05
+"""Where operators alone take at most so many times the best, both are searched: a search seldom gains more."""
 MOST_OPERATORS_FUSED: Final = 400
 """Longer graphs are not fused: making the plans would take longer than all the rest."""
 
@@ -60,28 +59,47 @@ def plan_graph(
     nowhere = planner.nowhere()
     if nowhere is not None:
         raise GraphError.single(f"{graph.name}: node '{nowhere}'", _no_core(work, nowhere, chip))
-    choices = [single_groups(work)]
+    alone = single_groups(work)
+    choices = [alone]
     if schedule is Schedule.FUSED and len(work.order) <= MOST_OPERATORS_FUSED:
         choices += [g for g in _fused(work, planner, chip, kinds) if g not in choices]
-    refused: NoPlan | None = None
-    best: tuple[Planned, tuple[Group, ...]] | None = None
-    firsts: list[Outcome] = []
-    for place, groups in enumerate(planner.by_estimate(choices)):
-        if place >= MOST_FORMATIONS and best is not None:
-            break
-        found = planner.first(groups)
-        if isinstance(found, NoPlan):
-            refused = found if refused is None or len(groups) == len(work.order) else refused
-            continue
-        firsts.append(found.outcome)
-        if best is None or better(found.outcome, best[0].outcome, objective):
-            best = found, groups
-    if best is None:
+    firsts, refused = _firsts(planner, choices)
+    if not firsts:
         assert refused is not None
         return refused
-    searched = planner.plan(best[1], seed, placement)
-    chosen = searched if isinstance(searched, Planned) and not better(best[0].outcome, searched.outcome, objective) else best[0]
-    return replace(chosen, others=tuple(o for o in firsts if o is not chosen.outcome))
+    best, groups = _least(firsts, objective)
+    single = next((found for found, made in firsts if made == alone), best)
+    searched = [planner.plan(groups, seed, placement)]
+    if groups != alone and single.value <= NEAR_ALONE * best.value:
+        searched.append(planner.plan(alone, seed, placement))
+    chosen, _ = _least([*((p, ()) for p in searched if isinstance(p, Planned)), (best, groups)], objective)
+    return replace(chosen, others=tuple(found.outcome for found, _ in firsts if found.outcome is not chosen.outcome))
+
+
+def _firsts(planner: Planner, choices: list[tuple[Group, ...]]) -> tuple[list[tuple[Planned, tuple[Group, ...]]], NoPlan | None]:
+    """The first plans of the ways to form groups that promise most, the first of `choices` always among them; and what fits nowhere."""
+    refused: NoPlan | None = None
+    firsts: list[tuple[Planned, tuple[Group, ...]]] = []
+    ranked = planner.by_estimate(choices)
+    for place, (cost, groups) in enumerate(ranked):
+        hopeless = place >= MOST_FORMATIONS or cost > WORTHWHILE * ranked[0][0]
+        if firsts and hopeless and groups != choices[0]:
+            continue
+        found = planner.first(groups)
+        if isinstance(found, Planned):
+            firsts.append((found, groups))
+        elif refused is None or groups == choices[0]:
+            refused = found
+    return firsts, refused
+
+
+def _least(found: Sequence[tuple[Planned, tuple[Group, ...]]], objective: Objective) -> tuple[Planned, tuple[Group, ...]]:
+    """The best of plans, the first of equals."""
+    best = found[0]
+    for other in found[1:]:
+        if better(other[0].outcome, best[0].outcome, objective):
+            best = other
+    return best
 
 
 def _fused(work: Work, planner: Planner, chip: Chip, kinds: Mapping[str, KindPricer]) -> list[tuple[Group, ...]]:
@@ -92,13 +110,27 @@ def _fused(work: Work, planner: Planner, chip: Chip, kinds: Mapping[str, KindPri
         return []
     kind = max(computing, key=lambda k: kinds[k].geometry.array.elements)
     plans = make_plans(work.graph, Schedule.FUSED, kinds[kind].geometry, any_order=False).plans
-    fitting = sorted((p for p in plans if p.peak_bytes <= LARGEST_PEAK * kinds[kind].capacity_bytes), key=lambda p: -p.peak_bytes)
-    found: list[tuple[Group, ...]] = []
-    for plan in fitting[:MOST_PLANS]:
+    found = [single_groups(work)]
+    for plan in plans:
         groups = tuple(g for s in plan.segments for g in _runnable(work, planner, s))
         if groups not in found:
             found.append(groups)
-    return found
+    mixed = _mixed(planner, found)
+    return found[1:] if mixed in found else [*found[1:], mixed]
+
+
+def _mixed(planner: Planner, formations: list[tuple[Group, ...]]) -> tuple[Group, ...]:
+    """The groups of all formations that cover the operators at the least sum of estimates, what passes between them apart."""
+    ending: dict[int, dict[int, tuple[float, Group]]] = {}
+    for group in dict.fromkeys(g for groups in formations for g in groups):
+        known = ending.setdefault(group.last, {})
+        cost = planner.least_own(group)
+        if group.first not in known or cost < known[group.first][0]:
+            known[group.first] = cost, group
+    best: list[tuple[float, tuple[Group, ...]]] = [(0.0, ())]
+    for last in range(len(ending)):
+        best.append(min(((best[first][0] + cost, (*best[first][1], g)) for first, (cost, g) in ending[last].items()), key=lambda b: b[0]))
+    return best[-1][1]
 
 
 def _runnable(work: Work, planner: Planner, segment: Segment) -> tuple[Group, ...]:

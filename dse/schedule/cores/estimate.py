@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from dse.cost.metrics import Objective
-from dse.ir.operator import Kind
-from dse.mapping.frontier import least_cycles
 from dse.schedule.cores.elimination import least_sum
+from dse.schedule.cores.layout import HOME_SHARE, OWN_SHARE
 from dse.schedule.cores.part_price import partial_bytes
-from dse.schedule.cores.part_work import part_indices
-from dse.schedule.cores.parts import Division, part_of
-from dse.schedule.problems import contraction_problem
+from dse.schedule.cores.parts import Division
+from dse.schedule.cores.sliced import SliceCosts
 from dse.units import JOULES_PER_PJ
 
 if TYPE_CHECKING:
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 
     from dse.hw.many_core import Chip
     from dse.ir.operator import Operator
-    from dse.mapping.problem import MatmulProblem
     from dse.schedule.cores.groups import Flow, Group, Work
     from dse.schedule.cores.part_price import KindPricer
     from dse.schedule.cores.shapes import Shape
@@ -42,26 +39,35 @@ class Estimator:
     def __init__(self, chip: Chip, work: Work, kinds: Mapping[str, KindPricer], transfers: Transfers, objective: Objective) -> None:
         self.chip, self.work, self.kinds, self.transfers, self.objective = chip, work, kinds, transfers, objective
         self._cores: dict[str, tuple[int, ...]] = {}
-        self._units: dict[tuple[str, int, bool, str, int, bool, bool], float] = {}
+        self.slices = SliceCosts(work, kinds)
+        self._units: dict[tuple[str, int, bool, str, int, bool, bool, bool], float] = {}
         self._computes: dict[tuple[str, Shape], float] = {}
-        self._cycles: dict[tuple[MatmulProblem, str], float] = {}
+        self._owns: dict[object, float] = {}
 
     def own(self, group: Group, shape: Shape) -> float:
-        """Seconds (joules) of a group with its graph inputs and outputs, at least; small shares of what hides behind them."""
-        compute = sum(self.compute_s(o, shape) for o in group.operators)
+        """Seconds (joules) of a group with its graph inputs and outputs, and results that find no room on chip, at least; small shares
+        of what hides behind them."""
+        key = group.first, group.last, group.cuts, group.held, shape
+        if key not in self._owns:
+            self._owns[key] = self._own(group, shape)
+        return self._owns[key]
+
+    def _own(self, group: Group, shape: Shape) -> float:
+        compute = self.busy_s(group, shape)
         first = Division(shape.stream, self.first_cores(shape), shape.reduces)
+        one = self.kinds[shape.kind].one
         moved = joules = 0.0
-        storages = self.work.storages
         for f in group.reads:
-            if storages[f.storage].from_outside:
+            if self.work.storages[f.storage].from_outside:
                 pattern = self.transfers.to_reader(shape.stream in f.streams and shape.ways > 1, self.chip.dram, first)
-                moved += f.size_bytes * pattern.seconds if pattern else 0.0
-                joules += f.size_bytes * pattern.pj if pattern else 0.0
+                size = self.slices.loaded_bytes(group, shape, f)
+                moved += size * pattern.seconds if pattern else 0.0
+                joules += size * (pattern.pj + pattern.sent * float(one.dram_read_pj_per_byte[0])) if pattern else 0.0
         for f in group.writes:
-            if storages[f.storage].to_outside:
+            if self.work.storages[f.storage].to_outside or not self._stays(f.storage, shape):
                 pattern = self.transfers.to_memory(Division(None, first.cores[:1]) if shape.reduces else first, self.chip.dram)
                 moved += f.size_bytes * pattern.seconds if pattern else 0.0
-                joules += f.size_bytes * pattern.pj if pattern else 0.0
+                joules += f.size_bytes * (pattern.pj + float(one.dram_write_pj_per_byte[0])) if pattern else 0.0
         adding = self._adding_s(group, shape, first)
         seconds = max(compute, moved) + HIDDEN_SHARE * min(compute, moved) + adding
         if self.objective is Objective.LATENCY:
@@ -72,10 +78,34 @@ class Estimator:
     def between(self, flow: Flow, holder: Shape, reader: Shape) -> float:
         """Seconds (joules) of a tensor from the shape that writes it to the shape that reads it, on the first cores of their kinds."""
         same, ranged = holder.stream == reader.stream and not holder.reduces, reader.stream in flow.streams and reader.ways > 1
-        key = (holder.kind, holder.ways, holder.reduces, reader.kind, reader.ways, same, ranged)
+        stays = self._stays(flow.storage, holder)
+        key = (holder.kind, holder.ways, holder.reduces, reader.kind, reader.ways, same, ranged, stays)
         if key not in self._units:
-            self._units[key] = self._unit(holder, reader, ranged=ranged)
+            self._units[key] = self._unit(holder, reader, ranged=ranged) if stays else self._back(reader, ranged=ranged)
         return flow.size_bytes * self._units[key]
+
+    def _stays(self, storage: str, holder: Shape) -> bool:
+        """Whether a result finds room on chip: with the cores that make it, with those of another kind, or in a buffer beside them."""
+        size = self.work.storages[storage].size_bytes
+        if size <= OWN_SHARE * self.kinds[holder.kind].capacity_bytes * (1 if holder.reduces else holder.ways):
+            return True
+        others = (k for k in self.chip.kinds if k != holder.kind)
+        return any(size <= b.capacity_bytes for b in self.chip.shared) or any(
+            size <= HOME_SHARE * self.kinds[k].capacity_bytes * len(self.chip.of_kind(k)) for k in others
+        )
+
+    def _back(self, reader: Shape, *, ranged: bool) -> float:
+        """Cost of one byte from the memory off chip."""
+        back = self.transfers.to_reader(ranged, self.chip.dram, Division(reader.stream, self.first_cores(reader)))
+        assert back is not None, reader
+        pj = back.pj + back.sent * float(self.kinds[reader.kind].one.dram_read_pj_per_byte[0])
+        match self.objective:
+            case Objective.LATENCY:
+                return back.seconds
+            case Objective.ENERGY:
+                return pj * JOULES_PER_PJ
+            case Objective.EDP:
+                return back.seconds + pj * JOULES_PER_PJ
 
     def _unit(self, holder: Shape, reader: Shape, *, ranged: bool) -> float:
         """Cost of one byte between two shapes."""
@@ -110,24 +140,15 @@ class Estimator:
         return self._cores[shape.kind][: shape.ways]
 
     def compute_s(self, operator: Operator, shape: Shape) -> float:
-        """Seconds that the largest part of an operator keeps its core busy, at least."""
+        """Seconds that the largest part of an operator keeps its core busy, whole, at least."""
         key = operator.name, shape
         if key not in self._computes:
-            self._computes[key] = self._compute_s(operator, shape)
+            self._computes[key] = self.slices.operator_s(operator, shape)
         return self._computes[key]
 
-    def _compute_s(self, operator: Operator, shape: Shape) -> float:
-        kind = self.kinds[shape.kind]
-        dim = self.work.streams.loops[operator.name].get(shape.stream) if shape.stream is not None else None
-        part = part_of(operator, dim, part_indices(self.work, shape)) if dim is not None else operator
-        vector = part.vector_ops / (kind.lanes * kind.clock_hz)
-        if operator.kind is not Kind.CONTRACTION:
-            return vector
-        problem = contraction_problem(self.work.graph, part, {}, kind.geometry)
-        if (problem, shape.kind) not in self._cycles:
-            self._cycles[problem, shape.kind] = least_cycles(problem, kind.geometry)
-        array = self._cycles[problem, shape.kind] / (kind.clock_hz * float(kind.one.array_sustained_fraction[0]))
-        return max(array, vector)
+    def busy_s(self, group: Group, shape: Shape) -> float:
+        """Seconds that the largest part of a group keeps its core busy, in slices where it has any, at least."""
+        return self.slices.busy_s(group, shape) if group.cuts else sum(self.compute_s(o, shape) for o in group.operators)
 
     def _compute_pj(self, group: Group, shape: Shape) -> float:
         one = self.kinds[shape.kind].one

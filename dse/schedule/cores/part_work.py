@@ -44,14 +44,14 @@ def placed_part(
     storages = find_storages(part, part.operators, streams.axes)
     builder = SegmentBuilder(part, part.operators, streams, storages, lambda operator, loops: 0.0)
     held = frozenset(h for h in group.held if h in storages) - resident
-    segment = builder.build(0, len(part.operators) - 1, _part_cuts(work, group, shape), held)
+    segment = builder.build(0, len(part.operators) - 1, part_cuts(work, group, shape), held)
     inside = resident & storages.keys()
     size = sum(storages[name].size_bytes for name in sorted(inside))
     plan = Plan((segment,), inside, tuple(r for r in segment.reserved_bytes))
     return place(PlanBook(part, builder, (plan,)), plan, geometry), size
 
 
-def _part_cuts(work: Work, group: Group, shape: Shape) -> tuple[Cut, ...]:
+def part_cuts(work: Work, group: Group, shape: Shape) -> tuple[Cut, ...]:
     """Cuts of the part: slices of the divided stream are dealt out, those of others stay."""
     indices = part_indices(work, shape)
     cuts = []

@@ -19,7 +19,7 @@ from dse.schedule.cores.layout import Assigned, Layouter, NoRoom
 from dse.schedule.cores.part_price import KindPricer, PartPricer
 from dse.schedule.cores.parts import Division
 from dse.schedule.cores.relaxation import Placement, relax
-from dse.schedule.cores.shapes import kinds_for, may_run, shapes, windows
+from dse.schedule.cores.shapes import may_run, shapes, windows
 from dse.schedule.cores.tasks import Outcome, busiest_s, run
 from dse.schedule.cores.transfers import Transfers
 
@@ -107,12 +107,13 @@ class Planner:
         self.pricer = PartPricer(work, kinds, objective)
         self.layouter = Layouter(chip, work, self.pricer, self.transfers)
         self._starts: dict[tuple[Group, ...], _Start] = {}
+        self._offers: dict[object, list[Shape]] = {}
         wanted = dict.fromkeys((objective, Objective.LATENCY))
         self.estimators = [Estimator(chip, work, kinds, self.transfers, o) for o in wanted]
 
     def runnable(self, group: Group) -> bool:
-        """Whether some kind of core may run all operators of a group."""
-        return bool(kinds_for(group, self.chip, self.work))
+        """Whether some kind of core may run all operators of a group and holds in some shape what the group does."""
+        return bool(self._shapes(group))
 
     def runnable_on(self, kind: str, operator: Operator) -> bool:
         """Whether cores of a kind may run an operator."""
@@ -122,10 +123,14 @@ class Planner:
         """The plan that follows from the estimates alone."""
         return self._start(groups, self._offered(groups)).planned
 
-    def by_estimate(self, formations: list[tuple[Group, ...]]) -> list[tuple[Group, ...]]:
-        """Ways to form groups by the estimate of their best shapes, least first."""
+    def by_estimate(self, formations: list[tuple[Group, ...]]) -> list[tuple[float, tuple[Group, ...]]]:
+        """Ways to form groups with the estimate of their best shapes, least first."""
         costs = [choose_shapes(groups, self._offered(groups), self.estimators[0]).cost for groups in formations]
-        return [formations[i] for i in sorted(range(len(costs)), key=lambda i: costs[i])]
+        return [(costs[i], formations[i]) for i in sorted(range(len(costs)), key=lambda i: costs[i])]
+
+    def least_own(self, group: Group) -> float:
+        """The estimate of a group in its best shape, apart from what it reads of other groups."""
+        return min((self.estimators[0].own(group, s) for s in self._shapes(group)), default=float("inf"))
 
     def nowhere(self) -> str | None:
         """The first operator that no core may run."""
@@ -133,7 +138,14 @@ class Planner:
         return next((o.name for o in self.work.order if not any(may_run(c, o, self.work) for c in cores)), None)
 
     def _offered(self, groups: tuple[Group, ...]) -> list[list[Shape]]:
-        return [[s for s in shapes(g, self.chip, self.work) if self._comes_together(s)] for g in groups]
+        return [self._shapes(g) for g in groups]
+
+    def _shapes(self, group: Group) -> list[Shape]:
+        key = group.first, group.last, group.cuts, group.held
+        if key not in self._offers:
+            fits = self.estimators[0].slices.fits
+            self._offers[key] = [s for s in shapes(group, self.chip, self.work) if fits(group, s) and self._comes_together(s)]
+        return self._offers[key]
 
     def _comes_together(self, shape: Shape) -> bool:
         """Whether partial sums reach the core that adds them, on all cores that the shape may take."""
@@ -336,7 +348,7 @@ class Planner:
         return found
 
     def _seconds(self, group: Group, shape: Shape) -> float:
-        return sum(self.estimators[0].compute_s(o, shape) for o in group.operators)
+        return self.estimators[0].busy_s(group, shape)
 
     def _moving_s(self, size: float, has: bool, holder: Assigned, to: Assigned) -> float:
         lies, reads = holder.holder, to.division

@@ -1,0 +1,119 @@
+"""What it takes a group to run slice by slice, before anything is priced: memory that it holds, array and vector unit, bytes read again."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING
+
+from dse.ir.operator import Kind
+from dse.mapping.frontier import least_cycles
+from dse.schedule.cores.part_work import part_cuts, part_indices
+from dse.schedule.cores.parts import part_of
+from dse.schedule.problems import contraction_problem
+from dse.schedule.streams import SOFTMAX
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dse.ir.operator import Operator
+    from dse.mapping.problem import MatmulProblem
+    from dse.schedule.cores.groups import Flow, Group, Work
+    from dse.schedule.cores.part_price import KindPricer
+    from dse.schedule.cores.shapes import Shape
+    from dse.schedule.segments import Cut
+
+
+class SliceCosts:
+    """Of the groups of one graph in their shapes; every answer is kept."""
+
+    def __init__(self, work: Work, kinds: Mapping[str, KindPricer]) -> None:
+        self.work, self.kinds = work, kinds
+        self._cuts: dict[tuple[tuple[Cut, ...], str | None, int], tuple[Cut, ...]] = {}
+        self._cycles: dict[tuple[MatmulProblem, str], float] = {}
+        self._peaks: dict[object, float] = {}
+
+    def cuts(self, group: Group, shape: Shape) -> tuple[Cut, ...]:
+        """Cuts of the largest part of a group."""
+        key = group.cuts, shape.stream, shape.ways
+        if key not in self._cuts:
+            self._cuts[key] = part_cuts(self.work, group, shape) if group.cuts else ()
+        return self._cuts[key]
+
+    def fits(self, group: Group, shape: Shape) -> bool:
+        """Whether what the largest part holds leaves some of its core's memory to work in."""
+        return self.peak_bytes(group, shape) < self.kinds[shape.kind].capacity_bytes
+
+    def peak_bytes(self, group: Group, shape: Shape) -> float:
+        """Most bytes that the largest part holds at once, sums and slices included, tiles apart."""
+        if not group.cuts:
+            return 0.0
+        key = group.first, group.last, group.cuts, group.held, shape.stream, shape.ways
+        if key not in self._peaks:
+            self._peaks[key] = self._peak_bytes(group, shape)
+        return self._peaks[key]
+
+    def _peak_bytes(self, group: Group, shape: Shape) -> float:
+        cuts, builder = self.cuts(group, shape), self.work.builder
+        held = [0.0] * len(group.operators)
+        for name in sorted(group.held):
+            storage = self.work.storages[name]
+            effect = builder.effect(storage, group.first, group.last, cuts, held=True)
+            ways = shape.ways if shape.stream in storage.streams else 1
+            for position in range(effect.start, effect.stop + 1):
+                held[position - group.first] += effect.held_bytes / ways
+        sums = 0.0
+        reducer = builder.reducer(group.last, cuts)
+        if reducer is not None:
+            sums = builder.accumulator_bytes(reducer, cuts)
+            sums /= shape.ways if shape.stream in builder.output_streams(reducer) else 1
+        return max(held) + sums
+
+    def loaded_bytes(self, group: Group, shape: Shape, flow: Flow) -> float:
+        """Bytes of `flow` that a group reads: again for every slice that does not hold it and has all of it."""
+        storage = self.work.storages[flow.storage]
+        cuts = self.cuts(group, shape)
+        if not cuts or any(group.first <= w <= group.last for w in storage.writers):
+            return flow.size_bytes
+        held = flow.storage in group.held
+        return max(flow.size_bytes, self.work.builder.effect(storage, group.first, group.last, cuts, held=held).dram_bytes)
+
+    def busy_s(self, group: Group, shape: Shape) -> float:
+        """Seconds that the largest part keeps its core busy, at least: in slices the array works on one while the vector unit works on
+        another."""
+        cuts = self.cuts(group, shape)
+        array = sum(self.operator_s(o, shape, cuts) for o in group.operators if o.kind is Kind.CONTRACTION)
+        vector = sum(self.operator_s(o, shape, cuts) for o in group.operators if o.kind is not Kind.CONTRACTION)
+        vector += self._combining_s(group, shape, cuts)
+        slices = prod(c.slices for c in cuts)
+        return array + vector if slices < 2 else max(array, vector) + min(array, vector) / slices
+
+    def operator_s(self, operator: Operator, shape: Shape, cuts: tuple[Cut, ...] = ()) -> float:
+        """Seconds of the largest part of an operator, all slices of `cuts` together, at least."""
+        kind = self.kinds[shape.kind]
+        loops = self.work.streams.loops[operator.name]
+        dim = loops.get(shape.stream) if shape.stream is not None else None
+        part = part_of(operator, dim, part_indices(self.work, shape)) if dim is not None else operator
+        vector = part.vector_ops / (kind.lanes * kind.clock_hz) if part.vector_ops else 0.0
+        if operator.kind is not Kind.CONTRACTION:
+            return vector
+        problem = contraction_problem(self.work.graph, part, {loops[c.stream]: c.slices for c in cuts}, kind.geometry)
+        if (problem, shape.kind) not in self._cycles:
+            self._cycles[problem, shape.kind] = least_cycles(problem, kind.geometry)
+        cycles = prod(c.slices for c in cuts) * self._cycles[problem, shape.kind]
+        return max(cycles / (kind.clock_hz * float(kind.one.array_sustained_fraction[0])), vector)
+
+    def _combining_s(self, group: Group, shape: Shape, cuts: tuple[Cut, ...]) -> float:
+        """Seconds in which the vector unit adds what the slices give to running sums, corrected after a softmax in pieces."""
+        builder, kind = self.work.builder, self.kinds[shape.kind]
+        reducer = builder.reducer(group.last, cuts)
+        if reducer is None:
+            return 0.0
+        streams = builder.output_streams(reducer)
+        size = builder.accumulator_bytes(reducer, tuple(c for c in cuts if c.stream not in streams), copies=1)
+        elements = float(group.operators[-1].outputs[0].elements)
+        if shape.stream in streams:
+            size, elements = size / shape.ways, elements / shape.ways
+        again = prod(c.slices for c in cuts if c.stream not in streams)
+        each = 2 if any(o.op_type == SOFTMAX for o in group.operators) else 1
+        ports = max(2 * size / float(kind.one.buffer_read_bytes_per_s[0]), size / float(kind.one.buffer_write_bytes_per_s[0]))
+        return again * max(each * elements / (kind.lanes * kind.clock_hz), ports)
