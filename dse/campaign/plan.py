@@ -87,7 +87,7 @@ def load_plans(path: str | Path, sources: Sources, settings: Sequence[str] = ())
 
     Raises:
         InputError: every problem with file and line.
-        UsageError: a setting that is not `key=value`.
+        UsageError: a setting that is not `key=value`, or a sampler needs a package that is not installed.
     """
     document = load_campaign(path, settings)
     return tuple(make_plan(one, sources, overrides=tuple(settings), cell=name) for name, one in cells(document))
@@ -106,6 +106,7 @@ def make_plan(document: Document, sources: Sources, *, overrides: tuple[str, ...
 
     Raises:
         InputError: every problem with file and line.
+        UsageError: a sampler needs a package that is not installed.
     """
     form = validate(document, CampaignForm)
     problems: list[Problem] = []
@@ -122,6 +123,7 @@ def make_plan(document: Document, sources: Sources, *, overrides: tuple[str, ...
     goals = make_goals(form, scenarios_of(form), document)
     check_prices(form, fields, document)
     limits = make_limits(form, space, fields, accelerators, document)
+    _check_sampler(sampler, goals, space, document)
     return Plan(
         form=form,
         space=space,
@@ -140,13 +142,32 @@ def _sampler(form: CampaignForm, document: Document, problems: list[Problem]) ->
     sampler = Sampler(given.name, dict(given.options))
     if sampler.name in _PLAIN_SAMPLERS and not sampler.options:
         return sampler
-    from dse.search.samplers import class_and_options  # optuna takes 0.4 s to import
+    from dse.search.samplers import check_packages, class_and_options, make_sampler  # optuna takes 0.4 s to import
 
     try:
         class_and_options(sampler)
     except UsageError as error:
         problems.append(Problem(document.where(("sampler",)), str(error)))
+        return sampler
+    if sampler.name in _PLAIN_SAMPLERS:
+        return sampler
+    check_packages(sampler)  # no fault of the file
+    try:
+        make_sampler(sampler, seed=0, trials=1)
+    except UsageError as error:
+        problems.append(Problem(document.where(("sampler",)), str(error)))
     return sampler
+
+
+def _check_sampler(sampler: Sampler, goals: Goals, space: Space, document: Document) -> None:
+    if sampler.name in _PLAIN_SAMPLERS:
+        return
+    from dse.search.samplers import check_goals
+
+    try:
+        check_goals(sampler, goals, space)
+    except UsageError as error:
+        raise InputError([Problem(document.where(("sampler",)), str(error))]) from error
 
 
 def _accelerators(form: CampaignForm, document: Document, problems: list[Problem]) -> tuple[str, ...]:

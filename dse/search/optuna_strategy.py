@@ -14,7 +14,7 @@ from dse.errors import UsageError
 from dse.search.optuna_params import decode, distributions, frozen_trial, outer_params, param_name
 from dse.search.pareto import peel
 from dse.search.quantities import quantity
-from dse.search.samplers import class_and_options, make_sampler, population
+from dse.search.samplers import CMAES, GENETIC, QMC, SequenceSampler, class_and_options, make_sampler, population
 from dse.search.strategy import TPE_BATCH, Asked, Sampler
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ COMPACT_BEST: Final = 300
 COMPACT_LATEST: Final = 200
 GP_SEES: Final = 250
 """As `COMPACT_ABOVE`, for a Gaussian process: its cost grows with the cube."""
+POSITION: Final = "qmc:position"
+"""What a trial keeps of a sequence: the place after the last point that was taken."""
 TRIES: Final = 25
 """Suggestions that break a limit before the next allowed choice in index order is taken."""
 
@@ -58,7 +60,7 @@ class OptunaStrategy:
     @property
     def batch_size(self) -> int:
         """See `Strategy`."""
-        if self._kind.startswith("NSGAII"):
+        if self._kind in GENETIC:
             options = class_and_options(self._sampler)[1]
             return int(str(options.get("population_size", self._population)))
         return TPE_BATCH
@@ -96,7 +98,7 @@ class OptunaStrategy:
         asked: list[Asked] = []
         while len(asked) < count:
             trial, outer = self._allowed(study)
-            state = _sampler_state(study, trial)
+            state = self._state(study, trial)
             if outer in seen or not self._choices.allows(outer):
                 fresh = self._next(outer, seen)
                 if fresh is None:
@@ -109,17 +111,41 @@ class OptunaStrategy:
             asked.append(Asked(outer, state))
         return tuple(asked)
 
+    def _state(self, study: optuna.Study, trial: optuna.Trial) -> Mapping[str, object]:
+        """What is kept of the sampler's state with a trial: for the genetic ones the generation, of a sequence the place."""
+        if isinstance(study.sampler, SequenceSampler):
+            return {POSITION: study.sampler.position}
+        return {} if self._kind == CMAES else _sampler_state(study, trial)
+
     def _study(self, history: Sequence[TrialRecord], batch: int) -> optuna.Study:
         storage = optuna.storages.InMemoryStorage()
+        seed = self._seed if self._kind == QMC else _seed(self._seed, batch)
+        sampler = make_sampler(self._sampler, seed=seed, trials=self._choices.count, sources=self._sources(history))
+        if isinstance(sampler, SequenceSampler):
+            known = (record.sampler_state.get(POSITION, 0) for record in history)
+            sampler.start(max((int(str(position)) for position in known), default=0), self._distributions)
         study = optuna.create_study(
             storage=storage,
-            sampler=make_sampler(self._sampler, seed=_seed(self._seed, batch), trials=self._choices.count),
+            sampler=sampler,
             directions=[quantity(name).better.value for name in self._goals.objectives],
         )
         identity = storage.get_study_id_from_name(study.study_name)
         for record in self._compacted(history):
             storage.create_new_trial(identity, template_trial=self._frozen(record, history))
         return study
+
+    def _sources(self, history: Sequence[TrialRecord]) -> list[optuna.trial.FrozenTrial]:
+        """What CMA-ES starts from: feasible trials in the dimensions of numbers; the others it draws by chance."""
+        if self._kind != CMAES:
+            return []
+        found = []
+        numbers = {k: d for k, d in self._distributions.items() if not isinstance(d, optuna.distributions.CategoricalDistribution)}
+        for record in history:
+            if record.best is not None:
+                told = self._frozen(record, history)
+                params = {name: told.params[name] for name in numbers}
+                found.append(optuna.trial.create_trial(values=told.values, params=params, distributions=numbers))
+        return found
 
     def _frozen(self, record: TrialRecord, history: Sequence[TrialRecord]) -> optuna.trial.FrozenTrial:
         if record.number not in self._told:

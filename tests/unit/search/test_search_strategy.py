@@ -7,14 +7,16 @@ import sys
 import optuna
 import pytest
 
-from dse.errors import UsageError
+from dse.errors import InputError, UsageError
+from dse.search import samplers
 from dse.search.archive import Archive
+from dse.search.goals import Goals
 from dse.search.limits import OuterChoices
 from dse.search.space import Dimension, Scale, Space, digits_of
 from dse.search.strategy import Sampler, SamplerName, make_strategy, resolve
 from dse.search.sweep import sweep
-from dse.search.trial import TrialRecord, recorded
-from tests.search_fakes import GOALS, SPACE, FakeEvaluator
+from dse.search.trial import Design, Sweep, TrialRecord, TrialState, failed, recorded
+from tests.search_fakes import GOALS, SPACE, FakeEvaluator, fake_plan
 
 CHOICES = OuterChoices(SPACE)
 
@@ -129,11 +131,78 @@ def test_any_sampler_of_optuna_by_name_with_its_options(name: str, options: dict
     assert len({one.outer for one in asked}) == 8
 
 
-def test_a_sampler_whose_package_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "scipy", None)
-    strategy = make_strategy(Sampler("QMCSampler", {"qmc_type": "halton"}), CHOICES, GOALS, 1)
-    with pytest.raises(UsageError, match="needs the package scipy"):
-        strategy.ask([], 0, 8)
+@pytest.mark.parametrize(
+    ("name", "package", "advice"),
+    [("qmc", "scipy", "pip install scipy"), ("CmaEsSampler", "cmaes", "pip install cmaes"), ("gp", "torch", "install the extra 'gp'")],
+)
+def test_a_sampler_whose_package_is_missing_is_told_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch, name: str, package: str, advice: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UsageError, match=f"needs {package}") as caught:
+        fake_plan(("sampler: tpe", f"sampler: {name}"))
+    assert advice in str(caught.value)
+
+
+@pytest.mark.parametrize("sampler", ["nsga3", "NSGAIIISampler"])
+def test_nsga3_takes_populations_as_nsga2_does(sampler: str) -> None:
+    assert make_strategy(Sampler(sampler), CHOICES, GOALS, 1).batch_size == 20
+    assert make_strategy(Sampler(sampler, {"population_size": 8}), CHOICES, GOALS, 1).batch_size == 8
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "what"),
+    [
+        ("n_startup_trials", "many", "'many' is of the wrong type; it takes int"),
+        ("n_startup_trials", True, "True is of the wrong type"),
+        ("gamma", 3, "has no option 'gamma'"),  # a function, which a file cannot give
+        ("seed", 3, "has no option 'seed'"),  # the campaign's own
+    ],
+)
+def test_options_are_checked_by_type(option: str, value: str | int, what: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        make_strategy(Sampler("tpe", {option: value}), CHOICES, GOALS, 1)
+    assert what in str(caught.value)
+
+
+def test_a_quasi_random_sequence_goes_on_from_batch_to_batch() -> None:
+    """Ten batches of 10 and one of 100 choose the same points: the first of the unscrambled Halton sequence are known."""
+    pytest.importorskip("scipy", reason="scipy is not installed (extra 'gp')")
+    space = Space((Dimension("x", tuple(range(1024)), Scale.ORDERED), Dimension("y", tuple(range(243)), Scale.ORDERED)), ())
+    strategy = make_strategy(Sampler("qmc", {"qmc_type": "halton", "scramble": False}), OuterChoices(space), GOALS, 1)
+    whole = [one.outer for one in strategy.ask([], 0, 30)]
+    assert [digits_of(space.outer, outer)[0] // 128 for outer in whole[:8]] == [0, 4, 2, 6, 1, 5, 3, 7]  # bits reversed
+    history: list[TrialRecord] = []
+    for batch in range(3):
+        for one in strategy.ask(history, batch, 10):
+            told = failed(ValueError("not evaluated"))
+            history.append(recorded(told, number=len(history), batch=batch, outer=one.outer, sampler_state=one.sampler_state))
+    assert [record.outer for record in history] == whole
+
+
+def test_cma_es_narrows_around_the_best() -> None:
+    """The least of a bowl over 64 x 64 x 2 choices: the last batches lie nearer to it than the first."""
+    pytest.importorskip("cmaes", reason="cmaes is not installed")
+    outer = (Dimension("x", tuple(range(64)), Scale.ORDERED), Dimension("y", tuple(range(64)), Scale.ORDERED))
+    space = Space((*outer, Dimension("z", ("a", "b"), Scale.CATEGORICAL)), ())
+    strategy = make_strategy(Sampler("cmaes"), OuterChoices(space), Goals(("latency_s",)), 1)
+    history: list[TrialRecord] = []
+    far = []
+    for batch in range(12):
+        for one in strategy.ask(history, batch, 10):
+            x, y, _ = digits_of(space.outer, one.outer)
+            far.append((x - 50) ** 2 + (y - 12) ** 2)
+            best = Design(0, {"latency_s": 1.0 + far[-1]}, "dram", 0.0)
+            told = Sweep(state=TrialState.COMPLETE, best=best, worst=(1.0 + far[-1],))
+            history.append(recorded(told, number=len(history), batch=batch, outer=one.outer, sampler_state=one.sampler_state))
+    assert sum(far[-30:]) < sum(far[:30]) / 5  # by chance: 1
+
+
+def test_cma_es_seeks_one_objective(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samplers, "_NEEDS", {})
+    monkeypatch.setattr(samplers, "make_sampler", lambda *_, **__: None)
+    with pytest.raises(InputError, match="seeks one objective, the campaign has 2"):
+        fake_plan(("sampler: tpe", "sampler: cmaes"))
 
 
 def test_optuna_never_chooses_its_own_default(monkeypatch: pytest.MonkeyPatch) -> None:
