@@ -34,6 +34,8 @@ class Estimate:
     trials: int
     designs_priced: int
     sampler: str
+    sampler_reason: str
+    """Why `auto` stands for it; empty where the campaign names it."""
     exact: bool
     """Whether all of the space would be priced."""
     timed_trials: int
@@ -83,6 +85,7 @@ def estimate(plan: Plan, factory: EvaluatorFactory, *, workers: int = 1, reusabl
         for outer in outers:
             evaluate_one(problem, evaluator, outer)
         each = (time.monotonic() - began) / len(outers)
+    chosen = choose_sampler(plan, factory)
     return Estimate(
         outer_choices=space.outer_size,
         allowed_choices=choices.count,
@@ -90,7 +93,8 @@ def estimate(plan: Plan, factory: EvaluatorFactory, *, workers: int = 1, reusabl
         designs=space.size,
         trials=plan.trials,
         designs_priced=plan.trials * space.inner_size,
-        sampler=str(choose_sampler(plan, factory)),
+        sampler=str(chosen.sampler),
+        sampler_reason=chosen.reason,
         exact=choices.known and plan.trials == choices.count,
         timed_trials=len(outers),
         seconds_per_trial=each,

@@ -52,6 +52,12 @@ class Plan:
     """(index from 0, count): only this share of the space, with this share of the trials."""
 
     @property
+    def automatic(self) -> bool:
+        """Whether the campaign leaves the sampler to `auto`."""
+        given = self.form.sampler
+        return (given.name if isinstance(given, SamplerForm) else given) == SamplerName.AUTO
+
+    @property
     def choices(self) -> OuterChoices:
         """Outer choices that the limits leave, and the shard."""
         return OuterChoices(self.space, self.limits, self.shard)

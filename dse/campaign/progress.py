@@ -49,7 +49,9 @@ class SessionProgress:
     def start(self, run: Run) -> None:
         """Called once with what the run's folder holds."""
         records = run.records
-        text = f"run folder {run.folder}, sampler {run.header.sampler}" + (f", {len(records)} trials are there already" if records else "")
+        why = f" (auto: {run.sampler_reason})" if run.sampler_reason else ""
+        there = f", {len(records)} trials are there already" if records else ""
+        text = f"run folder {run.folder}, sampler {run.header.sampler}{why}{there}"
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
         self._archive = Archive(self._plan.goals, self._plan.reference)
         batches: dict[int, list[TrialRecord]] = {}

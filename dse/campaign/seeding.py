@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -11,9 +12,10 @@ from dse.campaign.form import LowFidelityForm
 from dse.campaign.sources import located
 from dse.campaign.view import load_run
 from dse.errors import DseError
+from dse.search.limits import OuterChoices
 from dse.search.pareto import peel
 from dse.search.space import Scale, spread_order
-from dse.search.strategy import Sampler, SamplerName, resolve
+from dse.search.strategy import Sampler, SamplerName, choose
 from dse.search.sweep import probe_values, sweep
 
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from dse.campaign.view import Run
     from dse.search.evaluator import Evaluator, EvaluatorFactory
     from dse.search.goals import Goals
-    from dse.search.limits import OuterChoices
     from dse.search.space import Dimension, Space, Value
 
 TIMED: Final = 3
@@ -34,10 +35,34 @@ AUTO_KEEPS: Final = 20
 """Outer choices that `auto` looks at by their bounds, and the best of them, with which it begins (docs/benchmarks.md says what for)."""
 
 
-def choose_sampler(plan: Plan, factory: EvaluatorFactory) -> Sampler:
-    """The sampler of a new run: as given, or what `auto` stands for by the processor time of a few trials."""
-    if plan.sampler.name != SamplerName.AUTO:
-        return plan.sampler
+@dataclass(frozen=True, slots=True)
+class ChosenSampler:
+    """The sampler of a run, and why `auto` chose it."""
+
+    sampler: Sampler
+    reason: str = ""
+    """Empty where the campaign names its sampler."""
+    seconds_per_trial: float | None = None
+    """Processor time of a trial; null where the choice needed no measurement."""
+
+    def to_json(self) -> dict[str, object]:
+        """For manifests."""
+        return {"asked": "auto" if self.reason else self.sampler.name, "reason": self.reason, "seconds_per_trial": self.seconds_per_trial}
+
+
+def choose_sampler(plan: Plan, factory: EvaluatorFactory) -> ChosenSampler:
+    """The sampler of a new run: as given, or what `auto` stands for by budget, space and the processor time of a few trials."""
+    if not plan.automatic:
+        return ChosenSampler(plan.sampler)
+    auto, choices, trials = Sampler(SamplerName.AUTO), OuterChoices(plan.space, plan.limits), plan.form.budget.trials
+    sampler, reason = choose(auto, choices, trials)
+    if reason:
+        return ChosenSampler(sampler, reason)
+    seconds = _seconds_per_trial(plan, factory)
+    return ChosenSampler(*choose(auto, choices, trials, seconds_per_trial=seconds), seconds)
+
+
+def _seconds_per_trial(plan: Plan, factory: EvaluatorFactory) -> float:
     evaluator = factory()
     times = []
     for outer in _spread(plan.choices, TIMED):
@@ -47,8 +72,7 @@ def choose_sampler(plan: Plan, factory: EvaluatorFactory) -> Sampler:
         except DseError:
             continue  # a trial that fails is no measure; its error comes when it is its turn
         times.append(time.process_time() - began)
-    seconds = float(np.mean(times[1:] or times)) if times else 0.0
-    return resolve(plan.sampler, plan.choices, plan.form.budget.trials, seconds_per_trial=seconds)
+    return float(np.mean(times[1:] or times)) if times else 0.0
 
 
 def first_choices(plan: Plan, factory: EvaluatorFactory, sampler: Sampler, *, warm_start: Sequence[str] = ()) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from dse.campaign.header import Header, digest, header_of, identity_config, shar
 from dse.campaign.lock import RunLock
 from dse.campaign.log import LogContent, ResultLog, read_log, unwritable
 from dse.campaign.runner import Stagnation, Stop, Work, run
-from dse.campaign.seeding import BoundLook, choose_sampler, first_choices
+from dse.campaign.seeding import BoundLook, ChosenSampler, choose_sampler, first_choices
 from dse.campaign.tables import pareto_json, pareto_rows, to_csv, to_json, trial_rows
 from dse.campaign.version import code_version, environment
 from dse.campaign.view import LOG, MANIFEST, Run, RunView, read_manifest, view
@@ -104,8 +104,8 @@ def run_session(
 
         def new_header() -> dict[str, object]:
             """The manifest is there before the log is: a log without its identity could not be gone on with."""
-            made = _header(plan, factory, request)
-            manifest.update(_begin(plan, chosen, identity, request, made))
+            made, sampler = _header(plan, factory, request)
+            manifest.update(_begin(plan, chosen, identity, request, made, sampler))
             return made.to_json()
 
         log = ResultLog(folder / LOG, new_header)
@@ -150,10 +150,11 @@ def reusable_trials(plan: Plan, folder: FolderRequest, inputs: tuple[tuple[str, 
         return 0
 
 
-def _header(plan: Plan, factory: EvaluatorFactory, request: SessionRequest) -> Header:
+def _header(plan: Plan, factory: EvaluatorFactory, request: SessionRequest) -> tuple[Header, ChosenSampler]:
     """Of a new log: a sampler once chosen and seeds once found stay."""
-    sampler = choose_sampler(plan, factory)
-    return header_of(plan, sampler, first_choices(plan, factory, sampler, warm_start=request.warm_start))
+    chosen = choose_sampler(plan, factory)
+    seeds = first_choices(plan, factory, chosen.sampler, warm_start=request.warm_start)
+    return header_of(plan, chosen.sampler, seeds), chosen
 
 
 def _work(plan: Plan, header: Header, request: SessionRequest) -> Work:
@@ -204,8 +205,15 @@ def _set_aside(folder: Path) -> None:
     (folder / JOURNAL).unlink(missing_ok=True)
 
 
-def _begin(plan: Plan, chosen: Chosen, identity: Mapping[str, object], request: SessionRequest, header: Header) -> dict[str, object]:
-    """Write the manifest and the resolved configuration."""
+def _begin(
+    plan: Plan,
+    chosen: Chosen,
+    identity: Mapping[str, object],
+    request: SessionRequest,
+    header: Header,
+    sampler: ChosenSampler | None = None,
+) -> dict[str, object]:
+    """Write the manifest and the resolved configuration; `sampler`, where this session chose it."""
     known = {} if chosen.restart else read_manifest(chosen.folder)
     sessions = known.get("sessions")
     manifest: dict[str, object] = {
@@ -214,6 +222,7 @@ def _begin(plan: Plan, chosen: Chosen, identity: Mapping[str, object], request: 
         "identity": dict(identity),
         "seed": plan.form.seed,
         "sampler": str(header.sampler),
+        "sampler_choice": sampler.to_json() if sampler else known.get("sampler_choice"),
         "trials": plan.trials,
         "campaign_folder": relpath(plan.folder, chosen.folder),
         "overrides": list(plan.overrides),

@@ -44,6 +44,12 @@ class Run:
         return self.header.shard is None and visited and all(record.state is not TrialState.FAILED for record in self.records)
 
     @property
+    def sampler_reason(self) -> str:
+        """Why `auto` chose the sampler; empty where the campaign names it."""
+        choice = self.manifest.get("sampler_choice")
+        return str(choice.get("reason", "")) if isinstance(choice, dict) else ""
+
+    @property
     def designs(self) -> int:
         """Designs decided: priced, or ruled out by limits, capacity, area or cost."""
         return sum(record.designs for record in self.records)

@@ -218,7 +218,8 @@ def _finish(result: SessionResult, form: Format | None) -> None:
     if form is Format.JSON:
         from dse.campaign.tables import pareto_json
 
-        write_json({"run": str(run.folder), "exact": run.exact, "winners": winners(run), **pareto_json(run)})
+        sampler = {"sampler": str(run.header.sampler), "sampler_choice": run.manifest.get("sampler_choice")}
+        write_json({"run": str(run.folder), "exact": run.exact, **sampler, "winners": winners(run), **pareto_json(run)})
     elif form is not None:
         _write_front(run, form, top=TOP if form is Format.TABLE else None)
         rows = winners(run)

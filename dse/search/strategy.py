@@ -85,20 +85,30 @@ class Strategy(Protocol):
 
 
 def resolve(sampler: Sampler, choices: OuterChoices, trials: int, *, seconds_per_trial: float | None = None) -> Sampler:
-    """The sampler that `auto` stands for; any other is returned as it is.
+    """The sampler that `auto` stands for, see `choose`; any other is returned as it is."""
+    return choose(sampler, choices, trials, seconds_per_trial=seconds_per_trial)[0]
+
+
+def choose(sampler: Sampler, choices: OuterChoices, trials: int, *, seconds_per_trial: float | None = None) -> tuple[Sampler, str]:
+    """The sampler that `auto` stands for and why; any other is returned as it is, with an empty reason.
 
     Everything is enumerated where it fits the budget. Else the surrogate, which measured best of all samplers up to 1,000 trials
     (docs/benchmarks.md); NSGA-II beyond them, or where a trial costs less than a millisecond. Without a measurement `auto` stays `auto`.
     """
     if sampler.name != SamplerName.AUTO:
-        return sampler
+        return sampler, ""
+    size = f"{choices.count:,}" if choices.known else f"up to {choices.count:,}"
     if choices.known and choices.count <= trials:
-        return Sampler(SamplerName.EXHAUSTIVE)
+        return Sampler(SamplerName.EXHAUSTIVE), f"the budget of {trials:,} trials covers all {size} outer choices"
+    budget = f"the budget of {trials:,} trials covers {100 * trials / choices.count:.2g} % of {size} outer choices"
     if trials > SURROGATE_BUDGET:
-        return Sampler(SamplerName.NSGA2)
+        return Sampler(SamplerName.NSGA2), f"{budget}; beyond {SURROGATE_BUDGET:,} trials the surrogate is not worth its time"
     if seconds_per_trial is None:
-        return sampler
-    return Sampler(SamplerName.NSGA2 if seconds_per_trial < NSGA2_BELOW_S else SamplerName.SURROGATE)
+        return sampler, ""
+    measured = f"{budget}; a trial takes {seconds_per_trial:.2g} s of the processor"
+    if seconds_per_trial < NSGA2_BELOW_S:
+        return Sampler(SamplerName.NSGA2), f"{measured}, less than asking the surrogate"
+    return Sampler(SamplerName.SURROGATE), measured
 
 
 class Look(Protocol):

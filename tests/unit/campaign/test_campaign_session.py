@@ -259,3 +259,23 @@ def test_an_exhausted_space_is_exact(tmp_path: Path) -> None:
     result = session(tmp_path, fake_plan(("sampler: tpe", "sampler: auto"), ("trials: 40", "trials: 120")))
     assert result.run.exact
     assert result.run.designs == 120 * 35
+
+
+def test_what_auto_chose_and_why_is_in_the_manifest_and_stays(tmp_path: Path) -> None:
+    plan = fake_plan(("sampler: tpe", "sampler: auto"), ("trials: 40", "trials: 6"))
+    run = session(tmp_path, plan).run
+    choice = run.manifest["sampler_choice"]
+    assert isinstance(choice, dict)
+    assert choice["asked"] == "auto"
+    assert isinstance(choice["seconds_per_trial"], float)
+    assert choice["reason"].startswith("the budget of 6 trials covers 5 % of 120 outer choices; a trial takes ")
+    more = session(tmp_path, fake_plan(("sampler: tpe", "sampler: auto"), ("trials: 40", "trials: 8")))
+    assert more.resumed_at == 6
+    assert more.run.manifest["sampler_choice"] == choice  # not chosen again
+    assert load_run(tmp_path).sampler_reason == choice["reason"]
+
+
+def test_a_sampler_that_the_campaign_names_needs_no_reason(tmp_path: Path) -> None:
+    run = session(tmp_path, fake_plan(("trials: 40", "trials: 2"))).run
+    assert run.manifest["sampler_choice"] == {"asked": "tpe", "reason": "", "seconds_per_trial": None}
+    assert run.sampler_reason == ""

@@ -13,7 +13,7 @@ from dse.search.archive import Archive
 from dse.search.goals import Goals
 from dse.search.limits import OuterChoices
 from dse.search.space import Dimension, Scale, Space, digits_of
-from dse.search.strategy import Sampler, SamplerName, make_strategy, resolve
+from dse.search.strategy import Sampler, SamplerName, choose, make_strategy, resolve
 from dse.search.sweep import sweep
 from dse.search.trial import Design, Sweep, TrialRecord, TrialState, failed, recorded
 from tests.search_fakes import GOALS, SPACE, FakeEvaluator, fake_plan
@@ -86,6 +86,13 @@ def test_auto_for_large_budgets() -> None:
     assert resolve(Sampler("auto"), large, 2000, seconds_per_trial=1.0).name == "nsga2"
     assert resolve(Sampler("auto"), large, 1000, seconds_per_trial=1.0).name == "surrogate"
     assert resolve(Sampler("random"), large, 9000).name == "random"
+
+
+def test_auto_says_why() -> None:
+    assert choose(Sampler("auto"), CHOICES, 60) == (Sampler("exhaustive"), "the budget of 60 trials covers all 60 outer choices")
+    _, reason = choose(Sampler("auto"), CHOICES, 15, seconds_per_trial=0.02)
+    assert reason == "the budget of 15 trials covers 25 % of 60 outer choices; a trial takes 0.02 s of the processor"
+    assert choose(Sampler("tpe"), CHOICES, 15)[1] == ""
 
 
 def test_the_surrogate_finds_more_than_chance() -> None:
