@@ -30,7 +30,7 @@ def make_goals(form: CampaignForm, scenarios: tuple[Scenario, ...], document: Do
     """Goals of a campaign.
 
     Raises:
-        InputError: a metric that the workloads do not give, or a cost without prices.
+        InputError: a metric that the workloads do not give, a cost without prices, or a least value above a greatest of one metric.
     """
     problems: list[Problem] = []
     for key, metrics in (("objectives", form.objectives), ("constraints", form.constraints)):
@@ -42,7 +42,18 @@ def make_goals(form: CampaignForm, scenarios: tuple[Scenario, ...], document: Do
         raise InputError(problems)
     report = form.report.column if form.report is not None else "edp_js" if scenarios == ONE else "mix.edp_js"
     constraints = tuple(Constraint(c.column, _limit(c.min, c.max), c.min is not None) for c in form.constraints)
+    _check_contradictions(constraints, document)
     return Goals(tuple(o.column for o in form.objectives), constraints, scenarios, report)
+
+
+def _check_contradictions(constraints: tuple[Constraint, ...], document: Document) -> None:
+    """Two constraints on one metric that no value can meet."""
+    for position, one in enumerate(constraints):
+        for other in constraints[:position]:
+            low, high = (one, other) if one.at_least else (other, one)
+            if one.metric == other.metric and one.at_least != other.at_least and low.limit > high.limit:
+                where = document.where(("constraints", position))
+                raise InputError.single(where, f"no design can meet both '{other}' and '{one}'; loosen one")
 
 
 def check_prices(form: CampaignForm, fields: Mapping[str, Mapping[str, Field]], document: Document) -> None:

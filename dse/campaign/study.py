@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import optuna
 from optuna.storages import JournalStorage
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
     from dse.campaign.header import Header
     from dse.search.trial import TrialRecord
+
+
+_UNREADABLE: Final = (ValueError, LookupError, TypeError, AttributeError, AssertionError, optuna.exceptions.OptunaError)
+"""What optuna raises for a journal that is damaged, no journal, or of another version."""
 
 
 class StudyWriter:
@@ -58,7 +62,7 @@ def journal_writer(path: Path, header: Header, records: Sequence[TrialRecord]) -
     _repair_tail(path)
     try:
         writer = StudyWriter(_open(_journal(path), header.campaign, header), header)
-    except (ValueError, KeyError):  # damaged: JSONDecodeError is a ValueError
+    except _UNREADABLE:
         writer = None
     if writer is None or writer.count > len(records):
         path.unlink(missing_ok=True)

@@ -48,9 +48,13 @@ def winners(run: Run) -> list[dict[str, str | int | float]]:
 def diagnosis(run: Run) -> str:
     """Why no design is feasible: how many fit, which constraint bites, the nearest misses."""
     total = {name: sum(getattr(r, name) for r in run.records) for name in ("designs", "excluded", "screened", "priced", "fitting")}
-    lines = [f"none of {total['designs']:,} designs is feasible: {total['fitting']:,} fit the accelerators' memories"]
-    if total["excluded"] or total["screened"]:
-        lines[0] += f"; limits exclude {total['excluded']:,}, DRAM capacity, area or cost rule out {total['screened']:,} before pricing"
+    parts = [f"limits exclude {total['excluded']:,}"] if total["excluded"] else []
+    if total["screened"]:
+        parts.append(f"DRAM capacity, area or cost rule out {total['screened']:,} before pricing")
+    if total["priced"] or not parts:
+        priced = f" of {total['priced']:,} that were priced" if parts else ""
+        parts.insert(0, f"{total['fitting']:,}{priced} fit the accelerators' memories")
+    lines = [f"none of {total['designs']:,} designs is feasible: {'; '.join(parts)}"]
     if total["excluded"] == total["designs"]:
         lines += [f"  limit: {limit.text}" for limit in run.header.limits.expressions]
     if not total["fitting"] and total["screened"] + total["excluded"] == 0:

@@ -54,6 +54,7 @@ _REFUSED: Final[Mapping[type, str]] = {
     ast.GeneratorExp: "a loop",
     ast.NamedExpr: "an assignment",
     ast.JoinedStr: "a formatted text",
+    ast.IfExp: "'... if ... else ...'",
 }
 
 
@@ -275,6 +276,8 @@ def _kind(node: Node, samples: Mapping[str, tuple[Value, ...]], text: str) -> st
             raise ExpressionError(f"'{text}': a list stands after 'in' only; allowed: {GRAMMAR}")
         case sign:
             _need(node, Kind.NUMBER, samples, text)
+            if sign in {"/", "//", "%"} and node.parts[1] == Node("value", content=0):
+                raise ExpressionError(f"'{text}': divides by 0, which no design changes; leave it out, or name what is meant")
             return Kind.TRUTH if sign in {"<", "<=", ">", ">="} else Kind.NUMBER
 
 

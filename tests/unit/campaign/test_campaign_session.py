@@ -127,10 +127,11 @@ def test_the_journal_is_brought_level_and_rebuilt(tmp_path: Path) -> None:
     session(tmp_path)
     study = optuna.load_study(study_name="fake", storage=str_storage(tmp_path))
     assert len(study.trials) == 40
-    journal.write_text('{"broken\n', encoding="utf-8")
-    session(tmp_path)
-    study = optuna.load_study(study_name="fake", storage=str_storage(tmp_path))
-    assert len(study.trials) == 40
+    for spoilt in ('{"broken\n', '{"op_code": 99}\n', "[]\n", "3\n", '{"op_code": 0, "worker_id": "a"}\n'):  # damaged, or another version
+        journal.write_text(spoilt, encoding="utf-8")
+        session(tmp_path)
+        study = optuna.load_study(study_name="fake", storage=str_storage(tmp_path))
+        assert len(study.trials) == 40
     best = [t for t in study.best_trials if t.constraints]
     assert all(value <= 0 for t in best for value in t.constraints.values())
 
@@ -227,6 +228,7 @@ def test_nothing_feasible(tmp_path: Path) -> None:
     assert result.exit_code is ExitCode.NOTHING_FEASIBLE
     text = diagnosis(result.run)
     assert "area_mm2 <= 0.5 mm2: violated by" in text
+    assert text.startswith("none of 1,400 designs is feasible: DRAM capacity, area or cost rule out 1,400 before pricing\n")
     assert "nearest miss, trial" in text
     assert json.loads((tmp_path / "pareto.json").read_text())["points"] == []
 
