@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from dse.cost.metrics import Objective
 from dse.errors import GraphError
 from dse.ir.graph import multiply_type
 from dse.ir.operator import Kind
@@ -17,7 +18,6 @@ from dse.schedule.plan import Schedule, make_plans
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dse.cost.metrics import Objective
     from dse.hw.many_core import Chip
     from dse.ir.graph import OperatorGraph
     from dse.schedule.cores.groups import Group, Work
@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     from dse.schedule.segments import Segment
 
 MOST_FORMATIONS: Final = 4
-"""Ways to form groups that are simulated, least estimate first, operators alone always; more only until one fits."""
-WORTHWHILE: Final = 1.3
-"""None is simulated whose estimate is so many times the least: estimates are seldom off by a fifth."""
+"""Ways to form groups that are simulated, least estimate first; more only until one fits."""
+WORTHWHILE: Final = 1.15
+"""None is simulated whose estimate is so many times the least ..."""
+FAR_BEHIND: Final = 1.3
+"""... but operators alone, where their estimate is not so many times what a plan takes: estimates are seldom a tenth above the plan. Those
+of the product of energy and latency are no such product."""
 NEAR_ALONE: Final = 1.05
 """Where operators alone take at most so many times the best, both are searched: a search seldom gains more."""
 MOST_OPERATORS_FUSED: Final = 400
@@ -68,22 +71,24 @@ def plan_graph(
         assert refused is not None
         return refused
     best, groups = _least(firsts, objective)
-    single = next((found for found, made in firsts if made == alone), best)
     searched = [planner.plan(groups, seed, placement)]
-    if groups != alone and single.value <= NEAR_ALONE * best.value:
+    if any(made == alone and groups != alone and found.value <= NEAR_ALONE * best.value for found, made in firsts):
         searched.append(planner.plan(alone, seed, placement))
     chosen, _ = _least([*((p, ()) for p in searched if isinstance(p, Planned)), (best, groups)], objective)
     return replace(chosen, others=tuple(found.outcome for found, _ in firsts if found.outcome is not chosen.outcome))
 
 
 def _firsts(planner: Planner, choices: list[tuple[Group, ...]]) -> tuple[list[tuple[Planned, tuple[Group, ...]]], NoPlan | None]:
-    """The first plans of the ways to form groups that promise most, the first of `choices` always among them; and what fits nowhere."""
+    """The first plans of the ways to form groups that promise most, the first of `choices` among them unless it is far behind; and what
+    fits nowhere."""
     refused: NoPlan | None = None
     firsts: list[tuple[Planned, tuple[Group, ...]]] = []
     ranked = planner.by_estimate(choices)
     for place, (cost, groups) in enumerate(ranked):
         hopeless = place >= MOST_FORMATIONS or cost > WORTHWHILE * ranked[0][0]
-        if firsts and hopeless and groups != choices[0]:
+        if groups == choices[0]:
+            hopeless = planner.objective is not Objective.EDP and any(cost > FAR_BEHIND * found.value for found, _ in firsts)
+        if firsts and hopeless:
             continue
         found = planner.first(groups)
         if isinstance(found, Planned):

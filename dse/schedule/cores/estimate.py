@@ -72,7 +72,7 @@ class Estimator:
         seconds = max(compute, moved) + HIDDEN_SHARE * min(compute, moved) + adding
         if self.objective is Objective.LATENCY:
             return seconds
-        energy = (joules + self._compute_pj(group, shape)) * JOULES_PER_PJ
+        energy = (joules + self.slices.busy_pj(group, shape)) * JOULES_PER_PJ
         return energy if self.objective is Objective.ENERGY else energy + seconds
 
     def between(self, flow: Flow, holder: Shape, reader: Shape) -> float:
@@ -149,11 +149,6 @@ class Estimator:
     def busy_s(self, group: Group, shape: Shape) -> float:
         """Seconds that the largest part of a group keeps its core busy, in slices where it has any, at least."""
         return self.slices.busy_s(group, shape) if group.cuts else sum(self.compute_s(o, shape) for o in group.operators)
-
-    def _compute_pj(self, group: Group, shape: Shape) -> float:
-        one = self.kinds[shape.kind].one
-        mac = max((float(v[0]) for v in one.mac_pj.values()), default=0.0)
-        return sum(o.macs * mac + o.vector_ops * float(one.vector_pj_per_op[0]) for o in group.operators)
 
     def _adding_s(self, group: Group, shape: Shape, first: Division) -> float:
         if not shape.reduces:

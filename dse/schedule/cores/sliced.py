@@ -103,17 +103,36 @@ class SliceCosts:
         return max(cycles / (kind.clock_hz * float(kind.one.array_sustained_fraction[0])), vector)
 
     def _combining_s(self, group: Group, shape: Shape, cuts: tuple[Cut, ...]) -> float:
-        """Seconds in which the vector unit adds what the slices give to running sums, corrected after a softmax in pieces."""
-        builder, kind = self.work.builder, self.kinds[shape.kind]
+        kind = self.kinds[shape.kind]
+        operations, size = self._combined(group, shape, cuts)
+        ports = max(2 * size / float(kind.one.buffer_read_bytes_per_s[0]), size / float(kind.one.buffer_write_bytes_per_s[0]))
+        return max(operations / (kind.lanes * kind.clock_hz), ports) if size else 0.0
+
+    def _combined(self, group: Group, shape: Shape, cuts: tuple[Cut, ...]) -> tuple[float, float]:
+        """Operations of the largest part that add what its slices give to running sums, corrected after a softmax in pieces; bytes of the
+        sums that they write, and read twice."""
+        builder = self.work.builder
         reducer = builder.reducer(group.last, cuts)
         if reducer is None:
-            return 0.0
+            return 0.0, 0.0
         streams = builder.output_streams(reducer)
-        size = builder.accumulator_bytes(reducer, tuple(c for c in cuts if c.stream not in streams), copies=1)
-        elements = float(group.operators[-1].outputs[0].elements)
-        if shape.stream in streams:
-            size, elements = size / shape.ways, elements / shape.ways
-        again = prod(c.slices for c in cuts if c.stream not in streams)
+        again = prod(c.slices for c in cuts if c.stream not in streams) / (shape.ways if shape.stream in streams else 1)
         each = 2 if any(o.op_type == SOFTMAX for o in group.operators) else 1
-        ports = max(2 * size / float(kind.one.buffer_read_bytes_per_s[0]), size / float(kind.one.buffer_write_bytes_per_s[0]))
-        return again * max(each * elements / (kind.lanes * kind.clock_hz), ports)
+        return again * each * group.operators[-1].outputs[0].elements, again * builder.accumulator_sums(reducer, copies=1)
+
+    def busy_pj(self, group: Group, shape: Shape) -> float:
+        """Picojoules of all parts in their cores, at least: arithmetic, operands once for each slice, sums of slices."""
+        one, cuts = self.kinds[shape.kind].one, self.cuts(group, shape)
+        mac = max((float(v[0]) for v in one.mac_pj.values()), default=0.0)
+        operations, sums = self._combined(group, shape, cuts)
+        reads, writes = 2 * sums * shape.ways, sums * shape.ways
+        for position in range(group.first, group.last + 1):
+            for a in self.work.builder.accesses[position]:
+                times = prod(c.slices for c in cuts if c.stream not in a.streams) * (1 if shape.stream in a.streams else shape.ways)
+                reads, writes = (reads + times * a.size_bytes, writes) if a.reads else (reads, writes + times * a.size_bytes)
+        return (
+            sum(o.macs * mac + o.vector_ops * float(one.vector_pj_per_op[0]) for o in group.operators)
+            + operations * shape.ways * float(one.vector_pj_per_op[0])
+            + reads * float(one.buffer_read_pj_per_byte[0])
+            + writes * float(one.buffer_write_pj_per_byte[0])
+        )
