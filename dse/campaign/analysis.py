@@ -49,7 +49,7 @@ def importance_rows(run: Run) -> list[Row]:
     """For every dimension and objective: its best and worst value, and how much the choice between them matters.
 
     `ratio` is the best over the worst of the values' bests (at least 1): what a designer loses who fixes this dimension at its worst
-    value and chooses all others well. Rows are ordered by it within each objective.
+    value and chooses all others well; at 1 every value does as well, and none is named. Rows are ordered by it within each objective.
     """
     groups: dict[tuple[str, str], list[Best]] = {}
     for best in bests(run):
@@ -64,9 +64,9 @@ def importance_rows(run: Run) -> list[Row]:
                 "objective": objective,
                 "dimension": path,
                 "ratio": ratio,
-                "best_at": _shown(first.dimension.values[first.position]),
+                "best_at": None if ratio == 1 else _shown(first.dimension.values[first.position]),
                 "best": first.value,
-                "worst_at": _shown(last.dimension.values[last.position]),
+                "worst_at": None if ratio == 1 else _shown(last.dimension.values[last.position]),
                 "worst": last.value,
             }
         )

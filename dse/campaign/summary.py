@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from dse.campaign.view import LOG, load_run
 from dse.errors import RunError
 from dse.report.data import scheme_bests, schemes
+from dse.search.pareto import hypervolume
 from dse.search.space import with_values
 from dse.search.trial import TrialState
 
@@ -94,7 +95,11 @@ def all_runs(folder: Path) -> list[Run]:
 
 
 def run_rows(runs: Sequence[Run]) -> list[dict[str, str | int | float | None]]:
-    """One row per run: its place, trials, front, hypervolume, best of each objective."""
+    """One row per run: its place, trials, front, hypervolume, best of each objective.
+
+    Hypervolumes of runs with the same objectives are under one reference point: in each objective the worst of theirs.
+    """
+    references = _common_references(runs)
     return [
         {
             "run": str(run.folder),
@@ -104,8 +109,26 @@ def run_rows(runs: Sequence[Run]) -> list[dict[str, str | int | float | None]]:
             "designs": run.designs,
             "exact": "yes" if run.exact else "no",
             "front": len(run.archive),
-            "hypervolume": run.archive.hypervolume,
+            "hypervolume": _hypervolume(run, references.get(run.header.goals.objectives)),
             **{f"best_{name}": run.archive.best_value(name) for name in run.header.goals.objectives},
         }
         for run in runs
     ]
+
+
+def _common_references(runs: Sequence[Run]) -> dict[tuple[str, ...], tuple[float, ...]]:
+    """By objectives the worst value of the runs' reference points."""
+    found: dict[tuple[str, ...], tuple[float, ...]] = {}
+    for run in runs:
+        goals, reference = run.header.goals, run.archive.reference
+        if reference is not None:
+            known = found.get(goals.objectives, reference)
+            columns = zip(known, reference, goals.maximise, strict=True)
+            found[goals.objectives] = tuple(min(a, b) if up else max(a, b) for a, b, up in columns)
+    return found
+
+
+def _hypervolume(run: Run, reference: tuple[float, ...] | None) -> float:
+    if reference is None or tuple(reference) == run.archive.reference:
+        return run.archive.hypervolume
+    return hypervolume(run.archive.values, reference, run.header.goals.maximise)

@@ -31,6 +31,8 @@ def analyse(
 ) -> None:
     """Say which dimension matters for which objective: ratio of the best designs at its best and at its worst value.
 
+    All other dimensions are free at either. Ratio 1: every value does as well, and none is named.
+
     With --by the front of each value of one outer dimension alone: size, hypervolume, best of each objective.
     """
     from dse.campaign.analysis import importance_rows, marginal_fronts

@@ -203,7 +203,10 @@ def summary(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of a campaign: all runs under it.", show_default=False)],
     form: FormatOption = Format.TABLE,
 ) -> None:
-    """Print one row for every run under a folder: trials, front, hypervolume, the best of each objective."""
+    """Print one row for every run under a folder: trials, front, hypervolume, the best of each objective.
+
+    Hypervolumes of runs with the same objectives share a reference point, the worst of all, so that they can be compared.
+    """
     from dse.campaign.summary import all_runs
 
     _write_summary(all_runs(folder), form)
@@ -354,5 +357,7 @@ def _write_flat(row: dict[str, Cell] | dict[str, object], form: Format) -> None:
     elif form is Format.CSV:
         write_records([row], tuple(row), form)  # type: ignore[list-item]
     else:
-        pairs = [{"field": key, "value": str(value) if value is not None else ""} for key, value in row.items()]
+        pairs: list[dict[str, Cell]] = [
+            {"field": key, "value": value if isinstance(value, int | float | None) else str(value)} for key, value in row.items()
+        ]
         write_records(pairs, ("field", "value"), form)

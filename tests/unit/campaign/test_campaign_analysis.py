@@ -59,6 +59,7 @@ def test_importance_and_marginal_fronts(run: Run) -> None:
     rows = importance_rows(run)
     assert len(rows) == 2 * 6
     assert all(float(str(row["ratio"])) >= 1 for row in rows)
+    assert all((row["best_at"] is None) == (row["ratio"] == 1) for row in rows)  # where all values are as good, none is named
     fronts = marginal_fronts(run, "workload.attention")
     assert [row["workload.attention"] for row in fronts] == ["plain", "reuse", "recompute"]
     assert max(float(str(row["hypervolume"])) for row in fronts) <= run.archive.hypervolume * (1 + 1e-12)

@@ -229,3 +229,13 @@ def test_a_run_of_hardware_named_by_path_is_traced_from_anywhere(tmp_path: Path,
     assert main(["trace", str(tmp_path / "runs"), "-o", str(tmp_path / "trace.json"), "--no-pictures"]) == 0
     capsys.readouterr()
     assert (tmp_path / "trace.json").stat().st_size > 0
+
+
+def test_a_summary_compares_hypervolumes_under_one_reference_point(tmp_path: Path) -> None:
+    """A run over all of the space holds at least as much as one over a part of it, whatever its own first batch was."""
+    whole = session(tmp_path / "whole", ("sampler: tpe", "sampler: exhaustive"), ("trials: 40", "trials: 120")).run
+    parts = [session(tmp_path / f"part{seed}", ("seed: 7", f"seed: {seed}"), ("trials: 40", "trials: 10")).run for seed in range(3)]
+    assert len({run.archive.reference for run in (whole, *parts)}) > 1
+    rows = run_rows([whole, *parts])
+    assert max(float(str(row["hypervolume"])) for row in rows) == float(str(rows[0]["hypervolume"]))
+    assert run_rows([whole])[0]["hypervolume"] == whole.archive.hypervolume
