@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 MOST_FORMATIONS: Final = 4
 """Ways to form groups that are simulated, least estimate first; more only until one fits."""
 WORTHWHILE: Final = 1.15
-"""None is simulated whose estimate is so many times the least ..."""
+"""None is simulated whose estimate is so many times the least, but that which computes least, the best where transfers are fast, ..."""
 FAR_BEHIND: Final = 1.3
-"""... but operators alone, where their estimate is not so many times what a plan takes: estimates are seldom a tenth above the plan. Those
+"""... and operators alone, where their estimate is not so many times what a plan takes: estimates are seldom a tenth above the plan. Those
 of the product of energy and latency are no such product."""
 NEAR_ALONE: Final = 1.05
 """Where operators alone take at most so many times the best, both are searched: a search seldom gains more."""
@@ -79,13 +79,14 @@ def plan_graph(
 
 
 def _firsts(planner: Planner, choices: list[tuple[Group, ...]]) -> tuple[list[tuple[Planned, tuple[Group, ...]]], NoPlan | None]:
-    """The first plans of the ways to form groups that promise most, the first of `choices` among them unless it is far behind; and what
-    fits nowhere."""
+    """The first plans of the ways to form groups that promise most, that where transfers take no time among them, and the first of
+    `choices` unless it is far behind; and what fits nowhere."""
     refused: NoPlan | None = None
     firsts: list[tuple[Planned, tuple[Group, ...]]] = []
     ranked = planner.by_estimate(choices)
+    busy = [planner.least_busy_s(groups) for _, groups in ranked]
     for place, (cost, groups) in enumerate(ranked):
-        hopeless = place >= MOST_FORMATIONS or cost > WORTHWHILE * ranked[0][0]
+        hopeless = (place >= MOST_FORMATIONS or cost > WORTHWHILE * ranked[0][0]) and place != busy.index(min(busy))
         if groups == choices[0]:
             hopeless = planner.objective is not Objective.EDP and any(cost > FAR_BEHIND * found.value for found, _ in firsts)
         if firsts and hopeless:

@@ -132,6 +132,10 @@ class Planner:
         """The estimate of a group in its best shape, apart from what it reads of other groups."""
         return min((self.estimators[0].own(group, s) for s in self._shapes(group)), default=float("inf"))
 
+    def least_busy_s(self, groups: tuple[Group, ...]) -> float:
+        """The estimate of what groups take where transfers take no time, each in its best shape."""
+        return sum(min((self.estimators[0].busy_s(g, s) for s in self._shapes(g)), default=float("inf")) for g in groups)
+
     def nowhere(self) -> str | None:
         """The first operator that no core may run."""
         cores = [self.chip.cores[self.chip.of_kind(kind)[0]] for kind in self.chip.kinds]

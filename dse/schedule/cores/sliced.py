@@ -79,13 +79,14 @@ class SliceCosts:
 
     def busy_s(self, group: Group, shape: Shape) -> float:
         """Seconds that the largest part keeps its core busy, at least: in slices the array works on one while the vector unit works on
-        another."""
+        another, where there is room for both."""
         cuts = self.cuts(group, shape)
         array = sum(self.operator_s(o, shape, cuts) for o in group.operators if o.kind is Kind.CONTRACTION)
         vector = sum(self.operator_s(o, shape, cuts) for o in group.operators if o.kind is not Kind.CONTRACTION)
         vector += self._combining_s(group, shape, cuts)
         slices = prod(c.slices for c in cuts)
-        return array + vector if slices < 2 else max(array, vector) + min(array, vector) / slices
+        in_turns = slices < 2 or 2 * self.peak_bytes(group, shape) > self.kinds[shape.kind].capacity_bytes
+        return array + vector if in_turns else max(array, vector) + min(array, vector) / slices
 
     def operator_s(self, operator: Operator, shape: Shape, cuts: tuple[Cut, ...] = ()) -> float:
         """Seconds of the largest part of an operator, all slices of `cuts` together, at least."""

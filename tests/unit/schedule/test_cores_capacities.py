@@ -61,10 +61,10 @@ def test_less_memory_is_no_cliff(repository: Path, batch: int) -> None:
 
 
 @pytest.mark.parametrize("capacity_mib", [1, 4, 16])
-def test_energy_is_never_above_that_of_layer_by_layer(repository: Path, capacity_mib: int) -> None:
+def test_energy_is_below_that_of_layer_by_layer(repository: Path, capacity_mib: int) -> None:
     step, chip = latent_attention(128), ring(repository, capacity_mib)
     default, alone = (planned(chip, step, schedule, Objective.ENERGY).energy_j for schedule in Schedule)
-    assert default <= alone * (1 + TIE_TOLERANCE)
+    assert default <= {1: 1.0, 4: 0.8, 16: 0.65}[capacity_mib] * alone
 
 
 def test_several_cores_as_well(repository: Path) -> None:
@@ -76,8 +76,7 @@ def test_several_cores_as_well(repository: Path) -> None:
 @pytest.mark.parametrize(("keys", "fits"), [(1, False), (4, True), (64, True), (1024, True)])
 def test_estimates_of_groups_in_slices_are_near_their_price(repository: Path, keys: int, fits: bool) -> None:
     """The scores of 128 sequences, their keys in so many pieces: 6.5 MiB whole; tiny pieces leave most of the array idle and add up
-    all results again. The estimate is within 15 % of the price (array and vector
-    unit take turns where the memory has no room for two slices, the estimate overlaps them), that of the whole plan within 20 %."""
+    all results again. The estimate is within 5 % of the price, that of the whole plan within 10 %."""
     description, step = ring(repository, 4), latent_attention(128)
     kinds = {kind: KindPricer(d) for kind, d in description.kinds.items()}
     work = find_work(step.graphs[0][0])
@@ -96,5 +95,5 @@ def test_estimates_of_groups_in_slices_are_near_their_price(repository: Path, ke
         assert isinstance(found, Planned)
         priced = found.outcome.layout.groups[first].part.compute_s
         shape = found.outcome.layout.groups[first].assigned.shape
-        assert planner.estimators[0].busy_s(group, shape) == pytest.approx(priced, rel=0.15)
-        assert planner.by_estimate([groups])[0][0] == pytest.approx(found.value, rel=0.2)
+        assert planner.estimators[0].busy_s(group, shape) == pytest.approx(priced, rel=0.05)
+        assert planner.by_estimate([groups])[0][0] == pytest.approx(found.value, rel=0.1)
