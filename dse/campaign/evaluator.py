@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _STEPS_KEPT: Final = 32
 _COMPILED_KEPT: Final = 8
+_DESCRIPTIONS_KEPT: Final = 256
 _Made = TypeVar("_Made")
 
 
@@ -101,7 +102,7 @@ class WorkloadEvaluatorFactory:
 
 
 class WorkloadEvaluator:
-    """Caches lowered steps by workload, compiled steps by workload, geometry and schedule."""
+    """Caches accelerators by their values, lowered steps by workload, compiled steps by workload, geometry and schedule."""
 
     def __init__(self, plan: Plan) -> None:
         self._form = plan.form
@@ -109,6 +110,7 @@ class WorkloadEvaluator:
         self._folder = plan.folder
         self._steps: OrderedDict[Hashable, LoweredStep] = OrderedDict()
         self._compiled: OrderedDict[Hashable, CompiledWorkload] = OrderedDict()
+        self._descriptions: OrderedDict[Hashable, AcceleratorDescription | ChipDescription] = OrderedDict()
 
     def screen(self, choice: Mapping[str, Value]) -> ScreenedWorkload | ScreenedChip:
         """See `Evaluator`."""
@@ -161,8 +163,12 @@ class WorkloadEvaluator:
 
     def _description(self, choice: Mapping[str, Value]) -> AcceleratorDescription | ChipDescription:
         name = str(choice.get(ACCELERATOR, self._accelerators[0]))
-        description = _description(located(name, self._folder))
         own = {k: v for k, v in choice.items() if not k.startswith(WORKLOAD) and k != ACCELERATOR and k not in CHOICES}
+        key = (name, *((path, type(value), value) for path, value in own.items()))
+        return _cached(self._descriptions, key, _DESCRIPTIONS_KEPT, lambda: self._overridden(name, own))
+
+    def _overridden(self, name: str, own: Mapping[str, Value]) -> AcceleratorDescription | ChipDescription:
+        description = _description(located(name, self._folder))
         return description.with_overrides({actual(description, path): v for path, v in own.items()}, origin="space") if own else description
 
     def _steps_of(self, choice: Mapping[str, Value]) -> Iterator[LoweredStep]:

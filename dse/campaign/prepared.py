@@ -114,7 +114,7 @@ class PreparedWorkload:
 
     def ceilings(self, columns: Columns, size: int) -> Ceilings:
         """See `Prepared`; the array's rate is the one of the data type that most MACs of the step use."""
-        return _ceilings(self.description, self.steps[0].totals, columns, size)
+        return _ceilings(self.description, self.steps[0].totals, table_of(self.description, columns), size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +141,16 @@ class RoughWorkload:
 
     def price(self, columns: Columns, size: int) -> Sequence[Priced]:
         """See `Prepared`; latency = max(MACs / peak, compulsory bytes / bandwidth), energy = MACs + DRAM reads + leakage."""
-        return [self._bound(step, columns, size) for step in self.steps]
+        table = table_of(self.description, columns)
+        return [self._bound(step, table, size) for step in self.steps]
 
     def ceilings(self, columns: Columns, size: int) -> Ceilings:
         """See `Prepared`."""
-        return _ceilings(self.description, self.steps[0].totals, columns, size)
+        return _ceilings(self.description, self.steps[0].totals, table_of(self.description, columns), size)
 
-    def _bound(self, step: LoweredStep, columns: Columns, size: int) -> Priced:
-        table = table_of(self.description, columns)
+    def _bound(self, step: LoweredStep, table: DesignTable, size: int) -> Priced:
         totals = step.totals
-        roofs = _ceilings(self.description, totals, columns, size)
+        roofs = _ceilings(self.description, totals, table, size)
         with np.errstate(divide="ignore"):
             compute, memory = totals.macs / roofs.peak_macs_per_s, totals.compulsory_bytes / roofs.dram_bytes_per_s
         latency = np.maximum(compute, memory)
@@ -174,8 +174,7 @@ def table_of(description: AcceleratorDescription, columns: Columns) -> DesignTab
     return description.table({actual(description, path): column for path, column in columns.items()})
 
 
-def _ceilings(description: AcceleratorDescription, totals: StepTotals, columns: Columns, size: int) -> Ceilings:
-    table = table_of(description, columns)
+def _ceilings(description: AcceleratorDescription, totals: StepTotals, table: DesignTable, size: int) -> Ceilings:
     array = description.geometry.array
     per_cycle = array.elements * (array.rate(totals.dtype) or 0)
     peak = per_cycle * table.clock_hz * table.array_sustained_fraction
@@ -199,5 +198,13 @@ def alias(description: AcceleratorDescription | ChipDescription, path: str) -> s
 
 def actual(description: AcceleratorDescription | ChipDescription, path: str) -> str:
     """The path that `path`, own or alias, has in the accelerator's file."""
+    names = {"dram": description.file.dram[0]}
+    if isinstance(description, AcceleratorDescription):
+        names["buffer"] = description.file.buffer[0]
+    head, _, rest = path.partition(".")
+    kind, _, field = rest.partition(".")
+    own = f"memories.{names[kind]}.{field}" if head == "memories" and kind in names and field else path
+    if own == path:
+        return path
     known = {p.path for p in description.paths()}
-    return path if path in known else next((own for own in known if alias(description, own) == path), path)
+    return own if own in known and path not in known else path

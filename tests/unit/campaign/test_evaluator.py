@@ -1,0 +1,58 @@
+"""The evaluator over catalogue accelerators: aliases of memories, and what is made once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dse import plugins
+from dse.campaign.evaluator import CatalogueSources, WorkloadEvaluatorFactory
+from dse.campaign.plan import make_plan
+from dse.campaign.prepared import actual, alias
+from dse.files import parse_yaml
+from dse.hw.read import AcceleratorDescription
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CAMPAIGN = """\
+schema_version: 1
+name: once
+workload: {model: deepseek_v3, phase: decode, cache_len: 1024, part: attention, layer: 3}
+accelerator: edge32
+space:
+  workload.batch: {values: [1, 4]}
+  core.array.rows: {values: [16, 32]}
+  memories.dram.bandwidth_gb_per_s: {values: [50, 100]}
+objectives: [{metric: tpot_s}]
+budget: {trials: 4}
+"""
+
+
+@pytest.mark.parametrize("name", ["edge32", "flat_cloud", "tpu_v4i", "tpu7x_quad"])
+def test_every_alias_leads_back_to_its_path(name: str) -> None:
+    description = plugins.load_hardware(name)
+    paths = [p.path for p in description.paths()]
+    assert all(actual(description, path) == path for path in paths)
+    aliases = {alias(description, path): path for path in paths if alias(description, path) not in paths}
+    assert {shown: actual(description, shown) for shown in aliases} == aliases
+    assert actual(description, "memories.dram.no_such_field") == "memories.dram.no_such_field"
+
+
+def test_an_accelerator_is_described_once_for_all_its_workloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = make_plan(parse_yaml(CAMPAIGN, str(tmp_path / "once.yaml")), CatalogueSources(str(tmp_path)))
+    made = []
+    laid_over = AcceleratorDescription.with_overrides
+
+    def count(self: AcceleratorDescription, overrides: dict[str, object], *, origin: str = "setting") -> AcceleratorDescription:
+        made.append(tuple(overrides.items()))
+        return laid_over(self, overrides, origin=origin)
+
+    monkeypatch.setattr(AcceleratorDescription, "with_overrides", count)
+    evaluator = WorkloadEvaluatorFactory(plan)()
+    for outer in range(plan.space.outer_size):
+        choice = plan.space.choice(outer)
+        evaluator.screen(choice)
+        evaluator.rough(choice)
+    assert sorted(made) == [(("core.array.rows", 16),), (("core.array.rows", 32),)]
