@@ -11,6 +11,7 @@ from dse.cost.metrics import Objective
 from dse.schedule.cores.elimination import least_sum
 from dse.schedule.cores.layout import HOME_SHARE, OWN_SHARE
 from dse.schedule.cores.part_price import partial_bytes
+from dse.schedule.cores.part_work import part_indices
 from dse.schedule.cores.parts import Division
 from dse.schedule.cores.sliced import SliceCosts
 from dse.units import JOULES_PER_PJ
@@ -60,14 +61,15 @@ class Estimator:
         for f in group.reads:
             if self.work.storages[f.storage].from_outside:
                 pattern = self.transfers.to_reader(shape.stream in f.streams and shape.ways > 1, self.chip.dram, first)
-                size = self.slices.loaded_bytes(group, shape, f)
+                size = self.slices.loaded_bytes(group, shape, f) * self._rounded(shape, f)
                 moved += size * pattern.seconds if pattern else 0.0
                 joules += size * (pattern.pj + pattern.sent * float(one.dram_read_pj_per_byte[0])) if pattern else 0.0
         for f in group.writes:
             if self.work.storages[f.storage].to_outside or not self._stays(f.storage, shape):
                 pattern = self.transfers.to_memory(Division(None, first.cores[:1]) if shape.reduces else first, self.chip.dram)
-                moved += f.size_bytes * pattern.seconds if pattern else 0.0
-                joules += f.size_bytes * (pattern.pj + float(one.dram_write_pj_per_byte[0])) if pattern else 0.0
+                size = f.size_bytes * self._rounded(shape, f)
+                moved += size * pattern.seconds if pattern else 0.0
+                joules += size * (pattern.pj + float(one.dram_write_pj_per_byte[0])) if pattern else 0.0
         adding = self._adding_s(group, shape, first)
         seconds = max(compute, moved) + HIDDEN_SHARE * min(compute, moved) + adding
         if self.objective is Objective.LATENCY:
@@ -82,7 +84,13 @@ class Estimator:
         key = (holder.kind, holder.ways, holder.reduces, reader.kind, reader.ways, same, ranged, stays)
         if key not in self._units:
             self._units[key] = self._unit(holder, reader, ranged=ranged) if stays else self._back(reader, ranged=ranged)
-        return flow.size_bytes * self._units[key]
+        return flow.size_bytes * self._rounded(reader, flow) * self._units[key]
+
+    def _rounded(self, shape: Shape, flow: Flow) -> float:
+        """All parts at the size of the largest over what they are together: 36 parts of 512 indices move 36 times 15."""
+        if shape.stream is None or shape.ways < 2 or shape.stream not in flow.streams:
+            return 1.0
+        return part_indices(self.work, shape) * shape.ways / self.work.streams.sizes[shape.stream]
 
     def _stays(self, storage: str, holder: Shape) -> bool:
         """Whether a result finds room on chip: with the cores that make it, with those of another kind, or in a buffer beside them."""
