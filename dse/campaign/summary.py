@@ -21,12 +21,15 @@ NEAREST: Final = 3
 """Nearest misses that are told."""
 
 
-def winners(run: Run) -> list[dict[str, str | int | float]]:
-    """The winning scheme by accelerator and objective, with its lead over the next; empty where schemes are no dimension."""
+def winners(run: Run) -> list[dict[str, str | int | float | None]]:
+    """The winning scheme by accelerator and objective, with its lead over the next, none where no other was tried.
+
+    Empty where schemes are no dimension.
+    """
     if schemes(run) == ("",):
         return []
     rows = scheme_bests(run)
-    found: list[dict[str, str | int | float]] = []
+    found: list[dict[str, str | int | float | None]] = []
     for row in rows:
         if row.wins:
             others = [r for r in rows if (r.accelerator, r.objective) == (row.accelerator, row.objective) and not r.wins]
@@ -39,7 +42,7 @@ def winners(run: Run) -> list[dict[str, str | int | float]]:
                     "scheme": row.scheme,
                     "value": row.value,
                     "next": second,
-                    "lead": ratios.get(second, 1.0),
+                    "lead": ratios.get(second),
                     "trial": row.trial,
                 }
             )
@@ -58,8 +61,12 @@ def diagnosis(run: Run) -> str:
     lines = [f"none of {total['designs']:,} designs is feasible: {'; '.join(parts)}"]
     if total["excluded"] == total["designs"]:
         lines += [f"  limit: {limit.text}" for limit in run.header.limits.expressions]
-    if not total["fitting"] and total["screened"] + total["excluded"] == 0:
-        lines.append("  nothing fits: the weights and caches need more DRAM, or another precision or part (dse eval says how much)")
+    by_design = any(constraint.of_design for constraint in run.header.goals.constraints)
+    if not total["fitting"] and total["excluded"] < total["designs"] and not by_design:
+        lines.append(
+            "  nothing fits: weights and caches need more DRAM (memories.dram.capacity_gib), or another precision, batch or part;"
+            " dse eval says how much"
+        )
     for position, constraint in enumerate(run.header.goals.constraints):
         violated = sum(record.violated[position] for record in run.records if record.violated)
         attained = [value for record in run.records if record.attained and (value := record.attained[position]) is not None]
