@@ -44,6 +44,7 @@ class Estimator:
         self._units: dict[tuple[str, int, bool, str, int, bool, bool, bool], float] = {}
         self._computes: dict[tuple[str, Shape], float] = {}
         self._owns: dict[object, float] = {}
+        self._tables: dict[tuple[Flow, tuple[Shape, ...], tuple[Shape, ...]], FloatArray] = {}
 
     def own(self, group: Group, shape: Shape) -> float:
         """Seconds (joules) of a group with its graph inputs and outputs, and results that find no room on chip, at least; small shares
@@ -76,6 +77,13 @@ class Estimator:
             return seconds
         energy = (joules + self.slices.busy_pj(group, shape)) * JOULES_PER_PJ
         return energy if self.objective is Objective.ENERGY else energy + seconds
+
+    def table(self, flow: Flow, holders: tuple[Shape, ...], readers: tuple[Shape, ...]) -> FloatArray:
+        """`between` of all shapes that may write a tensor and all that may read it, [holders, readers]; ways to form groups share them."""
+        key = flow, holders, readers
+        if key not in self._tables:
+            self._tables[key] = np.array([[self.between(flow, a, b) for b in readers] for a in holders])
+        return self._tables[key]
 
     def between(self, flow: Flow, holder: Shape, reader: Shape) -> float:
         """Seconds (joules) of a tensor from the shape that writes it to the shape that reads it, on the first cores of their kinds."""
@@ -203,8 +211,7 @@ def choose_shapes(groups: Sequence[Group], offered: Sequence[Sequence[Shape]], e
             w = writer.get(f.storage)
             if w is None or estimator.work.storages[f.storage].from_outside:
                 continue
-            table = np.array([[estimator.between(f, a, b) for b in offered[i]] for a in offered[w]])
-            pairs[w, i] = pairs.get((w, i), 0.0) + table
+            pairs[w, i] = pairs.get((w, i), 0.0) + estimator.table(f, tuple(offered[w]), tuple(offered[i]))
         for f in g.writes:
             writer[f.storage] = i
     found = least_sum(own, pairs)
