@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dse.commands.common import FormatOption, examples
 from dse.errors import ExitCode, UsageError
 from dse.report.output import Format, write_records
+
+if TYPE_CHECKING:
+    from dse.campaign.view import Run
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or a folder of runs: then its latest.", show_default=False)]
 _TARGET = re.compile(r"^\s*([A-Za-z0-9_.,\[\]=:-]+?)\s*(>=|<=)\s*([0-9.eE+-]+)\s*$")
@@ -40,9 +43,13 @@ def analyse(
 
     found = load_run(run)
     rows = importance_rows(found) if by is None else marginal_fronts(found, by)
-    sure = "exact" if found.exact else "over the trials made"
-    title = f"What each dimension is worth ({sure})" if by is None else f"Fronts by {by} ({sure})"
+    title = f"What each dimension is worth ({sure(found)})" if by is None else f"Fronts by {by} ({sure(found)})"
     write_records(rows, tuple(rows[0]) if rows else (), form, title=title)
+
+
+def sure(run: Run) -> str:
+    """How far an answer can be trusted."""
+    return "exact" if run.exact else "over the trials made"
 
 
 def need(
@@ -76,7 +83,7 @@ def need(
     except ValueError as error:
         raise UsageError(f"'{target}': {value} is no number") from error
     rows = need_rows(found, path, objective, number, by=by)
-    write_records(rows, tuple(rows[0]) if rows else (), form, title=f"Least {path} with {objective} {sign} {number:g}")
+    write_records(rows, tuple(rows[0]) if rows else (), form, title=f"Least {path} with {objective} {sign} {number:g} ({sure(found)})")
     if not any(row["reached"] for row in rows):
         typer.echo(f"error: no design of {found.folder} reaches {target}", err=True)
         raise typer.Exit(ExitCode.NOTHING_FEASIBLE)
