@@ -98,7 +98,7 @@ class SamplerForm(FileForm):
     """A sampler with options."""
 
     name: str
-    """auto, exhaustive, tpe, nsga2, gp, random, or the name of a class in optuna.samplers."""
+    """auto, exhaustive, surrogate, tpe, nsga2, nsga3, gp, random, qmc, cmaes, or the name of a class in optuna.samplers."""
     options: dict[str, Scalar] = Field(default_factory=dict)
     """Options of that class."""
 
@@ -169,7 +169,7 @@ class CampaignForm(FileForm):
     budget: BudgetForm = BudgetForm()
     """When to stop."""
     sampler: str | SamplerForm = "auto"
-    """How outer choices are chosen: auto, exhaustive, tpe, nsga2, gp, random, a class of optuna.samplers, or {name, options}."""
+    """How outer choices are chosen: the name of a sampler (see SamplerForm), or {name, options}."""
     seeding: SeedingForm = SeedingForm()
     """Outer choices to begin with."""
     reference_point: dict[str, float] | None = None
