@@ -12,7 +12,7 @@ from dse.campaign.include import cells, load_campaign
 from dse.campaign.plan import load_plans
 from dse.campaign.runner import Stagnation, stagnated
 from dse.campaign.session import SessionRequest, SessionResult, run_session
-from dse.campaign.summary import all_runs, diagnosis, run_rows
+from dse.campaign.summary import all_runs, diagnosis, run_rows, winners
 from dse.campaign.version import input_hashes
 from dse.cli import main
 from dse.errors import ExitCode, InputError, RunError, UsageError
@@ -239,3 +239,9 @@ def test_a_summary_compares_hypervolumes_under_one_reference_point(tmp_path: Pat
     rows = run_rows([whole, *parts])
     assert max(float(str(row["hypervolume"])) for row in rows) == float(str(rows[0]["hypervolume"]))
     assert run_rows([whole])[0]["hypervolume"] == whole.archive.hypervolume
+
+
+def test_a_scheme_that_was_tried_alone_has_no_lead(tmp_path: Path) -> None:
+    rows = winners(session(tmp_path, ("[plain, reuse, recompute]", "[plain]"), ("trials: 40", "trials: 10")).run)
+    assert rows
+    assert all(row["lead"] is None for row in rows)

@@ -8,8 +8,12 @@ import pytest
 
 from dse import plugins
 from dse.campaign.evaluator import CatalogueSources, WorkloadEvaluatorFactory
+from dse.campaign.folder import FolderRequest
 from dse.campaign.plan import make_plan
 from dse.campaign.prepared import actual, alias
+from dse.campaign.session import SessionRequest, run_session
+from dse.campaign.summary import diagnosis
+from dse.errors import ExitCode
 from dse.files import parse_yaml
 from dse.hw.read import AcceleratorDescription
 
@@ -56,3 +60,13 @@ def test_an_accelerator_is_described_once_for_all_its_workloads(tmp_path: Path, 
         evaluator.screen(choice)
         evaluator.rough(choice)
     assert sorted(made) == [(("core.array.rows", 16),), (("core.array.rows", 32),)]
+
+
+def test_weights_that_no_dram_holds_are_what_the_diagnosis_names(tmp_path: Path) -> None:
+    text = CAMPAIGN.replace("part: attention", "part: ffn")
+    plan = make_plan(parse_yaml(text, str(tmp_path / "once.yaml")), CatalogueSources(str(tmp_path)))
+    result = run_session(plan, WorkloadEvaluatorFactory(plan), SessionRequest(folder=FolderRequest(run_dir=tmp_path / "run")))
+    assert result.exit_code is ExitCode.NOTHING_FEASIBLE
+    first, second, *_ = diagnosis(result.run).splitlines()
+    assert first == "none of 8 designs is feasible: DRAM capacity, area or cost rule out 8 before pricing"
+    assert "need more DRAM (memories.dram.capacity_gib)" in second
