@@ -44,7 +44,7 @@ class Estimator:
         self._units: dict[tuple[str, int, bool, str, int, bool, bool, bool], float] = {}
         self._computes: dict[tuple[str, Shape], float] = {}
         self._owns: dict[object, float] = {}
-        self._tables: dict[tuple[Flow, tuple[Shape, ...], tuple[Shape, ...]], FloatArray] = {}
+        self._tables: dict[object, FloatArray] = {}
 
     def own(self, group: Group, shape: Shape) -> float:
         """Seconds (joules) of a group with its graph inputs and outputs, and results that find no room on chip, at least; small shares
@@ -66,7 +66,7 @@ class Estimator:
                 moved += size * pattern.seconds if pattern else 0.0
                 joules += size * (pattern.pj + pattern.sent * float(one.dram_read_pj_per_byte[0])) if pattern else 0.0
         for f in group.writes:
-            if self.work.storages[f.storage].to_outside or not self._stays(f.storage, shape):
+            if self.work.storages[f.storage].to_outside or not self._stays(f.storage, group, shape):
                 pattern = self.transfers.to_memory(Division(None, first.cores[:1]) if shape.reduces else first, self.chip.dram)
                 size = f.size_bytes * self._rounded(shape, f)
                 moved += size * pattern.seconds if pattern else 0.0
@@ -78,17 +78,17 @@ class Estimator:
         energy = (joules + self.slices.busy_pj(group, shape)) * JOULES_PER_PJ
         return energy if self.objective is Objective.ENERGY else energy + seconds
 
-    def table(self, flow: Flow, holders: tuple[Shape, ...], readers: tuple[Shape, ...]) -> FloatArray:
+    def table(self, flow: Flow, writer: Group, holders: tuple[Shape, ...], readers: tuple[Shape, ...]) -> FloatArray:
         """`between` of all shapes that may write a tensor and all that may read it, [holders, readers]; ways to form groups share them."""
-        key = flow, holders, readers
+        key = flow, tuple(f.storage for f in writer.reads), holders, readers
         if key not in self._tables:
-            self._tables[key] = np.array([[self.between(flow, a, b) for b in readers] for a in holders])
+            stay = [self._stays(flow.storage, writer, a) for a in holders]
+            self._tables[key] = np.array([[self.between(flow, a, b, stays=s) for b in readers] for a, s in zip(holders, stay, strict=True)])
         return self._tables[key]
 
-    def between(self, flow: Flow, holder: Shape, reader: Shape) -> float:
+    def between(self, flow: Flow, holder: Shape, reader: Shape, *, stays: bool) -> float:
         """Seconds (joules) of a tensor from the shape that writes it to the shape that reads it, on the first cores of their kinds."""
         same, ranged = holder.stream == reader.stream and not holder.reduces, reader.stream in flow.streams and reader.ways > 1
-        stays = self._stays(flow.storage, holder)
         key = (holder.kind, holder.ways, holder.reduces, reader.kind, reader.ways, same, ranged, stays)
         if key not in self._units:
             self._units[key] = self._unit(holder, reader, ranged=ranged) if stays else self._back(reader, ranged=ranged)
@@ -100,10 +100,14 @@ class Estimator:
             return 1.0
         return part_indices(self.work, shape) * shape.ways / self.work.streams.sizes[shape.stream]
 
-    def _stays(self, storage: str, holder: Shape) -> bool:
-        """Whether a result finds room on chip: with the cores that make it, with those of another kind, or in a buffer beside them."""
-        size = self.work.storages[storage].size_bytes
-        if size <= OWN_SHARE * self.kinds[holder.kind].capacity_bytes * (1 if holder.reduces else holder.ways):
+    def _stays(self, storage: str, writer: Group, holder: Shape) -> bool:
+        """Whether a result finds room on chip: with the cores that make it, beside what these read of other groups, with those of another
+        kind, or in a buffer beside them."""
+        storages = self.work.storages
+        size = storages[storage].size_bytes
+        room = OWN_SHARE * self.kinds[holder.kind].capacity_bytes * (1 if holder.reduces else holder.ways)
+        beside = sum(f.size_bytes for f in writer.reads if not storages[f.storage].from_outside and f.size_bytes <= room)
+        if size + beside <= room:
             return True
         others = (k for k in self.chip.kinds if k != holder.kind)
         return any(size <= b.capacity_bytes for b in self.chip.shared) or any(
@@ -211,7 +215,7 @@ def choose_shapes(groups: Sequence[Group], offered: Sequence[Sequence[Shape]], e
             w = writer.get(f.storage)
             if w is None or estimator.work.storages[f.storage].from_outside:
                 continue
-            pairs[w, i] = pairs.get((w, i), 0.0) + estimator.table(f, tuple(offered[w]), tuple(offered[i]))
+            pairs[w, i] = pairs.get((w, i), 0.0) + estimator.table(f, groups[w], tuple(offered[w]), tuple(offered[i]))
         for f in g.writes:
             writer[f.storage] = i
     found = least_sum(own, pairs)
