@@ -155,7 +155,7 @@ def draw(found: dict[str, Designs], shares: list[tuple[float | str, ...]]) -> Fi
             rate = np.maximum.accumulate(1 / costs[order, 0])
             keep = np.flatnonzero(np.diff(rate, prepend=0) > 0)
             axes[i].plot(d.area_mm2[order][keep], rate[keep], style, color=colour, drawstyle="steps-post", label=label)
-        titled(axes[i], f"{name}: fastest by area", "mm2", "layer-tokens per s" if i == 0 else "", log="xy")
+        titled(axes[i], f"{name}: speed by area", "mm2", "layer-tokens per s" if i == 0 else "", log="xy")
         axes[i].legend(fontsize=6)
         mine = [r for r in shares if r[0] == name]
         under = np.zeros(len(mine))
