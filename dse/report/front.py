@@ -70,17 +70,24 @@ def _members(
 ) -> dict[str, str]:
     titles: dict[str, str] = {}
     every = max(1, -(-len(front) // TIPS))
+    together: dict[tuple[str, str], list[FrontPoint]] = {}
     for i, p in enumerate(front):
         x, y = p.values[0], p.values[column]
-        face, shape = colour(schemes, p.scheme), marker(accelerators, p.accelerator)
-        dots = axes.scatter(x, y, s=22, color=face, marker=shape, linewidths=0, zorder=3)
-        if i % every == 0:
+        look = colour(schemes, p.scheme), marker(accelerators, p.accelerator)
+        if i % every:
+            together.setdefault(look, []).append(p)
+        else:
+            dots = axes.scatter(x, y, s=22, color=look[0], marker=look[1], linewidths=0, zorder=3)
             dots.set_gid(f"tip-{column}-{i}")
             values = ", ".join(f"{name} {value:.4g} {quantity(name).unit}" for name, value in zip(objectives, p.values, strict=True))
             titles[f"tip-{column}-{i}"] = f"trial {p.trial}: {values}; {p.label}"
         if p.knee:
             axes.scatter(x, y, s=150, facecolors="none", edgecolors=INK, linewidths=1.2, zorder=4)
             axes.annotate("knee", (x, y), xytext=(9, 9), textcoords="offset points")
+    for (face, shape), alike in together.items():
+        axes.scatter(
+            [p.values[0] for p in alike], [p.values[column] for p in alike], s=22, color=face, marker=shape, linewidths=0, zorder=3
+        )
     return titles
 
 
