@@ -83,7 +83,7 @@ def _members(
             titles[f"tip-{column}-{i}"] = f"trial {p.trial}: {values}; {p.label}"
         if p.knee:
             axes.scatter(x, y, s=150, facecolors="none", edgecolors=INK, linewidths=1.2, zorder=4)
-            axes.annotate("knee", (x, y), xytext=(9, 9), textcoords="offset points")
+            axes.annotate("knee", (x, y), xytext=(9, 9), textcoords="offset points", zorder=5)
     for (face, shape), alike in together.items():
         axes.scatter(
             [p.values[0] for p in alike], [p.values[column] for p in alike], s=22, color=face, marker=shape, linewidths=0, zorder=3
