@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dse.campaign.prepared import actual, cost_usd
-from dse.cost.metrics import RESOURCES, Priced, Resource
+from dse.campaign.prepared import OfSteps, actual, bounded, cost_usd
+from dse.cost.metrics import Priced
 from dse.search.evaluator import Ceilings
 from dse.search.quantities import AREA, COST
 from dse.units import JOULES_PER_PJ
@@ -48,26 +48,11 @@ class ScreenedChip:
 
 
 @dataclass(frozen=True, slots=True)
-class _ChipWorkload:
+class _ChipWorkload(OfSteps):
     """What a bound and a plan have in common."""
 
     description: ChipDescription
     steps: tuple[LoweredStep, ...]
-
-    @property
-    def macs(self) -> float:
-        """See `Prepared`."""
-        return self.steps[0].totals.macs
-
-    @property
-    def compulsory_bytes(self) -> float:
-        """See `Prepared`."""
-        return self.steps[0].totals.compulsory_bytes
-
-    @property
-    def tokens_per_sequence(self) -> tuple[float, ...]:
-        """See `Prepared`."""
-        return tuple(step.tokens_per_sequence for step in self.steps)
 
     def ceilings(self, columns: Columns, size: int) -> Ceilings:
         """See `Prepared`; all arrays that compute the data type that most MACs of the step use, and the port of the memory off chip."""
@@ -113,22 +98,18 @@ class RoughChip(_ChipWorkload):
         with np.errstate(divide="ignore", invalid="ignore"):
             compute = np.where(totals.macs > 0, totals.macs / roofs.peak_macs_per_s, 0.0)
             memory = totals.compulsory_bytes / roofs.dram_bytes_per_s
-        latency = np.maximum(compute, memory)
         one = next(iter(table.kinds.values()))
         rates = _macs_per_cycle(self.description, totals.dtype)
         mac_pj = np.min([table.kinds[k].mac_pj[totals.dtype] for k in rates] or [np.zeros(1)], axis=0)
         pj = totals.macs * mac_pj + totals.compulsory_bytes * one.dram_read_pj_per_byte
-        energy = JOULES_PER_PJ * pj + table.leakage_w * latency
-        fits = np.broadcast_to(step.step.stored_bytes <= table.dram_capacity_bytes, (size,)) & np.isfinite(latency)
-        bound = np.where(compute >= memory, RESOURCES.index(Resource.ARRAY), RESOURCES.index(Resource.DRAM))
-        return Priced(
-            tokens=step.step.tokens,
-            latency_s=np.where(fits, latency, np.inf),
-            energy_j=np.where(fits, energy, np.inf),
-            area_mm2=np.broadcast_to(table.area_mm2, (size,)),
-            dram_bytes=np.full(size, totals.compulsory_bytes),
-            bound=np.where(fits, bound, -1).astype(np.int8),
-            feasible=fits,
+        return bounded(
+            step,
+            size,
+            compute_s=compute,
+            memory_s=memory,
+            energy_j=JOULES_PER_PJ * pj + table.leakage_w * np.maximum(compute, memory),
+            area_mm2=table.area_mm2,
+            dram_capacity_bytes=table.dram_capacity_bytes,
         )
 
 

@@ -82,14 +82,11 @@ def cost_usd(
     return total
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedWorkload:
-    """The compiled steps of all scenarios on one accelerator geometry."""
+class OfSteps:
+    """What the steps of a workload say of all designs, whatever chip they run on; the first stands for the ceilings."""
 
-    description: AcceleratorDescription
-    compiled: tuple[CompiledWorkload, ...]
+    __slots__ = ()
     steps: tuple[LoweredStep, ...]
-    objective: Objective
 
     @property
     def macs(self) -> float:
@@ -105,6 +102,44 @@ class PreparedWorkload:
     def tokens_per_sequence(self) -> tuple[float, ...]:
         """See `Prepared`."""
         return tuple(step.tokens_per_sequence for step in self.steps)
+
+
+def bounded(
+    step: LoweredStep,
+    size: int,
+    *,
+    compute_s: NDArray[np.float64],
+    memory_s: NDArray[np.float64],
+    energy_j: NDArray[np.float64],
+    area_mm2: NDArray[np.float64],
+    dram_capacity_bytes: NDArray[np.float64],
+) -> Priced:
+    """Bounds as if they were prices: the busier of two times; infeasible where DRAM is too small or a time has no end.
+
+    All arrays [size] or [1].
+    """
+    latency_s = np.maximum(compute_s, memory_s)
+    fits = np.broadcast_to(step.step.stored_bytes <= dram_capacity_bytes, (size,)) & np.isfinite(latency_s)
+    bound = np.where(compute_s >= memory_s, RESOURCES.index(Resource.ARRAY), RESOURCES.index(Resource.DRAM))
+    return Priced(
+        tokens=step.step.tokens,
+        latency_s=np.where(fits, latency_s, np.inf),
+        energy_j=np.where(fits, energy_j, np.inf),
+        area_mm2=np.broadcast_to(area_mm2, (size,)),
+        dram_bytes=np.full(size, step.totals.compulsory_bytes),
+        bound=np.where(fits, bound, -1).astype(np.int8),
+        feasible=fits,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedWorkload(OfSteps):
+    """The compiled steps of all scenarios on one accelerator geometry."""
+
+    description: AcceleratorDescription
+    compiled: tuple[CompiledWorkload, ...]
+    steps: tuple[LoweredStep, ...]
+    objective: Objective
 
     def price(self, columns: Columns, size: int) -> Sequence[Priced]:
         """See `Prepared`."""
@@ -118,26 +153,11 @@ class PreparedWorkload:
 
 
 @dataclass(frozen=True, slots=True)
-class RoughWorkload:
+class RoughWorkload(OfSteps):
     """Bounds instead of costs: the busier of arithmetic and compulsory DRAM traffic, and the energy of just these."""
 
     description: AcceleratorDescription
     steps: tuple[LoweredStep, ...]
-
-    @property
-    def macs(self) -> float:
-        """See `Prepared`."""
-        return self.steps[0].totals.macs
-
-    @property
-    def compulsory_bytes(self) -> float:
-        """See `Prepared`."""
-        return self.steps[0].totals.compulsory_bytes
-
-    @property
-    def tokens_per_sequence(self) -> tuple[float, ...]:
-        """See `Prepared`."""
-        return tuple(step.tokens_per_sequence for step in self.steps)
 
     def price(self, columns: Columns, size: int) -> Sequence[Priced]:
         """See `Prepared`; latency = max(MACs / peak, compulsory bytes / bandwidth), energy = MACs + DRAM reads + leakage."""
@@ -153,19 +173,16 @@ class RoughWorkload:
         roofs = _ceilings(self.description, totals, table, size)
         with np.errstate(divide="ignore"):
             compute, memory = totals.macs / roofs.peak_macs_per_s, totals.compulsory_bytes / roofs.dram_bytes_per_s
-        latency = np.maximum(compute, memory)
         mac_pj = table.mac_pj.get(totals.dtype, np.zeros(1))
-        energy = JOULES_PER_PJ * (totals.macs * mac_pj + totals.compulsory_bytes * table.dram_read_pj_per_byte) + table.leakage_w * latency
-        fits = np.broadcast_to(step.step.stored_bytes <= table.dram_capacity_bytes, (size,)) & np.isfinite(latency)
-        bound = np.where(compute >= memory, RESOURCES.index(Resource.ARRAY), RESOURCES.index(Resource.DRAM))
-        return Priced(
-            tokens=step.step.tokens,
-            latency_s=np.where(fits, latency, np.inf),
-            energy_j=np.where(fits, energy, np.inf),
-            area_mm2=np.broadcast_to(table.area_mm2, (size,)),
-            dram_bytes=np.full(size, totals.compulsory_bytes),
-            bound=np.where(fits, bound, -1).astype(np.int8),
-            feasible=fits,
+        pj = totals.macs * mac_pj + totals.compulsory_bytes * table.dram_read_pj_per_byte
+        return bounded(
+            step,
+            size,
+            compute_s=compute,
+            memory_s=memory,
+            energy_j=JOULES_PER_PJ * pj + table.leakage_w * np.maximum(compute, memory),
+            area_mm2=table.area_mm2,
+            dram_capacity_bytes=table.dram_capacity_bytes,
         )
 
 
