@@ -247,9 +247,10 @@ def expected_max_load(routing: Routing, experts: int, experts_per_token: int, to
         return float(high)
     step = 1 if tokens <= _EXACT_TOKENS else max(1, -(-(high - low) // _STEPS))
     points = np.arange(low, high, step)  # P(load <= m) at each; every load below `low` is certain not to be the largest
+    middles = points.astype(np.float64) + 0.5
     log_all = np.zeros(len(points))
     for p, n, mu, sigma in zip(pi, number, mean, deviation, strict=True):
-        below = _binomial_cdf(tokens, float(p), points) if tokens <= _EXACT_TOKENS else _normal_cdf(points + 0.5, float(mu), float(sigma))
+        below = _binomial_cdf(tokens, float(p), points) if tokens <= _EXACT_TOKENS else _normal_cdf(middles, float(mu), float(sigma))
         with np.errstate(divide="ignore"):
             log_all += n * np.log(below)
     return float(max(1.0, low + min(step * (1 - np.exp(log_all)).sum(), high - low)))  # some expert has a token
