@@ -18,43 +18,22 @@ from dse.cost.row_prices import MapObjective
 from dse.files import dump_yaml
 from dse.hw.importers.convert import Assumptions, accelerator_values
 from dse.hw.importers.levels import Buffering, Levels
-from dse.hw.importers.machine import Flow, Machine, NestMemory, Port
 from dse.hw.importers.report import Report
 from dse.hw.importers.zigzag import CoreSource
 from dse.mapping.problem import MatmulProblem
 from dse.plugins import load_accelerator
-from tests.unit.mapping.test_nest import DATA, SHORT
+from tests.unit.mapping.test_nest import DATA, machine
 
 FREE = json.loads((Path(__file__).parent / "zigzag_free_rows.json").read_text())
+HARDWARE = {**DATA["hardware"], **FREE["hardware"]}
 HZ = 1e9
 SLACK = 1 + 1e-9
-
-
-def machine(name: str) -> Machine:
-    given = {**DATA["hardware"], **FREE["hardware"]}[name]
-    memories = tuple(
-        NestMemory(
-            m["name"],
-            m["size_bits"],
-            tuple(m["operands"]),
-            tuple(m["serves"]),
-            m["r_pJ"],
-            m["w_pJ"],
-            tuple(
-                Port(f"port_{i}", p["bw_min"], p["bw_max"], tuple(Flow(f.split(":")[0], SHORT[f.split(":")[1]]) for f in p["flows"]))
-                for i, p in enumerate(m["ports"])
-            ),
-            m["doubled"],
-        )
-        for m in given["memories"]
-    )
-    return Machine(name, tuple(given["array_dims"].items()), given["mac_pJ"], memories, tuple(given["systolic_dims"]))
 
 
 @lru_cache
 def imported(name: str, folder: Path) -> Any:
     """The machine as `dse import zigzag --memories all --buffers single` writes it."""
-    source = CoreSource("core", machine(name), "", "", (), (), ())
+    source = CoreSource("core", machine(name, HARDWARE), "", "", (), (), ())
     assumed = Assumptions(HZ / 1e6, "generic_7nm", "int8", Levels.ALL, Buffering.SINGLE)
     path = folder / f"{name}.yaml"
     path.write_text(dump_yaml(accelerator_values(source, name, assumed, Report())))

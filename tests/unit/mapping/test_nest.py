@@ -23,8 +23,9 @@ SHORT = {"tl": WAYS[0], "fl": WAYS[1], "th": WAYS[2], "fh": WAYS[3]}
 TOLERANCE = 1e-9
 
 
-def machine(name: str) -> Machine:
-    given_hw = DATA["hardware"][name]
+def machine(name: str, hardware: dict[str, Any] = DATA["hardware"]) -> Machine:
+    """A machine of a table of measured rows."""
+    given_hw = hardware[name]
     memories = tuple(
         NestMemory(
             m["name"],
