@@ -144,8 +144,11 @@ def feeds(model: ModelProto, arrays: Arrays) -> Arrays:
 
 
 def run(model: ModelProto, arrays: Arrays) -> Arrays:
+    """Outputs by name. A matmul of few finite numbers may raise the flag of an invalid value for lanes that hold none of them; an
+    output that is no number fails the comparisons all the same."""
     names = [value.name for value in model.graph.output]
-    return dict(zip(names, ReferenceEvaluator(model).run(names, feeds(model, arrays)), strict=True))
+    with np.errstate(invalid="ignore"):
+        return dict(zip(names, ReferenceEvaluator(model).run(names, feeds(model, arrays)), strict=True))
 
 
 @settings(max_examples=40, deadline=None)
