@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from dse.ir.onnx_ops.attention import Attention, attention
 from dse.ir.onnx_ops.contraction import fused_matmul
-from dse.ir.onnx_ops.registry import READERS, broadcast_axes, loop_names, register
+from dse.ir.onnx_ops.registry import READERS, broadcast_axes, loop_names, register, vector_operator
 from dse.ir.onnx_types import TensorType
-from dse.ir.operator import Kind, Operator
+from dse.ir.operator import Operator
 from dse.ir.vector_costs import PER_INPUT_ELEMENT, PER_OUTPUT_ELEMENT
 
 if TYPE_CHECKING:
@@ -52,11 +52,9 @@ def read_gelu(node: Node, context: ReadingContext) -> Iterable[Operator]:
     operands = [context.operand(bias, broadcast_axes(context.shape(bias), out.shape, dims))] if bias else []
     operations = PER_OUTPUT_ELEMENT[plain] + PER_OUTPUT_ELEMENT["Add"] * bool(bias)
     return (
-        Operator(
-            name=node.name,
-            op_type=node.op_type,
-            kind=Kind.VECTOR,
-            dims=tuple(zip(dims, out.shape, strict=True)),
+        vector_operator(
+            node,
+            dims=zip(dims, out.shape, strict=True),
             inputs=(context.operand(node.inputs[0], dims), *operands),
             outputs=(context.operand(out.name, dims),),
             vector_ops=out.elements * operations,
@@ -79,15 +77,12 @@ def read_skip_normalization(node: Node, context: ReadingContext) -> Iterable[Ope
     inputs = [name for name in node.inputs if name and name not in context.immediates]
     bias = node.given(4 if plain == "LayerNormalization" else 3)
     return (
-        Operator(
-            name=node.name,
-            op_type=node.op_type,
-            kind=Kind.VECTOR,
-            dims=tuple(zip(dims, shape, strict=True)),
+        vector_operator(
+            node,
+            dims=zip(dims, shape, strict=True),
             inputs=tuple(context.operand(name, broadcast_axes(context.shape(name), shape, dims)) for name in inputs),
             outputs=tuple(context.operand(o, broadcast_axes(context.shape(o), shape, dims)) for o in node.outputs if o),
             vector_ops=prod(shape) * (PER_INPUT_ELEMENT[plain] + PER_OUTPUT_ELEMENT["Add"] * (1 + bool(bias))),
-            reduced_elements=shape[-1],
             reduced_dims=(dims[-1],),
         ),
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from dse.ir.onnx_ops.registry import broadcast_axes, loop_names, register
-from dse.ir.operator import Kind, Operator
+from dse.ir.onnx_ops.registry import broadcast_axes, loop_names, register, vector_operator
+from dse.ir.operator import Operator
 from dse.ir.vector_costs import PER_OUTPUT_ELEMENT
 
 if TYPE_CHECKING:
@@ -34,11 +34,9 @@ def read_elementwise(node: Node, context: ReadingContext) -> Iterable[Operator]:
     if node.op_type == "Gelu" and node.text("approximate", "none") == "tanh":
         each = PER_OUTPUT_ELEMENT["FastGelu"]
     return (
-        Operator(
-            name=node.name,
-            op_type=node.op_type,
-            kind=Kind.VECTOR,
-            dims=tuple(zip(dims, out.shape, strict=True)),
+        vector_operator(
+            node,
+            dims=zip(dims, out.shape, strict=True),
             inputs=tuple(
                 context.operand(name, _axes(node, context.shape(name), out.shape, dims, first=name == inputs[0]))
                 for name in inputs

@@ -6,8 +6,8 @@ from math import prod
 from typing import TYPE_CHECKING, Final
 
 from dse.ir.onnx_ops.convolution import window_elements
-from dse.ir.onnx_ops.registry import loop_names, register
-from dse.ir.operator import Kind, Operator
+from dse.ir.onnx_ops.registry import loop_names, register, vector_operator
+from dse.ir.operator import Operator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,15 +36,12 @@ def read_pool(node: Node, context: ReadingContext) -> Iterable[Operator]:
     taps = tuple(f"k{i}" for i in range(len(kernel)))
     touched = window_elements(node, source, out, kernel)
     return (
-        Operator(
-            name=node.name,
-            op_type=node.op_type,
-            kind=Kind.VECTOR,
+        vector_operator(
+            node,
             dims=(*zip(dims, out, strict=True), *zip(taps, kernel, strict=True)),
             inputs=(context.operand(node.inputs[0], (*dims[:2], *(None for _ in kernel)), touched),),
             outputs=tuple(context.operand(name, dims) for name in node.outputs if name),
             vector_ops=prod(out) * prod(kernel) * _PER_WINDOW_ELEMENT[node.op_type],
-            reduced_elements=prod(kernel),
             reduced_dims=taps,
         ),
     )
@@ -56,15 +53,12 @@ def read_global_pool(node: Node, context: ReadingContext) -> Iterable[Operator]:
     shape = context.shape(node.inputs[0])
     dims = loop_names(len(shape))
     return (
-        Operator(
-            name=node.name,
-            op_type=node.op_type,
-            kind=Kind.VECTOR,
-            dims=tuple(zip(dims, shape, strict=True)),
+        vector_operator(
+            node,
+            dims=zip(dims, shape, strict=True),
             inputs=(context.operand(node.inputs[0], dims),),
             outputs=(context.operand(node.outputs[0], (*dims[:2], *(None for _ in shape[2:]))),),
             vector_ops=prod(shape) * _PER_WINDOW_ELEMENT[node.op_type],
-            reduced_elements=prod(shape[2:]),
             reduced_dims=dims[2:],
         ),
     )

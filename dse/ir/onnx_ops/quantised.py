@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from dse.ir.onnx_ops.contraction import matrix_product
 from dse.ir.onnx_ops.convolution import convolution
-from dse.ir.onnx_ops.registry import loop_names, register
+from dse.ir.onnx_ops.registry import loop_names, register, vector_operator
 from dse.ir.onnx_types import TensorType
 from dse.ir.operator import Kind, Operator
 from dse.ir.tensor import data_type
@@ -50,11 +50,9 @@ def _rescaled(
 
 def _vector(node: Node, context: ReadingContext, source: str, operands: Sequence[Any], operations: int, dims: tuple[str, ...]) -> Operator:
     out = context.tensor(node.outputs[0])
-    return Operator(
-        name=node.name,
-        op_type=node.op_type,
-        kind=Kind.VECTOR,
-        dims=tuple(zip(dims, out.shape, strict=True)),
+    return vector_operator(
+        node,
+        dims=zip(dims, out.shape, strict=True),
         inputs=(context.operand(source, dims), *operands),
         outputs=(context.operand(out.name, dims),),
         vector_ops=operations,

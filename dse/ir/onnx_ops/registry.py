@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
 from importlib.metadata import entry_points
+from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 from dse.errors import GraphError, UsageError
-from dse.ir.operator import Operand, Operator
+from dse.ir.operator import Kind, Operand, Operator
 from dse.ir.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -213,6 +214,32 @@ def load_plugins() -> None:
 def loop_names(rank: int) -> tuple[str, ...]:
     """Loop dimension names of an operator over a tensor of `rank` axes: d0, d1, …"""
     return tuple(f"d{i}" for i in range(rank))
+
+
+def vector_operator(
+    node: Node,
+    *,
+    dims: Iterable[tuple[str, int]],
+    inputs: Iterable[Operand],
+    outputs: Iterable[Operand],
+    vector_ops: int,
+    reduced_dims: tuple[str, ...] = (),
+    reduced_elements: int | None = None,
+) -> Operator:
+    """The operator of the vector unit that `node` stands for; a result needs all of `reduced_dims` unless `reduced_elements` says less."""
+    loops = tuple(dims)
+    sizes = dict(loops)
+    return Operator(
+        name=node.name,
+        op_type=node.op_type,
+        kind=Kind.VECTOR,
+        dims=loops,
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        vector_ops=vector_ops,
+        reduced_elements=prod(sizes[d] for d in reduced_dims) if reduced_elements is None else reduced_elements,
+        reduced_dims=reduced_dims,
+    )
 
 
 def broadcast_axes(shape: Sequence[int], out_shape: Sequence[int], dims: Sequence[str]) -> tuple[str | None, ...]:

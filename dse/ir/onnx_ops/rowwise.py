@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-from dse.ir.onnx_ops.registry import broadcast_axes, loop_names, register
-from dse.ir.operator import Kind, Operator
+from dse.ir.onnx_ops.registry import broadcast_axes, loop_names, register, vector_operator
+from dse.ir.operator import Operator
 from dse.ir.vector_costs import PER_INPUT_ELEMENT, top_k_operations_per_element
 
 if TYPE_CHECKING:
@@ -29,15 +29,12 @@ def read_softmax(node: Node, context: ReadingContext) -> Iterable[Operator]:
     dims = loop_names(len(shape))
     axis = _axis(node, node.integer("axis", -1), len(shape))
     return (
-        Operator(
-            name=node.name,
-            op_type=node.op_type,
-            kind=Kind.VECTOR,
-            dims=tuple(zip(dims, shape, strict=True)),
+        vector_operator(
+            node,
+            dims=zip(dims, shape, strict=True),
             inputs=(context.operand(node.inputs[0], dims),),
             outputs=(context.operand(node.outputs[0], dims),),
             vector_ops=prod(shape) * PER_INPUT_ELEMENT[node.op_type],
-            reduced_elements=shape[axis],
             reduced_dims=(dims[axis],),
         ),
     )
@@ -51,18 +48,15 @@ def read_normalization(node: Node, context: ReadingContext) -> Iterable[Operator
     axis = _axis(node, node.integer("axis", -1), len(shape))
     parameters = [name for name in node.inputs[1:] if name and name not in context.immediates]
     return (
-        Operator(
-            name=node.name,
-            op_type=node.op_type,
-            kind=Kind.VECTOR,
-            dims=tuple(zip(dims, shape, strict=True)),
+        vector_operator(
+            node,
+            dims=zip(dims, shape, strict=True),
             inputs=(
                 context.operand(node.inputs[0], dims),
                 *(context.operand(p, broadcast_axes(context.shape(p), shape, dims)) for p in parameters),
             ),
             outputs=tuple(context.operand(o, broadcast_axes(context.shape(o), shape, dims)) for o in node.outputs if o),
             vector_ops=prod(shape) * PER_INPUT_ELEMENT[node.op_type],
-            reduced_elements=prod(shape[axis:]),
             reduced_dims=dims[axis:],
         ),
     )
@@ -83,11 +77,9 @@ def read_group_normalization(node: Node, context: ReadingContext) -> Iterable[Op
         if name and name not in context.immediates
     ]
     return (
-        Operator(
-            name=node.name,
-            op_type=node.op_type,
-            kind=Kind.VECTOR,
-            dims=tuple(zip(dims, shape, strict=True)),
+        vector_operator(
+            node,
+            dims=zip(dims, shape, strict=True),
             inputs=(context.operand(node.inputs[0], dims), *parameters),
             outputs=(context.operand(node.outputs[0], dims),),
             vector_ops=prod(shape) * PER_INPUT_ELEMENT[node.op_type],
@@ -105,15 +97,12 @@ def read_running(node: Node, context: ReadingContext) -> Iterable[Operator]:
     given = context.integers(node, 1)
     axis = _axis(node, given[0], len(shape)) if given else 0
     return (
-        Operator(
-            name=node.name,
-            op_type=node.op_type,
-            kind=Kind.VECTOR,
-            dims=tuple(zip(dims, shape, strict=True)),
+        vector_operator(
+            node,
+            dims=zip(dims, shape, strict=True),
             inputs=(context.operand(node.inputs[0], dims),),
             outputs=(context.operand(node.outputs[0], dims),),
             vector_ops=prod(shape) * PER_INPUT_ELEMENT[node.op_type],
-            reduced_elements=shape[axis],
             reduced_dims=(dims[axis],),
         ),
     )
@@ -125,15 +114,12 @@ def read_dynamic_quantize(node: Node, context: ReadingContext) -> Iterable[Opera
     shape = context.shape(node.inputs[0])
     dims = loop_names(len(shape))
     return (
-        Operator(
-            name=node.name,
-            op_type=node.op_type,
-            kind=Kind.VECTOR,
-            dims=tuple(zip(dims, shape, strict=True)),
+        vector_operator(
+            node,
+            dims=zip(dims, shape, strict=True),
             inputs=(context.operand(node.inputs[0], dims),),
             outputs=tuple(context.operand(name, dims if i == 0 else ()) for i, name in enumerate(node.outputs) if name),
             vector_ops=prod(shape) * PER_INPUT_ELEMENT[node.op_type],
-            reduced_elements=prod(shape),
             reduced_dims=dims,
         ),
     )
@@ -153,15 +139,12 @@ def read_reduction(node: Node, context: ReadingContext) -> Iterable[Operator]:
     out_axes = tuple((None if i in reduced else d) for i, d in enumerate(dims) if keep or i not in reduced)
     kept = [i for i in range(len(shape)) if i not in reduced]
     return (
-        Operator(
-            name=node.name,
-            op_type=node.op_type,
-            kind=Kind.VECTOR,
-            dims=tuple((dims[i], shape[i]) for i in (*kept, *reduced)),
+        vector_operator(
+            node,
+            dims=((dims[i], shape[i]) for i in (*kept, *reduced)),
             inputs=(context.operand(node.inputs[0], dims),),
             outputs=(context.operand(node.outputs[0], out_axes),),
             vector_ops=prod(shape) * PER_INPUT_ELEMENT[node.op_type],
-            reduced_elements=prod(shape[i] for i in reduced),
             reduced_dims=tuple(dims[i] for i in reduced),
         ),
     )
@@ -171,11 +154,9 @@ def _no_reduction(node: Node, context: ReadingContext, dims: tuple[str, ...]) ->
     """A reduction over no axis: its elementwise part, if it has one, for every element."""
     out = context.tensor(node.outputs[0])
     return (
-        Operator(
-            name=node.name,
-            op_type=node.op_type,
-            kind=Kind.VECTOR,
-            dims=tuple(zip(dims, out.shape, strict=True)),
+        vector_operator(
+            node,
+            dims=zip(dims, out.shape, strict=True),
             inputs=(context.operand(node.inputs[0], dims),),
             outputs=(context.operand(out.name, dims),),
             vector_ops=out.elements * PER_INPUT_ELEMENT[node.op_type],
@@ -203,11 +184,9 @@ def read_rotary(node: Node, context: ReadingContext) -> Iterable[Operator]:
             tables.append(context.operand(name, (None, None), sizes[batch] * sizes[sequence] * context.shape(name)[-1]))
     positions = [context.operand(name, (batch, sequence)) for name in node.inputs[3:4] if name]
     return (
-        Operator(
-            name=node.name,
-            op_type=node.op_type,
-            kind=Kind.VECTOR,
-            dims=tuple(sizes.items()),
+        vector_operator(
+            node,
+            dims=sizes.items(),
             inputs=(context.operand(node.inputs[0], dims), *tables, *positions),
             outputs=(context.operand(node.outputs[0], dims),),
             vector_ops=prod(shape) // head * rotated * PER_INPUT_ELEMENT["RotaryEmbedding"],
@@ -226,15 +205,12 @@ def read_top_k(node: Node, context: ReadingContext) -> Iterable[Operator]:
     outputs = [name for name in node.outputs if name]
     out_axes = tuple(None if i == axis else d for i, d in enumerate(dims))
     return (
-        Operator(
-            name=node.name,
-            op_type=node.op_type,
-            kind=Kind.VECTOR,
-            dims=tuple(zip(dims, shape, strict=True)),
+        vector_operator(
+            node,
+            dims=zip(dims, shape, strict=True),
             inputs=(context.operand(node.inputs[0], dims),),
             outputs=tuple(context.operand(name, out_axes) for name in outputs),
             vector_ops=prod(shape) * top_k_operations_per_element(context.shape(outputs[0])[axis]),
-            reduced_elements=shape[axis],
             reduced_dims=(dims[axis],),
         ),
     )
