@@ -11,10 +11,10 @@ from dse.errors import UsageError, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dse.hw.many_core_read import ChipCatalogue, ChipDescription
-    from dse.hw.read import AcceleratorCatalogue, AcceleratorDescription
-    from dse.ir.lowering import Model, ModelCatalogue
-    from dse.system.read import SystemCatalogue, SystemDescription
+    from dse.hw.many_core_read import ChipDescription
+    from dse.hw.read import AcceleratorDescription
+    from dse.ir.lowering import Model
+    from dse.system.read import SystemDescription
 
 MODELS: Final = "dse.models"
 ACCELERATORS: Final = "dse.accelerators"
@@ -28,14 +28,28 @@ _FIRST: Final = "builtin"
 Entry_co = TypeVar("Entry_co", covariant=True)
 
 
-class _Catalogue(Protocol[Entry_co]):
-    def names(self) -> tuple[str, ...]: ...
-    def load(self, name: str) -> Entry_co: ...
-    def from_file(self, path: str) -> Entry_co: ...
+class Catalogue(Protocol[Entry_co]):
+    """A set of models, accelerators, chips or systems, found through the entry-point group of its kind."""
+
+    def names(self) -> tuple[str, ...]:
+        """Names, sorted."""
+
+    def load(self, name: str) -> Entry_co:
+        """The entry called `name`, one of `names()`."""
+
+    def from_file(self, path: str) -> Entry_co:
+        """The entry in a YAML file; for a model also a Hugging Face `config.json`.
+
+        Raises:
+            InputError: missing, broken or wrong file, all problems with their lines.
+        """
+
+    def json_schema(self) -> dict[str, object]:
+        """JSON Schema of the YAML."""
 
 
 @cache
-def model_catalogues() -> Mapping[str, ModelCatalogue]:
+def model_catalogues() -> Mapping[str, Catalogue[Model]]:
     """Model catalogues by entry-point name, ours first.
 
     Raises:
@@ -45,7 +59,7 @@ def model_catalogues() -> Mapping[str, ModelCatalogue]:
 
 
 @cache
-def accelerator_catalogues() -> Mapping[str, AcceleratorCatalogue]:
+def accelerator_catalogues() -> Mapping[str, Catalogue[AcceleratorDescription]]:
     """Accelerator catalogues by entry-point name, ours first.
 
     Raises:
@@ -55,7 +69,7 @@ def accelerator_catalogues() -> Mapping[str, AcceleratorCatalogue]:
 
 
 @cache
-def chip_catalogues() -> Mapping[str, ChipCatalogue]:
+def chip_catalogues() -> Mapping[str, Catalogue[ChipDescription]]:
     """Catalogues of chips of many cores by entry-point name, ours first.
 
     Raises:
@@ -65,7 +79,7 @@ def chip_catalogues() -> Mapping[str, ChipCatalogue]:
 
 
 @cache
-def system_catalogues() -> Mapping[str, SystemCatalogue]:
+def system_catalogues() -> Mapping[str, Catalogue[SystemDescription]]:
     """System catalogues by entry-point name, ours first.
 
     Raises:
@@ -173,7 +187,7 @@ def _catalogues(group: str) -> dict[str, Any]:  # Any: what an entry point names
     return found
 
 
-def _names(catalogues: Mapping[str, _Catalogue[object]]) -> tuple[str, ...]:
+def _names(catalogues: Mapping[str, Catalogue[object]]) -> tuple[str, ...]:
     return tuple(sorted({name for catalogue in catalogues.values() for name in catalogue.names()}))
 
 
@@ -181,7 +195,7 @@ def _is_path(name_or_path: str) -> bool:
     return "/" in name_or_path or name_or_path.endswith(_FILE_SUFFIXES)
 
 
-def _load(catalogues: Mapping[str, _Catalogue[Entry_co]], name_or_path: str, kind: str, beside: tuple[str, ...] = ()) -> Entry_co:
+def _load(catalogues: Mapping[str, Catalogue[Entry_co]], name_or_path: str, kind: str, beside: tuple[str, ...] = ()) -> Entry_co:
     if _is_path(name_or_path):
         if catalogues:
             return next(iter(catalogues.values())).from_file(name_or_path)

@@ -15,7 +15,7 @@ _FOLDER: Final = Path(__file__).parent / "models"
 
 
 class Catalogue:
-    """Models by name or from a file; implements `dse.ir.lowering.ModelCatalogue`."""
+    """Models by name or from a file; implements `dse.plugins.Catalogue`."""
 
     def names(self) -> tuple[str, ...]:
         """Names, sorted."""

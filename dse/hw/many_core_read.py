@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from dse.errors import InputError, UsageError
 from dse.files import load_yaml, validate
@@ -98,26 +98,6 @@ class ChipDescription:
         """Papercuts of every kind of core, one line each with file and line."""
         found = [w for d in self.kinds.values() for w in d.warnings()]
         return tuple(dict.fromkeys(w for w in found if "below the DRAM's" not in w))  # links, not a core's buffer, feed on the DRAM
-
-
-class ChipCatalogue(Protocol):
-    """A set of chips of many cores, found through the entry-point group `dse.chips`."""
-
-    def names(self) -> tuple[str, ...]:
-        """Names, sorted."""
-
-    def load(self, name: str) -> ChipDescription:
-        """The chip called `name`."""
-
-    def from_file(self, path: str) -> ChipDescription:
-        """The chip in a YAML file.
-
-        Raises:
-            InputError: missing, broken or wrong file, all problems with their lines.
-        """
-
-    def json_schema(self) -> dict[str, object]:
-        """JSON Schema of the chip YAML."""
 
 
 def read_chip_file(path: str | Path, technologies: TechnologyCatalogue) -> ChipDescription:

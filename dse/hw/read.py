@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -114,26 +114,6 @@ class AcceleratorDescription:
         """Papercuts, one line each with file and line."""
         prices = {p.path: float(p.value) for p in self.paths() if p.effect == "price" and isinstance(p.value, int | float)}
         return papercuts(self.file, prices, self.document)
-
-
-class AcceleratorCatalogue(Protocol):
-    """A set of accelerators, found through the entry-point group `dse.accelerators`."""
-
-    def names(self) -> tuple[str, ...]:
-        """Names, sorted."""
-
-    def load(self, name: str) -> AcceleratorDescription:
-        """The accelerator called `name`."""
-
-    def from_file(self, path: str) -> AcceleratorDescription:
-        """The accelerator in a YAML file.
-
-        Raises:
-            InputError: missing, broken or wrong file, all problems with their lines.
-        """
-
-    def json_schema(self) -> dict[str, object]:
-        """JSON Schema of the accelerator YAML."""
 
 
 def read_accelerator_file(path: str | Path, technologies: TechnologyCatalogue) -> AcceleratorDescription:

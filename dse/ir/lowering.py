@@ -135,23 +135,3 @@ class Model(Protocol):
         Raises:
             UsageError: the request does not fit the model (unknown scheme, layer out of range).
         """
-
-
-class ModelCatalogue(Protocol):
-    """A set of models, found through the entry-point group `dse.models`."""
-
-    def names(self) -> tuple[str, ...]:
-        """Names, sorted."""
-
-    def load(self, name: str) -> Model:
-        """The model called `name`."""
-
-    def from_file(self, path: str) -> Model:
-        """The model in a file: our YAML or a Hugging Face `config.json`.
-
-        Raises:
-            InputError: the file is missing, broken, or of an unknown architecture.
-        """
-
-    def json_schema(self) -> dict[str, object]:
-        """JSON Schema of the model YAML."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from dse.errors import InputError, UsageError
 from dse.files import load_yaml, validate
@@ -106,26 +106,6 @@ class SystemDescription:
 
 
 _CHIP_SETTINGS: Final = "chips.settings."
-
-
-class SystemCatalogue(Protocol):
-    """A set of systems, found through the entry-point group `dse.systems`."""
-
-    def names(self) -> tuple[str, ...]:
-        """Names, sorted."""
-
-    def load(self, name: str) -> SystemDescription:
-        """The system called `name`."""
-
-    def from_file(self, path: str) -> SystemDescription:
-        """The system in a YAML file.
-
-        Raises:
-            InputError: missing, broken or wrong file, all problems with their lines.
-        """
-
-    def json_schema(self) -> dict[str, object]:
-        """JSON Schema of the system YAML."""
 
 
 def read_system_file(path: str | Path) -> SystemDescription:
