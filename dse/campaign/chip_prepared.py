@@ -11,7 +11,6 @@ from dse.campaign.prepared import OfSteps, actual, bounded, cost_usd
 from dse.cost.metrics import Priced
 from dse.search.evaluator import Ceilings
 from dse.search.quantities import AREA, COST
-from dse.units import JOULES_PER_PJ
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,24 +92,10 @@ class RoughChip(_ChipWorkload):
         return [self._bound(step, columns, size) for step in self.steps]
 
     def _bound(self, step: LoweredStep, columns: Columns, size: int) -> Priced:
-        table, totals = chip_table(self.description, columns), step.totals
-        roofs = _ceilings(self.description, step, columns, size)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            compute = np.where(totals.macs > 0, totals.macs / roofs.peak_macs_per_s, 0.0)
-            memory = totals.compulsory_bytes / roofs.dram_bytes_per_s
-        one = next(iter(table.kinds.values()))
-        rates = _macs_per_cycle(self.description, totals.dtype)
-        mac_pj = np.min([table.kinds[k].mac_pj[totals.dtype] for k in rates] or [np.zeros(1)], axis=0)
-        pj = totals.macs * mac_pj + totals.compulsory_bytes * one.dram_read_pj_per_byte
-        return bounded(
-            step,
-            size,
-            compute_s=compute,
-            memory_s=memory,
-            energy_j=JOULES_PER_PJ * pj + table.leakage_w * np.maximum(compute, memory),
-            area_mm2=table.area_mm2,
-            dram_capacity_bytes=table.dram_capacity_bytes,
-        )
+        table, dtype = chip_table(self.description, columns), step.totals.dtype
+        rates = _macs_per_cycle(self.description, dtype)
+        mac_pj = np.min([table.kinds[k].mac_pj[dtype] for k in rates] or [np.zeros(1)], axis=0)
+        return bounded(step, size, roofs=_ceilings(self.description, step, columns, size), mac_pj=mac_pj, table=table)
 
 
 def chip_table(description: ChipDescription, columns: Columns) -> ChipTable:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dse.cost.workload_pricing import CompiledWorkload
     from dse.evaluate import Step
     from dse.hw.many_core_read import ChipDescription
+    from dse.hw.many_core_table import ChipTable
     from dse.hw.table import DesignTable
 
     Columns = Mapping[str, NDArray[np.float64]]
@@ -104,29 +105,26 @@ class OfSteps:
         return tuple(step.tokens_per_sequence for step in self.steps)
 
 
-def bounded(
-    step: LoweredStep,
-    size: int,
-    *,
-    compute_s: NDArray[np.float64],
-    memory_s: NDArray[np.float64],
-    energy_j: NDArray[np.float64],
-    area_mm2: NDArray[np.float64],
-    dram_capacity_bytes: NDArray[np.float64],
-) -> Priced:
-    """Bounds as if they were prices: the busier of two times; infeasible where DRAM is too small or a time has no end.
+def bounded(step: LoweredStep, size: int, *, roofs: Ceilings, mac_pj: NDArray[np.float64], table: DesignTable | ChipTable) -> Priced:
+    """Bounds as if they were prices: the busier of arithmetic and compulsory DRAM traffic, and the energy of just these.
 
-    All arrays [size] or [1].
+    Infeasible where DRAM is too small or a time has no end. `mac_pj` (energy of one MAC) [size] or [1], `table` of as many points.
     """
+    totals = step.totals
+    with np.errstate(divide="ignore", invalid="ignore"):
+        compute_s = np.where(totals.macs > 0, totals.macs / roofs.peak_macs_per_s, 0.0)
+        memory_s = totals.compulsory_bytes / roofs.dram_bytes_per_s
     latency_s = np.maximum(compute_s, memory_s)
-    fits = np.broadcast_to(step.step.stored_bytes <= dram_capacity_bytes, (size,)) & np.isfinite(latency_s)
+    pj = totals.macs * mac_pj + totals.compulsory_bytes * table.dram_read_pj_per_byte
+    energy_j = JOULES_PER_PJ * pj + table.leakage_w * latency_s
+    fits = np.broadcast_to(step.step.stored_bytes <= table.dram_capacity_bytes, (size,)) & np.isfinite(latency_s)
     bound = np.where(compute_s >= memory_s, RESOURCES.index(Resource.ARRAY), RESOURCES.index(Resource.DRAM))
     return Priced(
         tokens=step.step.tokens,
         latency_s=np.where(fits, latency_s, np.inf),
         energy_j=np.where(fits, energy_j, np.inf),
-        area_mm2=np.broadcast_to(area_mm2, (size,)),
-        dram_bytes=np.full(size, step.totals.compulsory_bytes),
+        area_mm2=np.broadcast_to(table.area_mm2, (size,)),
+        dram_bytes=np.full(size, totals.compulsory_bytes),
         bound=np.where(fits, bound, -1).astype(np.int8),
         feasible=fits,
     )
@@ -169,21 +167,8 @@ class RoughWorkload(OfSteps):
         return _ceilings(self.description, self.steps[0].totals, table_of(self.description, columns), size)
 
     def _bound(self, step: LoweredStep, table: DesignTable, size: int) -> Priced:
-        totals = step.totals
-        roofs = _ceilings(self.description, totals, table, size)
-        with np.errstate(divide="ignore"):
-            compute, memory = totals.macs / roofs.peak_macs_per_s, totals.compulsory_bytes / roofs.dram_bytes_per_s
-        mac_pj = table.mac_pj.get(totals.dtype, np.zeros(1))
-        pj = totals.macs * mac_pj + totals.compulsory_bytes * table.dram_read_pj_per_byte
-        return bounded(
-            step,
-            size,
-            compute_s=compute,
-            memory_s=memory,
-            energy_j=JOULES_PER_PJ * pj + table.leakage_w * np.maximum(compute, memory),
-            area_mm2=table.area_mm2,
-            dram_capacity_bytes=table.dram_capacity_bytes,
-        )
+        roofs = _ceilings(self.description, step.totals, table, size)
+        return bounded(step, size, roofs=roofs, mac_pj=table.mac_pj.get(step.totals.dtype, np.zeros(1)), table=table)
 
 
 def table_of(description: AcceleratorDescription, columns: Columns) -> DesignTable:

@@ -45,6 +45,11 @@ class ChipTable:
         """Area in all."""
         return np.asarray(sum(self.area_by_component.values(), start=np.zeros(self.size)))
 
+    @property
+    def dram_read_pj_per_byte(self) -> FloatArray:
+        """Energy of a byte read off chip: one memory, of whatever kind of core asks."""
+        return next(iter(self.kinds.values())).dram_read_pj_per_byte
+
     def peak_macs_per_s(self, dtype: str, elements: Mapping[str, int]) -> FloatArray:
         """MACs per second of all arrays that compute `dtype`; `elements`: MACs per cycle of one core of each kind that does."""
         found = np.zeros(self.size)
