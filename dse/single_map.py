@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from dse.cost.capacity import Infeasibility
 from dse.cost.columns import FIRST_INNER
 from dse.cost.given_mapping import cost_mapping
-from dse.cost.one_operator import COUNT_KEYS, MappedProduct, TooLarge, map_product, too_large
+from dse.cost.one_operator import COUNT_KEYS, MappedProduct, fitting, map_product, too_large
 from dse.cost.row_prices import MapObjective
 from dse.errors import UsageError
 from dse.files import load_yaml, parse_setting, validate
@@ -57,7 +58,7 @@ class ExplainedMap:
     """Names of the outermost buffer and the DRAM."""
     inner: tuple[str, ...] = ()
     """Names of the memories inside the outermost buffer, from inner to outer."""
-    infeasible: TooLarge | None = None
+    infeasible: Infeasibility | None = None
     mapped: MappedProduct | None = None
     nest: tuple[NestLoop, ...] = ()
     tiles: tuple[HeldTile, ...] = ()
@@ -80,8 +81,7 @@ class ExplainedMap:
         if m is None:
             assert self.infeasible is not None
             empty = dict.fromkeys(("latency_cycles", "latency_s", "energy_pj", "dram_bytes", "utilisation", "bound_ratio", "counts"))
-            reason = asdict(self.infeasible) | {"contributors": dict(self.infeasible.contributors), "message": self.infeasible.message}
-            return {"feasible": False, "infeasibility": [reason], **empty, "loop_nest": []}
+            return {"feasible": False, "infeasibility": [self.infeasible.to_json_dict()], **empty, "loop_nest": []}
         cycles = m.latency_s * self.clock_hz
         ratio = {
             "dram_bytes": m.dram_bytes / m.bounds.dram_bytes,
@@ -156,8 +156,13 @@ def explain_map(
         return found
     geometry = description.geometry
     mapped = map_product(problem, geometry, description.table({}), found.objective)
-    levers = _levers(description, mapped, lambda table: map_product(problem, geometry, table, MapObjective.LATENCY).latency_s)
-    return _explained(found, description, mapped, levers)
+    if isinstance(mapped, Infeasibility):
+        return replace(found, infeasible=mapped)
+
+    def again(changed: DesignTable) -> float:
+        return fitting(map_product(problem, geometry, changed, MapObjective.LATENCY)).latency_s
+
+    return _explained(found, description, mapped, _levers(description, mapped, again))
 
 
 def explain_given(
@@ -186,15 +191,13 @@ def explain_given(
     if found.infeasible is not None:
         return found
     geometry, table, buffer = description.geometry, description.table({}), description.file.buffer[0]
-    best = tuple((o, map_product(problem, geometry, table, o)) for o in MapObjective)
     mapped = cost_mapping(problem, geometry, table, mapping, buffer=buffer)
-    if isinstance(mapped, TooLarge):
+    if isinstance(mapped, Infeasibility):
         return replace(found, infeasible=mapped)
+    best = tuple((o, fitting(map_product(problem, geometry, table, o))) for o in MapObjective)
 
     def again(changed: DesignTable) -> float:
-        priced = cost_mapping(problem, geometry, changed, mapping, buffer=buffer)
-        assert not isinstance(priced, TooLarge), "levers only enlarge"
-        return priced.latency_s
+        return fitting(cost_mapping(problem, geometry, changed, mapping, buffer=buffer)).latency_s
 
     return replace(_explained(found, description, mapped, _levers(description, mapped, again)), best=best)
 

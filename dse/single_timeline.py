@@ -52,7 +52,7 @@ def timeline_single(
     overrides = dict(parse_setting(text) for text in settings)
     if overrides:
         description = description.with_overrides(overrides, origin="--set")
-    compiled = compile_step(load_workload(workload).step, description.geometry, schedule=Schedule(schedule))
+    compiled = compile_step(load_workload(workload).step, description.geometry_for(), schedule=Schedule(schedule))
     return _timeline(compiled, description.table({}), Objective(objective))
 
 
@@ -77,7 +77,7 @@ def _drawn(name: str, found: ChipEvaluation, chip: Chip) -> Timeline:
     from dse.schedule.cores.timeline import chip_timeline
 
     if not found.feasible:
-        raise InfeasibleError("; ".join(f"{i.resource}: {i.message}" for i in found.infeasibility))
+        raise InfeasibleError("; ".join(map(str, found.infeasibility)))
     return in_series(name, [(chip_timeline(p.name, p.planned.outcome, chip, found.clock_hz), p.count) for p in found.parts])
 
 
@@ -124,5 +124,5 @@ def timeline_of_run(path: Path, *, trial: int | None = None, workload: int = 0) 
 def _timeline(compiled: CompiledWorkload, table: DesignTable, objective: Objective) -> Timeline:
     found = evaluate(compiled, table, objective)
     if not found.feasible:
-        raise InfeasibleError("; ".join(f"{i.resource}: {i.message}" for i in found.infeasibility))
+        raise InfeasibleError("; ".join(map(str, found.infeasibility)))
     return design_timeline(compiled, table, objective)

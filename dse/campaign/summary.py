@@ -64,8 +64,8 @@ def diagnosis(run: Run) -> str:
     by_design = any(constraint.of_design for constraint in run.header.goals.constraints)
     if not total["fitting"] and total["excluded"] < total["designs"] and not by_design:
         lines.append(
-            "  nothing fits: weights and caches need more DRAM (memories.dram.capacity_gib), or another precision, batch or part;"
-            " dse eval says how much"
+            "  nothing fits: weights and caches need more DRAM (memories.dram.capacity_gib), or another precision, batch or part; or"
+            " registers hold less than an element; dse eval says which memory and how much"
         )
     for position, constraint in enumerate(run.header.goals.constraints):
         violated = sum(record.violated[position] for record in run.records if record.violated)

@@ -76,7 +76,7 @@ def eval_(
     elif found.feasible:
         _write_tables(found, objective)
     if not found.feasible:
-        raise InfeasibleError("; ".join(f"{i.resource}: {i.message}" for i in found.infeasibility))
+        raise InfeasibleError("; ".join(map(str, found.infeasibility)))
 
 
 def _write_tables(found: Evaluation, objective: ObjectiveName) -> None:

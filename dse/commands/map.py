@@ -83,7 +83,7 @@ def _write(found: ExplainedMap, form: Format) -> None:
     elif found.mapped is not None:
         _write_tables(found)
     if found.infeasible is not None:
-        raise InfeasibleError(found.infeasible.message)
+        raise InfeasibleError(str(found.infeasible))
 
 
 def _check_all(sizes: tuple[int, int, int] | None, groups: int | None, bits: int | None, partial_bits: int | None) -> None:

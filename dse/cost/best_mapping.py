@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from dse.cost.row_prices import count_columns, criteria, prices
-from dse.errors import InfeasibleError
+from dse.cost.shortage import nothing_fits
 from dse.mapping.blocks import CYCLES, LACKED, NAMES, STAYS, ports_of
 from dse.mapping.crossings import AXES, OUTERMOST
 from dse.mapping.flows import ways
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dse.cost.capacity import Infeasibility
     from dse.cost.row_prices import MapObjective
     from dse.hw.accelerator import ArrayGeometry, Dataflow, Geometry
     from dse.hw.table import DesignTable
@@ -73,12 +74,10 @@ class Best:
     """Mappings whose counts were looked at; floors say of all others that they are not better."""
 
 
-def best_mapping(problem: MatmulProblem, geometry: Geometry, table: DesignTable, objective: MapObjective) -> Best:
+def best_mapping(problem: MatmulProblem, geometry: Geometry, table: DesignTable, objective: MapObjective) -> Best | Infeasibility:
     """The mapping of the space with the least of `objective` at the first design point of `table` among those that fit; ties within
-    `EQUAL` go to the second criterion, and a shade (`SHADE`) of the objective never costs a multiple of it.
-
-    Raises:
-        InfeasibleError: a memory, registers then, cannot hold one element.
+    `EQUAL` go to the second criterion, and a shade (`SHADE`) of the objective never costs a multiple of it. Where none fits, the memory
+    that the closest one lacks most of.
     """
     search = _Search(problem, geometry, table, objective)
     flows = sorted(search.flows(), key=lambda flow: (flow.floor, flow.number))
@@ -107,7 +106,6 @@ class _Search:
         self.problem, self.geometry, self.table, self.objective = problem, geometry, table, objective
         inner = [float(memory.capacity_bytes[0]) for memory in table.inner]
         self.capacities = {0: float(table.buffer_capacity_bytes[0])} | {ports_of(i)[0] - 1: c for i, c in enumerate(inner)}
-        self.least_need = dict.fromkeys(self.capacities, np.inf)
         self.near: list[Candidate] = []
         """Those that may still be chosen."""
         self.counted = 0
@@ -154,8 +152,6 @@ class _Search:
         start = np.zeros(1, dtype=np.int64)
         cycles = np.full((1, 1, 1), flow.cycles)
         rows = np.concatenate([b.floor((start,) * 3).rows(everything_of((1, 1, 1)), cycles) for b in found])
-        for column in self.capacities:
-            self.least_need[column] = min(self.least_need[column], float(rows[:, column].min()))
         first, second = self.criteria(rows)
         left = np.flatnonzero(self.fits(rows))
         for i in left[np.lexsort((second[left], first[left]))]:
@@ -191,9 +187,9 @@ class _Search:
         self.tied, self.shaded = (min(x.second for x in self.near if x.first <= self.first * (1 + t)) for t in (EQUAL, SHADE))
         self.near = [x for x in self.near if x.first <= self.first * (1 + SHADE)]
 
-    def result(self) -> Best:
+    def result(self) -> Best | Infeasibility:
         if not self.near:
-            raise self._nothing_fits()
+            return nothing_fits([block for flow in self.flows() for block in whole_blocks_of(flow.view)], self.table)
         first, second = (np.array(x) for x in zip(*((c.first, c.second) for c in self.near), strict=True))
         chosen = self.near[choose(first, second)]
         at = tuple(np.array([i]) for i in chosen.at)
@@ -201,16 +197,6 @@ class _Search:
         latency, energy = prices(self.problem, self.geometry, self.table, columns[:, 1:])
         mapping = replace(chosen.block.describe(chosen.at), array=chosen.used)
         return Best(mapping, columns[0], float(latency[0]), float(energy[0]), self.counted)
-
-    def _nothing_fits(self) -> InfeasibleError:
-        for memory, (column, have) in zip(self.table.inner, list(self.capacities.items())[1:], strict=True):
-            need = self.least_need[column]
-            if need > have:
-                return InfeasibleError(
-                    f"{memory.name}: needs {need:g} bytes for one element, holds {have:g}; "
-                    f"enlarge memories.{memory.name}.capacity_bytes or use fewer bits"
-                )
-        raise AssertionError("a mapping without tiles takes no room")
 
 
 def _inside(cells: IntArray, starts: tuple[IntArray, ...], shape: tuple[int, ...]) -> Index:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from dse.ir.tensor import Role
 from dse.units import BYTES_PER_GIB, BYTES_PER_KIB, BYTES_PER_MIB
@@ -15,31 +15,80 @@ if TYPE_CHECKING:
 
 NAMED: Final = 3
 """Tensors named in a message, the largest first."""
-LEVERS: Final = "use a smaller batch or cache length, a narrower precision, fewer layers, or more DRAM capacity"
+LEVERS: Final = ("use a smaller batch or cache length", "a narrower precision", "fewer layers", "more DRAM capacity")
 
 
 @dataclass(frozen=True, slots=True)
 class Infeasibility:
-    """Why a design point cannot run the step."""
+    """Why a design point cannot run the step, or the operator."""
 
     resource: str
+    """The memory, as its file calls it, or `dram_capacity`."""
     demand_bytes: float
+    """What it would have to hold."""
     bound_bytes: float
+    """What it holds."""
     message: str
+    """All of it in words."""
+    contributors: tuple[tuple[str, float], ...] = ()
+    """(name, bytes) of what takes the room, the largest where there are many."""
+    levers: tuple[str, ...] = ()
+    """What would make it fit, each alone."""
+
+    @classmethod
+    def of(
+        cls,
+        resource: str,
+        demand_bytes: float,
+        bound_bytes: float,
+        *,
+        contributors: tuple[tuple[str, float], ...],
+        levers: tuple[str, ...],
+    ) -> Self:
+        """With the message that follows from the figures."""
+        unit, size_of = _unit(bound_bytes)
+        parts = ", ".join(f"{name} {size / size_of:.4g} {unit}" for name, size in contributors)
+        need, have = demand_bytes / size_of, bound_bytes / size_of
+        message = f"needs {need:.4g} {unit} ({parts}), holds {have:.4g} {unit}; {'; or '.join(levers)}"
+        return cls(resource, demand_bytes, bound_bytes, message, contributors, levers)
+
+    def __str__(self) -> str:
+        return f"{self.resource}: {self.message}"
+
+    def to_json_dict(self) -> dict[str, object]:
+        """The entry of `infeasibility` in JSON."""
+        return {
+            "resource": self.resource,
+            "demand_bytes": self.demand_bytes,
+            "bound_bytes": self.bound_bytes,
+            "contributors": dict(self.contributors),
+            "levers": list(self.levers),
+            "message": self.message,
+        }
 
 
 def dram_too_small(graphs: Sequence[tuple[OperatorGraph, int]], stored_bytes: float, capacity_bytes: float) -> Infeasibility | None:
     """None where DRAM holds weights and caches of the whole step: (graph, times it runs), experts that no token uses included."""
     if stored_bytes <= capacity_bytes:
         return None
-    largest = ", ".join(f"{name} {_size(size)}" for name, size in _largest(graphs))
+    contributors = tuple(_largest(graphs))
+    largest = ", ".join(f"{name} {_size(size)}" for name, size in contributors)
     return Infeasibility(
         "dram_capacity",
         stored_bytes,
         capacity_bytes,
         f"weights and caches take {stored_bytes / BYTES_PER_GIB:.2f} GiB, DRAM holds {capacity_bytes / BYTES_PER_GIB:.2f} GiB; "
-        f"largest in this step: {largest}; {LEVERS}",
+        f"largest in this step: {largest}; {', '.join(LEVERS[:-1])}, or {LEVERS[-1]}",
+        contributors,
+        LEVERS,
     )
+
+
+def _unit(size_bytes: float) -> tuple[str, float]:
+    """Unit in which a memory of this size is told."""
+    if size_bytes >= BYTES_PER_GIB:
+        return "GiB", BYTES_PER_GIB
+    return ("KiB", BYTES_PER_KIB) if size_bytes >= BYTES_PER_KIB else ("bytes", 1)
 
 
 def _largest(graphs: Sequence[tuple[OperatorGraph, int]]) -> list[tuple[str, float]]:

@@ -13,6 +13,7 @@ from dse.cost.columns import FIRST_INNER
 from dse.cost.metrics import RESOURCES, Objective, Resource
 from dse.cost.roofline import Roofline, roofline_of
 from dse.cost.schedule_bound import ScheduleBound, schedule_bound
+from dse.cost.shortage import no_plan_fits
 from dse.cost.traffic import Moved, matmul_ports, vector_ports
 from dse.cost.workload_pricing import busy_seconds, edp_weight_w, price_part, price_workload
 from dse.ir.graph import multiply_type
@@ -110,10 +111,7 @@ class Evaluation:
             "roofline_cycles": self.roofline.cycles,
             "roofline_ratio": number(latency_cycles / self.roofline.cycles),
             "feasible": self.feasible,
-            "infeasibility": [
-                {"resource": i.resource, "demand_bytes": i.demand_bytes, "bound_bytes": i.bound_bytes, "message": i.message}
-                for i in self.infeasibility
-            ],
+            "infeasibility": [why.to_json_dict() for why in self.infeasibility],
             "mapping_excess": self.excess,
             "schedule_bound": None
             if self.schedule_bound is None
@@ -200,8 +198,7 @@ def evaluate(compiled: CompiledWorkload, table: DesignTable, objective: Objectiv
     graphs = [(p.book.graph, p.count) for p in compiled.parts]
     unexplained = replace(_nothing(graphs, compiled.tokens, compiled.geometry, table), excess=compiled.excess)
     if not priced.feasible[0]:
-        why = dram_too_small(graphs, compiled.stored_bytes, float(table.dram_capacity_bytes[0]))
-        assert why is not None, "a mapping that keeps nothing fits every buffer"
+        why = dram_too_small(graphs, compiled.stored_bytes, float(table.dram_capacity_bytes[0])) or no_plan_fits(compiled.parts, table)
         return replace(unexplained, infeasibility=(why,))
     weight = edp_weight_w(compiled, table) if objective is Objective.EDP else None
     operators: list[OperatorResult] = []

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from dse.cost.evaluation import BreakdownRow, Infeasibility
+from dse.cost.capacity import LEVERS, Infeasibility
+from dse.cost.evaluation import BreakdownRow
 from dse.cost.roofline import Roofline, compulsory_bytes
 from dse.ir.graph import multiply_type
 from dse.ir.operator import Kind
@@ -126,10 +127,7 @@ class ChipEvaluation:
             "trials": self.trials,
             "placement": {"method": str(self.placement), "exact": self.exact, "gap": self.placement_gap},
             "feasible": self.feasible,
-            "infeasibility": [
-                {"resource": i.resource, "demand_bytes": i.demand_bytes, "bound_bytes": i.bound_bytes, "message": i.message}
-                for i in self.infeasibility
-            ],
+            "infeasibility": [why.to_json_dict() for why in self.infeasibility],
             "spilled": list(self.spilled),
             "detours": list(self.detours),
             "busy_share": {name: seconds / self.latency_s for name, seconds in self.busy.items()},
@@ -413,7 +411,9 @@ def _memory_too_small(description: ChipDescription, need: float) -> Infeasibilit
         need,
         have,
         f"weights and caches take {need / BYTES_PER_GIB:.2f} GiB, '{description.file.dram[0]}' holds {have / BYTES_PER_GIB:.2f} GiB; "
-        "use a smaller batch or cache length, a narrower precision, fewer layers, or more DRAM capacity",
+        f"{', '.join(LEVERS[:-1])}, or {LEVERS[-1]}",
+        (("weights and caches", need),),
+        LEVERS,
     )
 
 
@@ -430,6 +430,8 @@ def off_chip_too_small(description: ChipDescription, stored_bytes: float, outcom
         f"weights and caches take {stored_bytes / BYTES_PER_GIB:.2f} GiB and activations off chip {need / BYTES_PER_GIB:.2f} GiB at once "
         f"({listed}), '{description.file.dram[0]}' holds {have / BYTES_PER_GIB:.2f} GiB; use a smaller batch, a narrower precision, more "
         "memory on chip, or more DRAM capacity",
+        (("weights and caches", stored_bytes), *there[:3]),
+        ("use a smaller batch", "a narrower precision", "more memory on chip", "more DRAM capacity"),
     )
 
 

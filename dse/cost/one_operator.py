@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from dse.cost.best_mapping import best_mapping
 from dse.cost.borders import borders, inside_bytes, least_bytes_over
+from dse.cost.capacity import Infeasibility
 from dse.cost.columns import ARRAY, BUFFER_READ, BUFFER_WRITE, DRAM_READ, DRAM_WRITE, counts_per_second, stages
 from dse.cost.row_prices import MapObjective, count_columns, overhead_s, prices
-from dse.units import BYTES_PER_GIB, BYTES_PER_KIB, JOULES_PER_PJ
+from dse.units import JOULES_PER_PJ
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ("MapObjective", "MappedProduct", "TooLarge", "count_columns", "map_product", "mapped_product", "prices", "too_large")
+__all__ = ("MapObjective", "MappedProduct", "count_columns", "fitting", "map_product", "mapped_product", "prices", "too_large")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +34,6 @@ class Bounds:
     dram_bytes: float
     energy_pj: float
     latency_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class TooLarge:
-    """Why a product cannot run: a memory, what it would have to hold and what it holds, and who takes how much."""
-
-    resource: str
-    demand_bytes: float
-    bound_bytes: float
-    contributors: tuple[tuple[str, float], ...]
-    levers: tuple[str, ...]
-
-    @property
-    def message(self) -> str:
-        """In words."""
-        unit, size_of = ("GiB", BYTES_PER_GIB) if self.bound_bytes >= BYTES_PER_GIB else ("KiB", BYTES_PER_KIB)
-        parts = ", ".join(f"{name} {size / size_of:.4g} {unit}" for name, size in self.contributors)
-        need, have = self.demand_bytes / size_of, self.bound_bytes / size_of
-        return f"{self.resource}: needs {need:.4g} {unit} ({parts}), holds {have:.4g} {unit}; {'; or '.join(self.levers)}"
 
 
 @dataclass(frozen=True)
@@ -77,26 +59,33 @@ class MappedProduct:
         return float(self.counts[1 + DRAM_READ] + self.counts[1 + DRAM_WRITE])
 
 
-def too_large(problem: MatmulProblem, table: DesignTable) -> TooLarge | None:
+def too_large(problem: MatmulProblem, table: DesignTable) -> Infeasibility | None:
     """None where DRAM holds the operands."""
     parts = (("left", problem.left_bytes), ("right", problem.right_bytes), ("out", problem.out_bytes))
     need, have = sum(size for _, size in parts), float(table.dram_capacity_bytes[0])
     if need <= have:
         return None
-    return TooLarge("dram_capacity", need, have, parts, ("enlarge capacity_gib of the DRAM", "use fewer bits or smaller sizes"))
+    levers = ("enlarge capacity_gib of the DRAM", "use fewer bits or smaller sizes")
+    return Infeasibility.of("dram_capacity", need, have, contributors=parts, levers=levers)
 
 
-def map_product(problem: MatmulProblem, geometry: Geometry, table: DesignTable, objective: MapObjective) -> MappedProduct:
-    """The best mapping at the first design point of `table`; DRAM must hold the operands (`too_large`).
+def map_product(problem: MatmulProblem, geometry: Geometry, table: DesignTable, objective: MapObjective) -> MappedProduct | Infeasibility:
+    """The best mapping at the first design point of `table`, or the memory on chip that is too small for every mapping; DRAM must hold
+    the operands (`too_large`).
 
     The least of the objective over the whole space (`best_mapping`), ties by the second criterion. A shade of the objective never costs a
     multiple of the other of latency and energy.
-
-    Raises:
-        InfeasibleError: registers cannot hold one element.
     """
     best = best_mapping(problem, geometry, table, objective)
+    if isinstance(best, Infeasibility):
+        return best
     return mapped_product(problem, geometry, table, (best.mapping, best.counts, best.latency_s, best.energy_pj), best.counted)
+
+
+def fitting(found: MappedProduct | Infeasibility) -> MappedProduct:
+    """The result where it is known that some mapping fits."""
+    assert not isinstance(found, Infeasibility), found
+    return found
 
 
 def mapped_product(

@@ -223,17 +223,36 @@ class Block:
 
     def footprints(self, at: Index) -> list[tuple[int, FloatArray]]:
         """(column, bytes) of the mappings at `at`; where a memory gives each operand a share, the capacity that this takes."""
-        held: dict[int, list[FloatArray]] = {}
+        return [
+            (ports_of(i)[0] - 1 if i != OUTERMOST else FOOTPRINT, self._joined(i, [size for _, size in parts]))
+            for i, parts in self._held(at).items()
+        ]
+
+    def holders(self) -> dict[int, tuple[tuple[OperandName, float], ...]]:
+        """By memory, the operands of the product itself that the first mapping holds there and the capacity that each takes: tiles, sums
+        in work, and the one element of the operand that stays in the array."""
+        zero = np.zeros(1, dtype=np.int64)
+        held = self._held((zero, zero, zero))
+        for i in self._held_in():
+            if self.view.held not in (position for position, _ in held.get(i, [])):
+                size = np.full(1, register_bytes(self.view.problem, NAMES[self.view.held]))
+                held.setdefault(i, []).append((self.view.held, size))
+        names = [TRANSPOSED[name] if self.view.transposed else name for name in NAMES]
+        return {i: tuple((names[position], float(size.ravel()[0])) for position, size in parts) for i, parts in held.items()}
+
+    def _held(self, at: Index) -> dict[int, list[tuple[int, FloatArray]]]:
+        """By memory, (position, capacity taken) of operands with a tile or with sums in work there."""
+        held: dict[int, list[tuple[int, FloatArray]]] = {}
         for position in range(3):
             home = self.homes[position]
             if home.outer or home.inner or (home.on_chip and position == STAYS[Stationary.OUT]):
                 sizes = self._footprint(position, at)
                 if home.outer or home.on_chip:
                     where = OUTERMOST if home.on_chip else home.outer_at
-                    held.setdefault(where, []).append(sizes[0] / self.view.share(position, where))
+                    held.setdefault(where, []).append((position, sizes[0] / self.view.share(position, where)))
                 if home.inner:
-                    held.setdefault(home.inner_at, []).append(sizes[1] / self.view.share(position, home.inner_at))
-        return [(ports_of(i)[0] - 1 if i != OUTERMOST else FOOTPRINT, self._joined(i, parts)) for i, parts in held.items()]
+                    held.setdefault(home.inner_at, []).append((position, sizes[1] / self.view.share(position, home.inner_at)))
+        return held
 
     def _joined(self, memory: int, parts: list[FloatArray]) -> FloatArray:
         return _joined(parts, pool=not self.view.memory(memory).capacity_shares)

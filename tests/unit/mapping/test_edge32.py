@@ -176,7 +176,7 @@ def test_registers_count_as_accelforge_does(tmp_path: Path, capsys: pytest.Captu
     extra = 2_147_483_648 / 8 + 10 * 16_777_216 / 8
     assert float(str(found["energy_pj"])) == pytest.approx(float(str(plain["energy_pj"])) + extra, rel=1e-12)
     assert main(["map", "--gemm", "4,4,4", "-a", chip, "--set", "memories.rf.capacity_bytes=0.5"]) == 4
-    assert "rf: needs 1 bytes for one element, holds 0.5" in capsys.readouterr().err
+    assert "rf capacity: needs 1 bytes (right 1 bytes), holds 0.5 bytes" in capsys.readouterr().err
 
 
 def test_the_long_form_says_the_same_as_the_short_one(tmp_path: Path, capsys: pytest.CaptureFixture[str], repository: Path) -> None:
