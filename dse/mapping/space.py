@@ -96,14 +96,14 @@ def blocks(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow) -> li
     view = view_of(problem, geometry, dataflow)
     found: dict[Hashable, Block] = {}
     for together in _together(problem.groups, geometry.array.count):
-        for block in (*_flat_blocks(view), *_nested_blocks(view)):
-            here = replace(block, together=together)
-            kinds = [here.without_idle_tiles()]
+        for kind in kinds(view):
+            here = replace(kind.block(view, kind.tilings(view)), together=together)
+            variants = [here.without_idle_tiles()]
             if view.dataflow is Dataflow.OUTPUT_STATIONARY and geometry.array.count > 1 and (here.one_pass or _has_tiles(here)):
-                kinds.append(replace(here, shared_sums=True))
-            for kind in kinds:
-                if kind.size:
-                    found.setdefault(_identity(kind), kind)
+                variants.append(replace(here, shared_sums=True))
+            for block in variants:
+                if block.size:
+                    found.setdefault(_identity(block), block)
     return list(found.values())
 
 
@@ -173,7 +173,39 @@ def _together(groups: int, arrays: int) -> tuple[int, ...]:
     return tuple(2**i for i in range(min(groups, arrays).bit_length()))
 
 
-def _flat_blocks(view: View) -> Iterator[Block]:
+class Kind(NamedTuple):
+    """What blocks share on every way to use the array with one dataflow: who stays, and which operands have tiles in which memories."""
+
+    homes: tuple[Home, Home, Home]
+    shape: _Shape | None = None
+    """Of blocks with one level of tiles."""
+    regime: Regime | None = None
+    """Of blocks with two."""
+
+    def block(self, view: View, tilings: _Triple) -> Block:
+        """The block of this kind with these tilings."""
+        if self.shape is not None:
+            return Block(view, self.shape.stays, self.homes, tilings, one_pass=self.shape.one_pass)
+        assert self.regime is not None
+        stays, inner_stays = (_A, _B, _C)[self.regime.stays], (_A, _B, _C)[self.regime.inner_stays]
+        return Block(view, stays, self.homes, tilings, inner_stays=inner_stays, one_pass=self.regime.one_pass)
+
+    def tilings(self, view: View) -> _Triple:
+        """Tilings of m, k and n that are tried on one way to use the array."""
+        if self.shape is not None:
+            return _sides_of(view, self.shape, self.homes)
+        assert self.regime is not None
+        m, k, n = (_nested_tiling(view, self.regime, position) for position in (1, 2, 0))  # those that lack m, k and n
+        return m, k, n
+
+
+def kinds(view: View) -> list[Kind]:
+    """All kinds of blocks of a view, before those without mappings are left out; the same for every way to use the array with one
+    dataflow."""
+    return [*_flat_kinds(view), *_nested_kinds(view)]
+
+
+def _flat_kinds(view: View) -> Iterator[Kind]:
     """One level of tiles; each tile in the outermost buffer or in one inside it."""
     for shape in _SHAPES[view.dataflow]:
         choices = []
@@ -190,8 +222,7 @@ def _flat_blocks(view: View) -> Iterator[Block]:
             homes += [replace(held, inner=True, inner_at=at) for at in view.residence.inner(name)]
             choices.append(homes)
         for places in itertools.product(*choices):
-            tilings = _sides_of(view, shape, places)  # type: ignore[arg-type]  # three of each
-            yield Block(view, shape.stays, places, tilings, one_pass=shape.one_pass)  # type: ignore[arg-type]
+            yield Kind(places, shape=shape)  # type: ignore[arg-type]  # three of each
 
 
 def _sides_of(view: View, shape: _Shape, homes: tuple[Home, Home, Home]) -> _Triple:
@@ -240,22 +271,13 @@ def _need(view: View, shape: _Shape, homes: tuple[Home, Home, Home], role: Role,
     )
 
 
-def _nested_blocks(view: View) -> Iterator[Block]:
+def _nested_kinds(view: View) -> Iterator[Kind]:
     """Two levels of tiles: outer ones made of whole inner ones."""
     if not any(view.residence.inner(name) for name in NAMES):
         return
     for regime in regimes(view):
-        tilings = tuple(_nested_tiling(view, regime, position) for position in (1, 2, 0))  # those that lack m, k and n
-        stays = (_A, _B, _C)
         for places in itertools.product(*(_homes(view, i, outer=regime.outer[i], inner=regime.inner[i]) for i in range(3))):
-            yield Block(
-                view,
-                stays[regime.stays],
-                places,  # type: ignore[arg-type]  # three of each
-                tilings,  # type: ignore[arg-type]
-                inner_stays=stays[regime.inner_stays],
-                one_pass=regime.one_pass,
-            )
+            yield Kind(places, regime=regime)  # type: ignore[arg-type]  # three of each
 
 
 def _homes(view: View, position: int, *, outer: bool, inner: bool) -> list[Home]:
