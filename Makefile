@@ -70,8 +70,8 @@ $(MAPPERS)/.installed: setup.cfg
 durability: install ## 30 x kill -9 of coordinators and of workers at random moments
 	$(BIN)/pytest -m long -s tests/durability
 
-timelines: install ## timelines of every model of the catalogue on every accelerator
-	$(BIN)/pytest -m long -n 2 tests/unit/cost/test_design_timeline.py
+timelines: install ## timelines of every model of the catalogue on every accelerator and chip (about 20 CPU minutes)
+	$(BIN)/pytest -m long -n 2 tests/unit/cost/test_catalogue_timelines.py
 
 clean: ## remove all venvs and everything generated, but not runs/
 	rm -rf $(VENV) $(PEERS) $(MAPPERS) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

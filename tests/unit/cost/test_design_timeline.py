@@ -10,7 +10,6 @@ from dse.cost.roofline import roofline
 from dse.errors import InputError
 from dse.evaluate import Schedule, price
 from dse.ir.lowering import Part, Phase
-from dse.plugins import accelerator_names, load_model, model_names
 from tests.unit.cost.compiled import accelerator, compiled, step
 
 EXACT = 1e-9
@@ -55,15 +54,6 @@ def test_some_pairs(name: str, objective: Objective, phase: Phase) -> None:
 def test_other_pairs(model: str, name: str) -> None:
     """Other kinds of attention and experts on the other kinds of chips; `make timelines` has all pairs."""
     check(model, name, Objective.LATENCY, part=Part.LAYER, cache_len=256)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("name", accelerator_names())
-@pytest.mark.parametrize("model", model_names())
-def test_every_pair(model: str, name: str) -> None:
-    """The catalogue: a step of every model on every accelerator, all layers."""
-    load_model(model)
-    check(model, name, Objective.LATENCY, part=Part.LAYER, batch=8, cache_len=1024, all_layers=True)
 
 
 def test_a_pipeline_overlaps_array_and_vector_unit() -> None:
