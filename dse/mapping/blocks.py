@@ -112,6 +112,11 @@ class View:
         name = NAMES[position]
         return dict(self.memory(at).capacity_shares).get(TRANSPOSED[name] if self.transposed else name, 1.0)
 
+    @property
+    def array_memories(self) -> bool:
+        """Whether some buffer stands in every one of several equal arrays: what lies there does not grow with groups that run at once."""
+        return any(ARRAYS in memory.replicated for memory in self.geometry.inner)
+
     def on_chip(self, position: int) -> bool:
         """Whether the schedule holds the operand in the outermost buffer."""
         return (self.problem.left_on_chip, self.problem.right_on_chip, self.problem.out_on_chip)[position]
@@ -145,11 +150,6 @@ class Block:
         """Number of mappings."""
         m, k, n = self.shape
         return m * k * n
-
-    @property
-    def rounds(self) -> int:
-        """Times that groups run one after another."""
-        return -(-self.view.problem.groups // self.together)
 
     def trips(self, position: int) -> Trips:
         """How often the operand at `position` crosses, along the dimension that it lacks."""
@@ -221,11 +221,14 @@ class Block:
         """Registers that hold the operand that stays in the array."""
         return [i for i, level in enumerate(self.view.geometry.inner) if level.registers and self.view.held_name in level.operands]
 
-    def footprints(self, at: Index) -> list[tuple[int, FloatArray]]:
-        """(column, bytes) of the mappings at `at`; where a memory gives each operand a share, the capacity that this takes."""
+    def footprints(self, at: Index, together: IntArray | None = None) -> list[tuple[int, FloatArray]]:
+        """(column, bytes) of the mappings at `at`; where a memory gives each operand a share, the capacity that this takes.
+
+        `together` is as for `rows`.
+        """
         return [
             (ports_of(i)[0] - 1 if i != OUTERMOST else FOOTPRINT, self._joined(i, [size for _, size in parts]))
-            for i, parts in self._held(at).items()
+            for i, parts in self._held(at, together).items()
         ]
 
     def holders(self) -> dict[int, tuple[tuple[OperandName, float], ...]]:
@@ -240,13 +243,13 @@ class Block:
         names = [TRANSPOSED[name] if self.view.transposed else name for name in NAMES]
         return {i: tuple((names[position], float(size.ravel()[0])) for position, size in parts) for i, parts in held.items()}
 
-    def _held(self, at: Index) -> dict[int, list[tuple[int, FloatArray]]]:
+    def _held(self, at: Index, together: IntArray | None = None) -> dict[int, list[tuple[int, FloatArray]]]:
         """By memory, (position, capacity taken) of operands with a tile or with sums in work there."""
         held: dict[int, list[tuple[int, FloatArray]]] = {}
         for position in range(3):
             home = self.homes[position]
             if home.outer or home.inner or (home.on_chip and position == STAYS[Stationary.OUT]):
-                sizes = self._footprint(position, at)
+                sizes = self._footprint(position, at, together)
                 if home.outer or home.on_chip:
                     where = OUTERMOST if home.on_chip else home.outer_at
                     held.setdefault(where, []).append((position, sizes[0] / self.view.share(position, where)))
@@ -257,9 +260,10 @@ class Block:
     def _joined(self, memory: int, parts: list[FloatArray]) -> FloatArray:
         return _joined(parts, pool=not self.view.memory(memory).capacity_shares)
 
-    def _footprint(self, position: int, at: Index) -> tuple[FloatArray, FloatArray]:
+    def _footprint(self, position: int, at: Index, together: IntArray | None = None) -> tuple[FloatArray, FloatArray]:
         """Bytes of one operand in the outermost buffer and in an inner one."""
         name, home = NAMES[position], self.homes[position]
+        groups: int | IntArray = self.together if together is None else together
         a, b = (self.tilings[d].take(at[d]) for d in AXES[name])
         outer, inner = tile_bytes_per_element(self.view.problem, name, self._trips_at(position, at), home)
         if position == self.view.held == STAYS[Stationary.OUT]:  # sums grow in the registers themselves
@@ -267,17 +271,17 @@ class Block:
             outer = np.maximum(outer, wide) if home.outer and self.view.memory(home.outer_at).registers else outer
             inner = np.maximum(inner, wide) if home.inner and self.view.memory(home.inner_at).registers else inner
         double = home.outer and not home.on_chip and self.view.memory(home.outer_at).double_buffered
-        sides = self._per_instance(name, home.outer_at if home.outer else OUTERMOST, a.outer_side, b.outer_side)
-        outer = outer * sides * self._copies(a.outer_count, b.outer_count, double=double)
+        sides = self._per_instance(name, home.outer_at if home.outer else OUTERMOST, a.outer_side, b.outer_side, groups)
+        outer = outer * sides * self._copies(a.outer_count, b.outer_count, groups, double=double)
         double = home.inner and self.view.memory(home.inner_at).double_buffered
-        sides = self._per_instance(name, home.inner_at if home.inner else OUTERMOST, a.inner.side, b.inner.side)
-        inner = inner * sides * self._copies(a.inner.count, b.inner.count, double=double)
+        sides = self._per_instance(name, home.inner_at if home.inner else OUTERMOST, a.inner.side, b.inner.side, groups)
+        inner = inner * sides * self._copies(a.inner.count, b.inner.count, groups, double=double)
         return outer, inner
 
-    def _per_instance(self, name: OperandName, at: int, a: IntArray, b: IntArray) -> IntArray:
+    def _per_instance(self, name: OperandName, at: int, a: IntArray, b: IntArray, groups: int | IntArray) -> IntArray:
         """Elements of tiles of `a` x `b` in one instance of a memory, of the groups that it holds at a time."""
         units, first, second = self.view.units(at), *AXES[name]
-        together = 1 if ARRAYS in self.view.memory(at).replicated else self.together
+        together = 1 if ARRAYS in self.view.memory(at).replicated else groups
         return np.asarray(together * (-(-a // units[first]) * -(-b // units[second])))
 
     def _trips_at(self, position: int, at: Index) -> Trips:
@@ -290,16 +294,18 @@ class Block:
         one = np.ones_like(shares)
         return Trips(here.outer * one, here.inner * one, here.array * shares)
 
-    def _copies(self, a: IntArray, b: IntArray, *, double: bool) -> IntArray:
-        """Copies that a tile occupies: where transfers overlap two, if it is replaced during the operator; `a` and `b` tiles."""
-        return np.where((a > 1) | (b > 1) | (self.rounds > 1), 2, 1) if double else np.ones((), dtype=np.int64)
+    def _copies(self, a: IntArray, b: IntArray, groups: int | IntArray, *, double: bool) -> IntArray:
+        """Copies that a tile occupies: where transfers overlap two, if it is replaced during the operator; `a` and `b` tiles, so many
+        groups at a time."""
+        again = groups < self.view.problem.groups
+        return np.where((a > 1) | (b > 1) | again, 2, 1) if double else np.ones((), dtype=np.int64)
 
     def grid(self, at: Index) -> TileGrid:
         """Inner tiles at `at`."""
         return TileGrid(*(t.inner.take(i) for t, i in zip(self.tilings, at, strict=True)))
 
-    def cycles(self, at: Index) -> FloatArray:
-        """Busy cycles of the array, in the shape to which `at` broadcasts."""
+    def cycles(self, at: Index, together: IntArray | None = None) -> FloatArray:
+        """Busy cycles of the array, in the shape to which `at` and `together` (see `rows`) broadcast."""
         view, inner_stays = self.view, self.inner_stays
         stay = None
         if inner_stays is not None:
@@ -313,11 +319,11 @@ class Block:
             dataflow=view.dataflow,
             stationary=inner_stays or self.stays,
             rate=view.rate,
-            together=self.together,
+            together=self.together if together is None else together,
             shares=self._shares(grid) if self.shared_sums else None,
             stay=stay,
         )
-        return np.broadcast_to(found, np.broadcast_shapes(*(i.shape for i in at)))
+        return np.broadcast_to(found, np.broadcast_shapes(*(i.shape for i in at), () if together is None else together.shape))
 
     def without_idle_tiles(self) -> Block:
         """The block less tilings with which some tile is fetched as often as the next memory inside asks.
@@ -343,16 +349,24 @@ class Block:
         return replace(self, tilings=(found[0], found[1], found[2]))
 
     @property
+    def same_tiles(self) -> Hashable:
+        """Blocks of one search with equal keys differ in nothing but `together`; None where that changes how often sums cross."""
+        if self.shared_sums:
+            return None
+        return id(self.view), self.stays, self.inner_stays, self.homes, self.one_pass, *(id(t) for t in self.tilings)
+
+    @property
     def cycles_key(self) -> Hashable:
-        """Blocks with equal keys have equal cycles."""
+        """Blocks with equal keys have equal cycles where as many groups run together."""
         sides = tuple(tiling.inner.side.tobytes() for tiling in self.tilings)
         stream = self.tilings[LACKED[self.view.held]]
         stay = stream.outer_side.tobytes() if self.inner_stays is not None else b""
         stays_put = (self.inner_stays or self.stays) is Stationary.RIGHT
-        return self.view.dataflow, self.view.transposed, sides, stay, self.together, self.shared_sums, stays_put
+        return self.view.dataflow, self.view.transposed, sides, stay, self.shared_sums, stays_put
 
-    def all_cycles(self) -> FloatArray:
-        """Busy cycles of the array for all mappings; they follow from inner sides and from how long the array's operand stays."""
+    def all_cycles(self, together: IntArray) -> FloatArray:
+        """Busy cycles of the array for all mappings and every number of groups in `together` [T], [T, *shape]; they follow from inner
+        sides and from how long the array's operand stays."""
         where: list[IntArray] = []
         first: list[IntArray] = []
         for at, tiling in enumerate(self.tilings):
@@ -362,7 +376,8 @@ class Block:
             first.append(index)
             where.append(inverse)
         m, k, n = np.ix_(*first)
-        return np.asarray(self.cycles((m, k, n))[np.ix_(*where)])
+        every = self.cycles((m, k, n), together[:, None, None, None])
+        return np.asarray(every[np.ix_(np.arange(len(together)), *where)])
 
     def alike(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
         """For m, k and n: tilings in order of size that move the same bytes; only groups of more than one.
@@ -409,16 +424,19 @@ class Block:
         left, right, out = found
         return ((right, left, out) if self.view.transposed else (left, right, out)), counts_of(self.rows(at))
 
-    def rows(self, at: Index, cycles: FloatArray | None = None) -> FloatArray:
-        """Counts [R, columns] of the mappings at `at`, three arrays that broadcast to R mappings, in their order flattened."""
+    def rows(self, at: Index, cycles: FloatArray | None = None, together: IntArray | None = None) -> FloatArray:
+        """Counts [R, columns] of the mappings at `at`, three arrays that broadcast to R mappings, in their order flattened.
+
+        `together` are the groups that each of them runs at a time, where that is not the same for all (not with `shared_sums`).
+        """
         m, k, n = self.tables
         shape = np.broadcast_shapes(*(i.shape for i in at))
         found = np.empty((self.view.columns, *shape))
         for column, target in enumerate(found):
             np.add(m[column][at[0]] + k[column][at[1]], n[column][at[2]], out=target)
-        for column, counts in (*self.footprints(at), *self.coupled(at)):
+        for column, counts in (*self.footprints(at, together), *self.coupled(at)):
             found[column] += counts
-        found[CYCLES] = self.cycles(at) if cycles is None else cycles
+        found[CYCLES] = self.cycles(at, together) if cycles is None else cycles
         return found.reshape(self.view.columns, -1).T
 
     def floor(self, starts: tuple[IntArray, ...]) -> Block:

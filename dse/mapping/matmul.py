@@ -125,7 +125,7 @@ def array_cycles(
     dataflow: Dataflow,
     stationary: Stationary,
     rate: int,
-    together: int = 1,
+    together: int | IntArray = 1,
     shares: NDArray[np.int64] | None = None,
     stay: IntArray | None = None,
 ) -> FloatArray:
@@ -135,11 +135,11 @@ def array_cycles(
     stationary ceil(K/R) ceil(N/C) (M + 2R + C - 2), output stationary ceil(M/R) ceil(N/C) (K + R + C - 2). Pipelined
     passes hide the load of the next weights, or the drain of the last outputs, behind the stream: a pass takes the longer
     of the two, and one fill and drain is paid per operator. With several arrays the passes of one buffer tile are dealt
-    out, those of `together` groups at a time; where there are fewer passes than arrays the weight-stationary stream is
-    cut into equal shares; the weights that go to several arrays then count as one read, a multicast. A round takes as long
-    as a pass with the most rows of its tile. Output-stationary arrays that `shares` [T] (`sum_shares`) of them work on one
-    output each take a stretch of its sum. `stay` is the length of stream for which weights that fill the array once stay, the whole
-    stream unless given.
+    out, those of `together` groups (one number, or one for each mapping) at a time; where there are fewer passes than arrays
+    the weight-stationary stream is cut into equal shares; the weights that go to several arrays then count as one read, a
+    multicast. A round takes as long as a pass with the most rows of its tile. Output-stationary arrays that `shares` [T]
+    (`sum_shares`) of them work on one output each take a stretch of its sum. `stay` is the length of stream for which weights
+    that fill the array once stay, the whole stream unless given.
     """
     weights = dataflow is Dataflow.WEIGHT_STATIONARY
     stream, rows, columns = (grid.m, grid.k, grid.n) if weights else (grid.k, grid.m, grid.n)
@@ -178,7 +178,7 @@ class _Passes:
         return total * columns.folds
 
     def on_several_arrays(
-        self, stream: Sides, rows: Sides, columns: Sides, together: int, sum_shares: NDArray[np.int64] | None
+        self, stream: Sides, rows: Sides, columns: Sides, together: int | IntArray, sum_shares: NDArray[np.int64] | None
     ) -> FloatArray:
         """The passes of a tile in rounds over the arrays, each as long as a pass with the most rows of the tile."""
         total: FloatArray = np.zeros(())

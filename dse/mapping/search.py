@@ -52,11 +52,19 @@ def search(blocks: Sequence[Block]) -> tuple[FloatArray, IntArray]:
     compared with each other. Of mappings with equal counts the one that was counted first stays.
     """
     cycles = _Cycles()
-    cut = [_Cells(number, block, cycles) for number, block in enumerate(blocks)]
-    rows, at = (np.concatenate(parts) for parts in zip(*(cells.samples() for cells in cut), strict=True))
-    finite = np.isfinite(rows[:, 0])
+    small: dict[Hashable, list[tuple[int, Block]]] = {}
+    cut = []
+    for number, block in enumerate(blocks):
+        if block.size <= SMALL:
+            small.setdefault(number if block.same_tiles is None else block.same_tiles, []).append((number, block))
+        else:
+            cut.append(_Cells(number, block, cycles))
+    counted = [_whole(alike, cycles) for alike in small.values()] + [cells.samples() for cells in cut]
+    rows, at = (np.concatenate(parts) for parts in zip(*counted, strict=True))
+    finite = np.flatnonzero(np.isfinite(rows[:, 0]))
+    finite = finite[np.argsort(at[finite, 0], kind="stable")]
     known = _Known(rows[finite], at[finite])
-    for cells in sorted((cells for cells in cut if not cells.whole), key=lambda cells: cells.block.size):
+    for cells in sorted(cut, key=lambda cells: cells.block.size):
         rows, index = cells.rest(known.pivots)
         known.add(rows, np.stack((np.full(len(index), cells.number), index), axis=1))
     return known.all()
@@ -169,25 +177,42 @@ class _Cycles:
         self._cycles: dict[Hashable, FloatArray] = {}
         self._worth: dict[Hashable, NDArray[np.bool_]] = {}
 
-    def of(self, block: Block) -> tuple[FloatArray, NDArray[np.bool_]]:
-        """Cycles of all mappings of `block`, and those for which none with one smaller side has the same traffic and no more cycles."""
-        key = block.cycles_key
+    def of(self, block: Block, together: tuple[int, ...]) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """Cycles of all mappings of `block` with every number of groups together [T, *shape], and those for which none with one smaller
+        side, or fewer groups together, has the same traffic and no more cycles."""
+        key = block.cycles_key, together
         cycles = self._cycles.get(key)
         if cycles is None:
-            cycles = self._cycles[key] = block.all_cycles()
+            cycles = self._cycles[key] = block.all_cycles(np.array(together))
         alike = block.alike()
-        key = key, alike
-        worth = self._worth.get(key)
+        kept = key, alike
+        worth = self._worth.get(kept)
         if worth is None:
-            worth = self._worth[key] = np.ones(block.shape, dtype=np.bool_)
-            for axis, groups in enumerate(alike):
+            worth = self._worth[kept] = np.ones(cycles.shape, dtype=np.bool_)
+            for axis, groups in enumerate(alike, start=1):
                 for group in groups:
-                    at = [slice(None)] * 3
+                    at = [slice(None)] * 4
                     at[axis] = np.array(group)  # type: ignore[call-overload]
                     here = np.moveaxis(cycles[tuple(at)], axis, 0)
                     least = np.minimum.accumulate(here, axis=0)[:-1]
                     np.moveaxis(worth, axis, 0)[list(group[1:])] &= here[1:] < least
+            if len(together) > 1 and not block.view.array_memories:
+                worth[1:] &= cycles[1:] < np.minimum.accumulate(cycles, axis=0)[:-1]
         return cycles, worth
+
+
+def _whole(alike: Sequence[tuple[int, Block]], cycles: _Cycles) -> tuple[FloatArray, IntArray]:
+    """Counts, and (block, index in it), of all mappings worth counting of blocks that differ in nothing but the groups that run
+    together, fewest groups first."""
+    block = alike[0][1]
+    numbers = np.array([number for number, _ in alike])
+    together = tuple(b.together for _, b in alike)
+    found, worth = cycles.of(block, together)
+    at = np.flatnonzero(worth)
+    some, index = np.divmod(at, block.size)
+    m, k, n = np.unravel_index(index, block.shape)
+    several = None if len(alike) == 1 else np.array(together)[some]
+    return block.rows((m, k, n), found.ravel()[at], several), np.stack((numbers[some], index), axis=1)
 
 
 class _Cells:
@@ -195,30 +220,22 @@ class _Cells:
 
     def __init__(self, number: int, block: Block, cycles: _Cycles) -> None:
         self.number, self.block = number, block
-        self.whole = block.size <= SMALL
         sizes = [next((cell for least, cell in CELL if size >= least), 1) for size in block.shape]
         self.starts = tuple(np.arange(0, size, cell) for size, cell in zip(block.shape, sizes, strict=True))
         self._cycles = cycles
 
     def samples(self) -> tuple[FloatArray, IntArray]:
-        """Counts of one mapping of each cell, and (block, index) of it; all mappings worth counting of a small block."""
+        """Counts of one mapping of each cell, and (block, index) of it."""
         block = self.block
-        if self.whole:
-            cycles, worth = self._cycles.of(block)
-            index = np.flatnonzero(worth)
-            m, k, n = np.unravel_index(index, block.shape)
-            rows = block.rows((m, k, n), cycles[m, k, n])
-        else:
-            ends = (np.append(starts[1:], size) for starts, size in zip(self.starts, block.shape, strict=True))
-            at = tuple((starts + end - 1) // 2 for starts, end in zip(self.starts, ends, strict=True))
-            index = np.ravel_multi_index(np.ix_(*at), block.shape).ravel()
-            rows = block.rows(np.ix_(*at))
-        return rows, np.stack((np.full(len(index), self.number), index), axis=1)
+        ends = (np.append(starts[1:], size) for starts, size in zip(self.starts, block.shape, strict=True))
+        at = tuple((starts + end - 1) // 2 for starts, end in zip(self.starts, ends, strict=True))
+        index = np.ravel_multi_index(np.ix_(*at), block.shape).ravel()
+        return block.rows(np.ix_(*at)), np.stack((np.full(len(index), self.number), index), axis=1)
 
     def rest(self, pivots: list[_Pivots]) -> tuple[FloatArray, IntArray]:
         """Counts and indices of the mappings worth counting in cells that no pivot beats."""
         block = self.block
-        cycles, worth = self._cycles.of(block)
+        cycles, worth = (x[0] for x in self._cycles.of(block, (block.together,)))
         floor = np.where(worth, cycles, np.inf)
         for axis, starts in enumerate(self.starts):
             floor = np.minimum.reduceat(floor, starts, axis=axis)

@@ -95,16 +95,16 @@ def blocks(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow) -> li
     """
     view = view_of(problem, geometry, dataflow)
     found: dict[Hashable, Block] = {}
-    for together in _together(problem.groups, geometry.array.count):
-        for kind in kinds(view):
-            here = replace(kind.block(view, kind.tilings(view)), together=together)
-            variants = [here.without_idle_tiles()]
-            if view.dataflow is Dataflow.OUTPUT_STATIONARY and geometry.array.count > 1 and (here.one_pass or _has_tiles(here)):
-                variants.append(replace(here, shared_sums=True))
-            for block in variants:
-                if block.size:
-                    found.setdefault(_identity(block), block)
-    return list(found.values())
+    for kind in kinds(view):
+        here = kind.block(view, kind.tilings(view))
+        variants = [here.without_idle_tiles()]
+        if view.dataflow is Dataflow.OUTPUT_STATIONARY and geometry.array.count > 1 and (here.one_pass or _has_tiles(here)):
+            variants.append(replace(here, shared_sums=True))
+        for block in variants:
+            if block.size:
+                found.setdefault(_identity(block), block)
+    several = _together(problem.groups, geometry.array.count)
+    return [block if together == 1 else replace(block, together=together) for together in several for block in found.values()]
 
 
 def whole_blocks(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow) -> Iterator[Block]:
@@ -165,7 +165,7 @@ def _has_tiles(block: Block) -> bool:
 
 
 def _identity(block: Block) -> Hashable:
-    return block.stays, block.inner_stays, block.homes, block.one_pass, block.together, block.shared_sums, *(id(t) for t in block.tilings)
+    return block.stays, block.inner_stays, block.homes, block.one_pass, block.shared_sums, *(id(t) for t in block.tilings)
 
 
 def _together(groups: int, arrays: int) -> tuple[int, ...]:
