@@ -215,7 +215,7 @@ class Block:
             return
         copies = self.view.copies(at, position)
         for column, count in zip(ports_of(at), (read, written), strict=True):
-            columns[column] += count * copies if copies > 1 else count
+            columns[column] += count * copies
 
     def _held_in(self) -> list[int]:
         """Registers that hold the operand that stays in the array."""
