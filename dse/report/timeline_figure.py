@@ -31,6 +31,12 @@ FEW_ROWS: Final = 16
 """Up to so many rows have room for labels; more are drawn lower."""
 FINEST: Final = 400
 """Stretches shorter than this part of the picture have no outline, which would hide them."""
+LEAST_SHARE: Final = 0.15
+"""Part of its capacity that a memory is full at least once for an axis up to the capacity; below, the axis is cut."""
+CUT_LINE: Final = 1.45
+"""Height of the capacity line above a cut, in peaks."""
+CUT_AT: Final = 0.82
+"""Height of the cut, in heights of that line."""
 CHARACTERS_ACROSS: Final = 130
 """Characters of a stretch's name that fit the whole width."""
 _TIME_UNITS: Final = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
@@ -112,21 +118,50 @@ def memory_figure(timeline: Timeline) -> Figure:
 
 
 def _memory(axes: Axes, timeline: Timeline, panel: Panel, roles: list[str], unit: float) -> None:
+    """One panel up to the capacity; where so little lies in the memory that nothing would be seen, the axis is cut below the line."""
     memory = panel.memory
     mine = {o.role: o for o in timeline.occupancies if o.memory == memory.name}
     times = sorted({t for o in mine.values() for t in o.time_s} | {timeline.end_s})
     rows = [[mine[role].at(t) if role in mine else 0.0 for t in times] for role in roles]
     peak = max((sum(column) for column in zip(*rows, strict=True)), default=0.0)
-    size, size_name = next((u for u in _SIZE_UNITS if memory.capacity_bytes >= u[0]), _SIZE_UNITS[-1])
+    share = peak / memory.capacity_bytes if memory.capacity_bytes else 0.0
+    cut = 0.0 < share < LEAST_SHARE
+    size, size_name = _size_unit(peak if cut else memory.capacity_bytes)
     scaled = [[value / size for value in row] for row in rows]
     colours = [PALETTE[i % len(PALETTE)] for i in range(len(roles))]
-    axes.stackplot([t / unit for t in times], *scaled, colors=colours, step="post", linewidth=0.0)
-    capacity = memory.capacity_bytes / size
+    if scaled:
+        axes.stackplot([t / unit for t in times], *scaled, colors=colours, step="post", linewidth=0.0)
     axes.set_ylabel(size_name)
-    share = peak / memory.capacity_bytes if memory.capacity_bytes else 0.0
-    axes.set_title(f"{panel.title}: at most {peak / size:.4g} of {capacity:.4g} {size_name} ({share:.0%})", loc="left")
-    axes.axhline(capacity, color=INK, linewidth=1.2, linestyle="--")
-    axes.set_ylim(0.0, 1.08 * capacity)
+    line = CUT_LINE * peak / size if cut else memory.capacity_bytes / size
+    axes.axhline(line, color=INK, linewidth=1.2, linestyle="--")
+    axes.set_ylim(0.0, 1.08 * line)
+    if cut:
+        _cut(axes, line, memory.capacity_bytes)
+    held = f"{peak / size:.4g}" if _size_unit(memory.capacity_bytes) == (size, size_name) else f"{peak / size:.4g} {size_name}"
+    axes.set_title(f"{panel.title}: at most {held} of {_sized(memory.capacity_bytes)} ({_percent(share)})", loc="left")
+
+
+def _cut(axes: Axes, line: float, capacity_bytes: float) -> None:
+    """The mark of a cut axis, no ticks above it, and what the line above it stands for."""
+    axes.set_yticks([tick for tick in axes.get_yticks() if tick <= CUT_AT * line])
+    across = axes.get_yaxis_transform()
+    for at in (CUT_AT * line, (CUT_AT + 0.04) * line):
+        axes.plot([-0.008, 0.008], [at - 0.02 * line, at + 0.02 * line], transform=across, color=INK, linewidth=1.0, clip_on=False)
+    axes.text(0.995, 1.015 * line, f"capacity {_sized(capacity_bytes)}, axis cut", transform=across, ha="right", va="bottom", fontsize=7.5)
+
+
+def _size_unit(size_bytes: float) -> tuple[float, str]:
+    return next((u for u in _SIZE_UNITS if size_bytes >= u[0]), _SIZE_UNITS[-1])
+
+
+def _sized(size_bytes: float) -> str:
+    size, name = _size_unit(size_bytes)
+    return f"{size_bytes / size:.4g} {name}"
+
+
+def _percent(share: float) -> str:
+    """A whole number of percent, or two digits below ten."""
+    return f"{share:.0%}" if share >= LEAST_SHARE or not share else f"{100 * share:.2g}%"
 
 
 def _colours(timeline: Timeline) -> dict[str, str]:

@@ -12,22 +12,29 @@ if TYPE_CHECKING:
 NS_PER_S: Final = 1e9
 NS_PER_US: Final = 1e3
 RESOURCES_PROCESS, MEMORIES_PROCESS, PARTS_PROCESS = 1, 2, 3
+FIRST_TRACK: Final = 11
+"""Number of a process's first track: viewers call the track whose number is its process's the main thread."""
 
 
 def perfetto_json(timeline: Timeline) -> str:
     """The JSON object format of trace events: a track per resource, a counter per memory with a series per role.
 
     Times are in microseconds, on whole nanoseconds: viewers count in these, and drop a slice that begins before the one before it on
-    its track has ended, be it by rounding. Source of the format: "Trace Event Format", Google, sections "Complete Events",
+    its track has ended, be it by rounding. A stretch that has no whole nanosecond is left out, since it would be drawn inside its
+    neighbour; `otherData` says how many there are. Source of the format: "Trace Event Format", Google, sections "Complete Events",
     "Counter Events" and "Metadata Events"; of the rule: issues 4280 and 6277 of google/perfetto.
     """
     events: list[dict[str, object]] = []
     events += _names(RESOURCES_PROCESS, timeline.name, timeline.resources)
-    number = {resource: i + 1 for i, resource in enumerate(timeline.resources)}
+    number = {resource: FIRST_TRACK + i for i, resource in enumerate(timeline.resources)}
     over_ns = dict.fromkeys(timeline.resources, 0)
+    too_short = 0
     for e in timeline.events:
         start_ns = max(_ns(e.start_s), over_ns[e.resource])
         end_ns = over_ns[e.resource] = max(_ns(e.end_s), start_ns)
+        if end_ns == start_ns:
+            too_short += 1
+            continue
         events.append(
             {
                 "ph": "X",
@@ -45,7 +52,7 @@ def perfetto_json(timeline: Timeline) -> str:
     for r in timeline.repeats:
         ts, dur = _us(_ns(r.start_s)), _us(_ns(r.end_s) - _ns(r.start_s))
         name = f"{r.name} x {r.count}"
-        events.append({"ph": "X", "pid": PARTS_PROCESS, "tid": 1, "ts": ts, "dur": dur, "name": name, "args": {"runs": r.count}})
+        events.append({"ph": "X", "pid": PARTS_PROCESS, "tid": FIRST_TRACK, "ts": ts, "dur": dur, "name": name, "args": {"runs": r.count}})
     if timeline.memories:
         events += _names(MEMORIES_PROCESS, "memories", ())
     for memory in timeline.memories:
@@ -58,6 +65,7 @@ def perfetto_json(timeline: Timeline) -> str:
         "latency_s": timeline.latency_s,
         "clock_hz": timeline.clock_hz,
         "capacity_bytes": {m.name: m.capacity_bytes for m in timeline.memories},
+        "stretches_below_one_ns": too_short,
     }
     document = {"displayTimeUnit": "ns", "otherData": other, "traceEvents": events}
     return json.dumps(document, allow_nan=False, separators=(",", ":")) + "\n"
@@ -77,6 +85,6 @@ def _names(process: int, name: str, tracks: tuple[str, ...]) -> list[dict[str, o
     """Names of a process and of its tracks, in the order given."""
     found: list[dict[str, object]] = [{"ph": "M", "pid": process, "name": "process_name", "args": {"name": name}}]
     for i, track in enumerate(tracks):
-        found.append({"ph": "M", "pid": process, "tid": i + 1, "name": "thread_name", "args": {"name": track}})
-        found.append({"ph": "M", "pid": process, "tid": i + 1, "name": "thread_sort_index", "args": {"sort_index": i}})
+        found.append({"ph": "M", "pid": process, "tid": FIRST_TRACK + i, "name": "thread_name", "args": {"name": track}})
+        found.append({"ph": "M", "pid": process, "tid": FIRST_TRACK + i, "name": "thread_sort_index", "args": {"sort_index": i}})
     return found

@@ -13,6 +13,7 @@ from dse.report.timeline_figure import gantt_figure, memory_figure
 from dse.report.timeline_rows import BINS, MOST_PANELS, MOST_ROWS, panels, rows
 from dse.report.trace import perfetto_json
 from dse.schedule.timeline import Event, EventKind, MemoryLine, Occupancy, Timeline
+from dse.units import BYTES_PER_GIB, BYTES_PER_MIB
 
 
 def line(events: list[Event], *, end_s: float, memories: int = 0) -> Timeline:
@@ -67,17 +68,39 @@ def test_memories_that_hold_the_same_share_a_panel() -> None:
     assert min(p.peak_bytes for p in found) >= max(p.peak_bytes for p in left_out)
 
 
+@pytest.mark.parametrize("held_bytes", [0.0, 1.0, 3 * BYTES_PER_MIB, 57.5 * BYTES_PER_GIB, 60 * BYTES_PER_GIB, 384 * BYTES_PER_GIB])
+def test_little_in_a_large_memory_is_seen_under_a_cut_axis(held_bytes: float) -> None:
+    capacity_bytes = 384.0 * BYTES_PER_GIB
+    held = Occupancy("dram", "weight", (0.0,), (held_bytes,))
+    drawn = Timeline("work", 1e9, (), (), (MemoryLine("dram", capacity_bytes),), (held,), end_s=1.0)
+    (axes,) = memory_figure(drawn).axes
+    unit = {"bytes": 1, "KiB": 2**10, "MiB": BYTES_PER_MIB, "GiB": BYTES_PER_GIB}[axes.get_ylabel()]
+    line = axes.lines[0].get_ydata()[0]
+    assert held_bytes / unit <= line * (1 + 1e-12) <= axes.get_ylim()[1]
+    said = [t.get_text() for t in axes.texts]
+    if 0 < held_bytes < 0.15 * capacity_bytes:
+        assert said == ["capacity 384 GiB, axis cut"]
+        assert held_bytes / unit > 0.6 * axes.get_ylim()[1]
+        assert all(tick < line for tick in axes.get_yticks())
+    else:
+        assert said == []
+        assert line == pytest.approx(384.0)
+
+
 @given(st.lists(st.floats(1e-12, 1e-3), min_size=2, max_size=40), st.floats(0.0, 10.0))
 def test_slices_of_a_track_never_overlap_however_a_viewer_reads_them(lengths: list[float], start_s: float) -> None:
     events, at = [], start_s
     for length in lengths:
         events.append(computes("core", at, at + length))
         at += length
-    slices = [e for e in json.loads(perfetto_json(line(events, end_s=at)))["traceEvents"] if e["ph"] == "X"]
-    assert len(slices) == len(lengths)
+    trace = json.loads(perfetto_json(line(events, end_s=at)))
+    slices = [e for e in trace["traceEvents"] if e["ph"] == "X"]
+    assert len(slices) + trace["otherData"]["stretches_below_one_ns"] == len(lengths)
+    assert all(e["dur"] >= 1e-3 for e in slices)  # else it would be drawn inside its neighbour
     for to_ns in (lambda us: int(us * 1000.0), lambda us: round(us * 1000.0)):  # cut off, and rounded
         for a, b in pairwise(slices):
             assert to_ns(b["ts"]) >= to_ns(a["ts"]) + to_ns(a["dur"])
-    for e, made in zip(slices, events, strict=True):
+    drawn = [made for made in events if round(made.end_s * 1e9) > round(made.start_s * 1e9)]
+    for e, made in zip(slices, drawn, strict=True):
         assert abs(e["ts"] * 1e-6 - made.start_s) <= 1e-9
         assert abs(e["dur"] * 1e-6 - (made.end_s - made.start_s)) <= 2e-9

@@ -55,7 +55,7 @@ def test_the_trace_has_a_track_per_resource_and_no_overlap() -> None:
     found = line(event("array", 0, 1), event("array", 1, 3, repeats=7), event("dram", 0, 4), repeats=(Repeat("layer", 0.0, 4.0, 60),))
     trace = json.loads(perfetto_json(found))
     tracks = {e["tid"]: e["args"]["name"] for e in trace["traceEvents"] if e["name"] == "thread_name" and e["pid"] == 1}
-    assert tracks == {1: "array", 2: "dram"}
+    assert tracks == {11: "array", 12: "dram"}
     slices = [e for e in trace["traceEvents"] if e["ph"] == "X" and e["pid"] == 1]
     assert [(e["name"], e["ts"], e["dur"]) for e in slices] == [
         ("array 0", 0.0, 1e6),
