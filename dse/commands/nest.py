@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from dse.commands.common import FormatOption, examples
 from dse.errors import InfeasibleError
 from dse.report.output import Format, write_json, write_records
+from dse.units import BITS_PER_BYTE
 
 if TYPE_CHECKING:
+    from dse.cost.capacity import Infeasibility
     from dse.hw.importers.machine import Machine, NestMemory
     from dse.mapping.nest import NestProblem
     from dse.mapping.nest_cost import NestCosts
     from dse.report.output import Cell
+
+
+FEWER_LOOPS: Final = "move loops of a tile outwards"
 
 
 class RulesName(StrEnum):
@@ -46,23 +51,24 @@ def nest(
     """
     from dse.files import load_yaml, validate
     from dse.hw.importers.zigzag import read_core
-    from dse.mapping.nest_cost import OUR_RULES, ZIGZAG_RULES, cost_nest
+    from dse.mapping.nest_cost import OUR_RULES, ZIGZAG_RULES, cost_nest, held_bits
     from dse.mapping.nest_form import NestFile, read_nest
 
     machine = read_core(hardware).machine
     document = load_yaml(file)
     problem, given = read_nest(document, validate(document, NestFile))
-    costs = cost_nest(problem, machine, given, rules=ZIGZAG_RULES if rules is RulesName.ZIGZAG else OUR_RULES, where=document.where)
+    counted = ZIGZAG_RULES if rules is RulesName.ZIGZAG else OUR_RULES
+    costs = cost_nest(problem, machine, given, rules=counted, where=document.where)
+    lacking = () if costs.fits[0] else _lacking(machine, held_bits(problem, machine, given, rules=counted))
     if form is Format.JSON:
-        write_json(_json(problem, machine, costs))
+        write_json(_json(problem, machine, costs, lacking))
     else:
         rows = _accesses(costs)
         if form is Format.TABLE:
             _write_facts(problem, machine, costs, rules)
         write_records(rows, tuple(rows[0]), form, title="Accesses of a port's full width")
-    if not costs.fits[0]:
-        full = [f"{m.name} needs {b:g} bits and holds {m.size_bits:g}" for m, b in _room(machine, costs) if b > m.size_bits]
-        raise InfeasibleError(f"{file}: {'; '.join(full)}; move loops of a tile outwards")
+    if lacking:
+        raise InfeasibleError(f"{file}: {'; '.join(map(str, lacking))}")
 
 
 def _room(machine: Machine, costs: NestCosts) -> list[tuple[NestMemory, float]]:
@@ -100,9 +106,24 @@ def _figures(problem: NestProblem, machine: Machine, costs: NestCosts) -> dict[s
     return {name: float(column[0]) for name, column in found.items()} | {"mac_energy_pj": costs.mac_pj, "least_cycles": least}
 
 
-def _json(problem: NestProblem, machine: Machine, costs: NestCosts) -> dict[str, object]:
+def _lacking(machine: Machine, held: dict[str, dict[str, float]]) -> tuple[Infeasibility, ...]:
+    """Memories without room for what the nest keeps in one instance."""
+    from dse.cost.capacity import Infeasibility
+
+    levers = (FEWER_LOOPS, "enlarge the memory")
+    found = []
+    for memory in machine.memories:
+        parts = tuple((name, bits / BITS_PER_BYTE) for name, bits in held[memory.name].items())
+        need, have = sum(size for _, size in parts), memory.size_bits / BITS_PER_BYTE
+        if need > have:
+            found.append(Infeasibility.of(f"{memory.name} capacity", need, have, contributors=parts, levers=levers))
+    return tuple(found)
+
+
+def _json(problem: NestProblem, machine: Machine, costs: NestCosts, lacking: tuple[Infeasibility, ...]) -> dict[str, object]:
     memories = [{"memory": m.name, "used_bits": b, "size_bits": m.size_bits} for m, b in _room(machine, costs)]
-    return {"feasible": bool(costs.fits[0]), **_figures(problem, machine, costs), "memories": memories, "accesses": _accesses(costs)}
+    head = {"feasible": not lacking, "infeasibility": [why.to_json_dict() for why in lacking]}
+    return head | {**_figures(problem, machine, costs), "memories": memories, "accesses": _accesses(costs)}
 
 
 def _write_facts(problem: NestProblem, machine: Machine, costs: NestCosts, rules: RulesName) -> None:

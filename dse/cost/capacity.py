@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 NAMED: Final = 3
 """Tensors named in a message, the largest first."""
+LONG: Final = 9999.5
+"""From here on figures are told with all their digits."""
 LEVERS: Final = ("use a smaller batch or cache length", "a narrower precision", "fewer layers", "more DRAM capacity")
 
 
@@ -47,9 +49,13 @@ class Infeasibility:
     ) -> Self:
         """With the message that follows from the figures."""
         unit, size_of = _unit(bound_bytes)
-        parts = ", ".join(f"{name} {size / size_of:.4g} {unit}" for name, size in contributors)
-        need, have = demand_bytes / size_of, bound_bytes / size_of
-        message = f"needs {need:.4g} {unit} ({parts}), holds {have:.4g} {unit}; {'; or '.join(levers)}"
+
+        def told(size_bytes: float) -> str:
+            size = size_bytes / size_of
+            return f"{size:.4g} {unit}" if size < LONG else f"{size:,.0f} {unit}"
+
+        parts = ", ".join(f"{name} {told(size)}" for name, size in contributors)
+        message = f"needs {told(demand_bytes)} ({parts}), holds {told(bound_bytes)}; {'; or '.join(levers)}"
         return cls(resource, demand_bytes, bound_bytes, message, contributors, levers)
 
     def __str__(self) -> str:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, field_validator,
 from dse.errors import did_you_mean
 from dse.files import FileForm
 from dse.hw.accelerator import Dataflow, Folds, Loop, OperandName
+from dse.hw.limits import countable, sensible
 from dse.ir.tensor import ARITHMETIC_TYPES
 
 
@@ -20,10 +21,10 @@ def _known_type(name: str) -> str:
 
 DataTypeName = Annotated[str, AfterValidator(_known_type)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
-Whole = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(gt=0, le=1)]
+Whole = Annotated[int, Field(ge=1), AfterValidator(countable)]
+Positive = Annotated[float, Field(gt=0), AfterValidator(sensible)]
+NotNegative = Annotated[float, Field(ge=0), AfterValidator(sensible)]
+Share = Annotated[float, Field(gt=0, le=1), AfterValidator(sensible)]
 MAX_DIMS: Final = 5
 """Named dimensions of an array: four of its elements and one of equal cores."""
 

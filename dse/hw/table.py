@@ -10,6 +10,7 @@ import numpy as np
 from dse.errors import UsageError, did_you_mean
 from dse.hw.accelerator import AreaBreakdown, MemoryPrices, Prices
 from dse.hw.area import area_columns
+from dse.hw.limits import LARGEST, SMALLEST
 from dse.units import BYTES_PER_GB, BYTES_PER_GIB, BYTES_PER_KIB, HZ_PER_MHZ, SECONDS_PER_NS, SECONDS_PER_US
 
 if TYPE_CHECKING:
@@ -221,3 +222,8 @@ def _check_values(field: FieldPath, column: NDArray[np.float64]) -> None:
         kind = "whole" if field.type == "integer" else "finite"
         allowed = f" {field.allowed}" if field.allowed else ""
         raise UsageError(f"'{field.path}' must be a {kind} number{allowed}, not {column[first]:g} (design point {first})")
+    size = np.abs(column)
+    good = (size == 0.0) | ((size >= SMALLEST) & (size <= LARGEST))
+    if not good.all():
+        first = int(np.argmin(good))
+        raise UsageError(f"'{field.path}' must be between {SMALLEST:g} and {LARGEST:g}, not {column[first]:g} (design point {first})")

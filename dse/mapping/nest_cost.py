@@ -11,16 +11,16 @@ from dse.hw.importers.machine import Direction
 from dse.mapping.nest import check_nest
 from dse.mapping.nest_flows import nest_flows
 from dse.mapping.nest_latency import NestLatency, drain_cycles, nest_latency, room_for_two
-from dse.mapping.nest_ragged import begun_share, is_ragged, mean_units, real_cycles, real_share
+from dse.mapping.nest_ragged import ROUNDING, begun_share, is_ragged, mean_units, real_cycles, real_share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from dse.hw.importers.machine import Machine
-    from dse.mapping.nest import Nest, NestProblem, NestShape, Where
-    from dse.mapping.nest_flows import Flow
+    from dse.hw.importers.machine import Machine, NestMemory
+    from dse.mapping.nest import Nest, NestOperand, NestProblem, NestShape, Where
+    from dse.mapping.nest_flows import Flow, NestFlows
 
     FloatArray = NDArray[np.float64]
     BoolArray = NDArray[np.bool_]
@@ -288,8 +288,27 @@ def _fill_latency(result: NestCosts, rows: _Rows, batch: _Batch) -> None:
 
 def _fill_room(result: NestCosts, rows: _Rows, batch: _Batch) -> None:
     at = {m.name: i for i, m in enumerate(batch.machine.memories)}
-    for tiles in batch.moved.tiles:
-        for memory, bits, whole in zip(tiles.memories, tiles.bits, tiles.whole, strict=True):
-            result.used_bits[at[memory.name], rows] += bits * (2 if memory.doubled and not whole else 1)
+    for _, memory, bits in _held(batch.moved):
+        result.used_bits[at[memory.name], rows] += bits
     sizes = np.array([m.size_bits for m in batch.machine.memories])[:, None]
-    result.fits[rows] = (result.used_bits[:, rows] <= sizes * (1 + _HAIR)).all(axis=0)
+    result.fits[rows] = (result.used_bits[:, rows] <= sizes * (1 + ROUNDING)).all(axis=0)
+
+
+def _held(moved: NestFlows) -> Iterator[tuple[NestOperand, NestMemory, FloatArray]]:
+    """Bits [B] that each operand takes in one instance of each of its memories."""
+    for tiles in moved.tiles:
+        for memory, bits, whole in zip(tiles.memories, tiles.bits, tiles.whole, strict=True):
+            yield tiles.operand, memory, bits * (2 if memory.doubled and not whole else 1)
+
+
+def held_bits(problem: NestProblem, machine: Machine, nest: Nest, *, rules: NestRules = OUR_RULES) -> dict[str, dict[str, float]]:
+    """By memory and operand, the bits that a checked nest takes in one instance; what `used_bits` of its cost adds up."""
+    units = np.array([[float(u) for _, _, u in nest.spatial]])
+    factors = np.array([[float(f) for _, f in nest.loops]])
+    if rules.mean_units:
+        units = mean_units(problem, nest.shape(), factors, units)
+    ((_, shape, f, u),) = _groups(nest.shape(), factors, units)
+    found: dict[str, dict[str, float]] = {memory.name: {} for memory in machine.memories}
+    for operand, memory, bits in _held(nest_flows(problem, machine, shape, list(f.T), list(u.T))):
+        found[memory.name][operand.name] = float(np.ravel(bits)[0])
+    return found

@@ -119,3 +119,15 @@ def test_a_campaign_goes_on_where_registers_are_too_small(chip: Callable[..., st
     (trial,) = csv.DictReader((folder / "trials.csv").read_text().splitlines())
     assert (trial["state"], trial["designs_priced"], trial["designs_fitting"]) == ("complete", "3", "2")
     assert trial["memories.rf.capacity_bytes"] == "2"
+
+
+def test_a_nest_that_does_not_fit(run: Callable[..., tuple[dict[str, Any], str]], repository: Path) -> None:
+    """64,000 x 128 left elements and 64,000 x 32 sums of one byte (all of k lies below them) in 2 MiB."""
+    file, hardware = repository / "tests/errors/nest_does_not_fit.yaml", repository / "tests/data/hardware/systolic.yaml"
+    found, _ = run("nest", str(file), "--hardware", str(hardware), code=ExitCode.NOTHING_FEASIBLE)
+    (why,) = found["infeasibility"]
+    assert why["resource"] == "sram_2MB capacity"
+    assert why["contributors"] == {"left": 64000 * 128, "out": 64000 * 32}
+    assert (why["demand_bytes"], why["bound_bytes"]) == (64000 * (128 + 32), 2 * 2**20)
+    (used,) = [m["used_bits"] for m in found["memories"] if m["memory"] == "sram_2MB"]
+    assert used == 8 * why["demand_bytes"]
