@@ -10,6 +10,7 @@ from dse.errors import GraphError
 from dse.ir.graph import multiply_type
 from dse.ir.operator import Kind
 from dse.schedule.cores.groups import find_work, fused_groups, make_group, single_groups
+from dse.schedule.cores.in_step import MOST_SLICES, in_step
 from dse.schedule.cores.layout import NoRoom
 from dse.schedule.cores.planner import NoPlan, Planned, Planner, better
 from dse.schedule.cores.relaxation import Placement
@@ -66,7 +67,8 @@ def plan_graph(
     choices = [alone]
     if schedule is Schedule.FUSED and len(work.order) <= MOST_OPERATORS_FUSED:
         choices += [g for g in _fused(work, planner, chip, kinds) if g not in choices]
-    firsts, refused = _firsts(planner, choices)
+    stepped = _stepped(work, planner, chip) if schedule is Schedule.FUSED else []
+    firsts, refused = _firsts(planner, [*choices, *stepped], always=stepped)
     if not firsts:
         assert refused is not None
         return refused
@@ -78,9 +80,23 @@ def plan_graph(
     return replace(chosen, others=tuple(found.outcome for found, _ in firsts if found.outcome is not chosen.outcome))
 
 
-def _firsts(planner: Planner, choices: list[tuple[Group, ...]]) -> tuple[list[tuple[Planned, tuple[Group, ...]]], NoPlan | None]:
-    """The first plans of the ways to form groups that promise most, that where transfers take no time among them, and the first of
-    `choices` unless it is far behind; and what fits nowhere."""
+def _stepped(work: Work, planner: Planner, chip: Chip) -> list[tuple[Group, ...]]:
+    """Operators in slices, where some pass results to others that only cores of other kinds may run: these then run at the same time."""
+    able = [{kind for kind in chip.kinds if planner.runnable_on(kind, o)} for o in work.order]
+    apart = any(not able[w] & able[r] for s in work.storages.values() for w in s.writers for r in s.readers)
+    found: list[tuple[Group, ...]] = []
+    for most in MOST_SLICES if apart and len(work.order) <= MOST_OPERATORS_FUSED else ():
+        groups = tuple(g if planner.runnable(g) else make_group(work, g.first, g.last, (), frozenset()) for g in in_step(work, most))
+        if groups not in found and any(g.cuts for g in groups):
+            found.append(groups)
+    return found
+
+
+def _firsts(
+    planner: Planner, choices: list[tuple[Group, ...]], always: Sequence[tuple[Group, ...]] = ()
+) -> tuple[list[tuple[Planned, tuple[Group, ...]]], NoPlan | None]:
+    """The first plans of the ways to form groups that promise most, that where transfers take no time among them, those of `always`,
+    whose estimates do not know that groups overlap, and the first of `choices` unless it is far behind; and what fits nowhere."""
     refused: NoPlan | None = None
     firsts: list[tuple[Planned, tuple[Group, ...]]] = []
     ranked = planner.by_estimate(choices)
@@ -89,7 +105,7 @@ def _firsts(planner: Planner, choices: list[tuple[Group, ...]]) -> tuple[list[tu
         hopeless = (place >= MOST_FORMATIONS or cost > WORTHWHILE * ranked[0][0]) and place != busy.index(min(busy))
         if groups == choices[0]:
             hopeless = planner.objective is not Objective.EDP and any(cost > FAR_BEHIND * found.value for found, _ in firsts)
-        if firsts and hopeless:
+        if firsts and hopeless and groups not in always:
             continue
         found = planner.first(groups)
         if isinstance(found, Planned):
@@ -115,7 +131,7 @@ def _fused(work: Work, planner: Planner, chip: Chip, kinds: Mapping[str, KindPri
     if not computing:
         return []
     kind = max(computing, key=lambda k: kinds[k].geometry.array.elements)
-    plans = make_plans(work.graph, Schedule.FUSED, kinds[kind].geometry, any_order=False).plans
+    plans = make_plans(work.graph, Schedule.FUSED, kinds[kind].geometry, any_order=False, recompute=False).plans
     found = [single_groups(work)]
     for plan in plans:
         groups = tuple(g for s in plan.segments for g in _runnable(work, planner, s))

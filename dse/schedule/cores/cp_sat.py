@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 STEPS: Final = 1_000_000
 """Units of time (energy) in the best value known: bounds are rounded down to them."""
 SOLVE_EFFORT: Final = 2.0
-"""Deterministic time of one solve, about as many seconds."""
+"""Deterministic time of one solve, about as many seconds, ..."""
+ALL_EFFORT: Final = 20.0
+"""... and of all of them together."""
 
 
 def cp_model() -> Any:
@@ -44,6 +46,8 @@ class Proposals:
     def __init__(self, relaxation: Relaxation, best: float, *, energy: bool, seed: int) -> None:
         self.relaxation, self.seed = relaxation, seed
         self.unit = best / STEPS
+        self.spent = 0.0
+        """Deterministic time so far."""
         self.module = cp_model()
         self.model = self.module.CpModel()
         self.takes = [[self.model.NewBoolVar(f"g{i}_{o}") for o in range(len(options))] for i, options in enumerate(relaxation.options)]
@@ -73,25 +77,27 @@ class Proposals:
             model.Add(ends[i] >= self._of(i, lasts))
             model.Add(self.seconds >= ends[i])
         for (writer, reader), table in relaxation.waits_s.items():
-            model.Add(ends[reader] >= ends[writer] + self._of(reader, relaxation.lasts_s[reader]))
+            least = table.min(axis=0)
+            model.Add(ends[reader] >= ends[writer] + self._of(reader, least))
             for a, row in enumerate(table):
-                late = [(b, floor(v / self.unit)) for b, v in enumerate(row) if v > relaxation.lasts_s[reader][b]]
+                late = [(b, floor(v / self.unit)) for b, v in enumerate(row) if v > least[b]]
                 for b, wait in late:
                     model.Add(ends[reader] >= ends[writer] + wait).OnlyEnforceIf([self.takes[writer][a], self.takes[reader][b]])
 
     def next(self, best: float) -> tuple[list[int] | None, float]:
         """(options of the assignment of least bound that could be better than `best`, the bound of all that is left); None and
-        `best` where nothing better is left, None and the bound proven so far where the solver gave up."""
+        `best` where nothing better is left, None and the bound proven so far where the solver gave up or has spent all its effort."""
         solver = self.module.CpSolver()
         solver.parameters.num_workers = 1
         solver.parameters.random_seed = self.seed
         solver.parameters.max_deterministic_time = SOLVE_EFFORT
         self.model.Add(self.goal <= floor(best / self.unit))
         status = solver.Solve(self.model)
+        self.spent += solver.ResponseProto().deterministic_time
         if status == self.module.INFEASIBLE:
             return None, best
         bound = min(best, solver.BestObjectiveBound() * self.unit)
-        if status not in (self.module.OPTIMAL, self.module.FEASIBLE):
+        if status not in (self.module.OPTIMAL, self.module.FEASIBLE) or self.spent > ALL_EFFORT:
             return None, bound
         chosen = [next(o for o, take in enumerate(mine) if solver.Value(take)) for mine in self.takes]
         self.model.AddBoolOr([self.takes[i][o].Not() for i, o in enumerate(chosen)])

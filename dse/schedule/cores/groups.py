@@ -59,11 +59,6 @@ class Group:
         """Whether it needs an array."""
         return any(o.kind is Kind.CONTRACTION for o in self.operators)
 
-    @property
-    def has_vector_work(self) -> bool:
-        """Whether it needs a vector unit: cut sums and biases count."""
-        return any(o.kind is not Kind.CONTRACTION or o.vector_ops for o in self.operators) or bool(self.cuts)
-
 
 @dataclass(frozen=True)
 class Work:

@@ -18,6 +18,7 @@ from dse.schedule.cores.estimate import ChosenShapes, Estimator, choose_shapes
 from dse.schedule.cores.layout import Assigned, Layouter, NoRoom
 from dse.schedule.cores.part_price import KindPricer, PartPricer
 from dse.schedule.cores.parts import Division
+from dse.schedule.cores.progress import find_pipelines
 from dse.schedule.cores.relaxation import Placement, relax
 from dse.schedule.cores.shapes import may_run, shapes, windows
 from dse.schedule.cores.tasks import Outcome, busiest_s, run
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from dse.hw.many_core import Chip
     from dse.ir.operator import Operator
     from dse.schedule.cores.groups import Group, Work
+    from dse.schedule.cores.layout import Layout
     from dse.schedule.cores.shapes import Shape
 
     FloatArray = NDArray[np.float64]
@@ -233,7 +235,16 @@ class Planner:
     def evaluate(self, groups: tuple[Group, ...], assigned: Sequence[Assigned]) -> Outcome | NoRoom:
         """One assignment laid out and simulated."""
         layout = self.layouter.lay_out(groups, tuple(assigned))
-        return layout if isinstance(layout, NoRoom) else run(layout, self.chip, self.charges)
+        return layout if isinstance(layout, NoRoom) else self._run(layout)
+
+    def _run(self, layout: Layout) -> Outcome:
+        """A layout simulated; where groups may run at the same time as those that they read, with and without that: the order of tiles
+        that it takes brings all weights in first."""
+        apart, pipelines = run(layout, self.chip, self.charges), find_pipelines(layout, self.work)
+        if not pipelines.writers:
+            return apart
+        found = run(layout, self.chip, self.charges, pipelines)
+        return found if better(found, apart, self.objective) else apart
 
     def improved(self, groups: tuple[Group, ...], assigned: Sequence[Assigned], best: Outcome) -> Outcome | None:
         """As `evaluate`, where the assignment is better than `best`. What its busiest resource alone keeps from that is not simulated."""
@@ -250,7 +261,7 @@ class Planner:
                 hopeless = energy > best.energy_j * (1 + TIE_TOLERANCE)
         if hopeless:
             return None
-        found = run(layout, self.chip, self.charges)
+        found = self._run(layout)
         return found if better(found, best, self.objective) else None
 
     def _search(self, groups: tuple[Group, ...], offered: list[list[Shape]], seed: int, *, long: bool) -> Planned | NoPlan:

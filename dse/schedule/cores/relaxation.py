@@ -10,6 +10,7 @@ import numpy as np
 
 from dse.ir.operator import Kind
 from dse.schedule.cores.parts import Division, moves
+from dse.schedule.cores.tasks import MOST_PIECES
 from dse.units import JOULES_PER_PJ
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class Relaxation:
     lasts_s: tuple[FloatArray, ...]
     """Seconds from its first to its last computation, at least, [options]."""
     waits_s: dict[tuple[int, int], FloatArray]
-    """Seconds from the end of a group to that of one that reads its results, [options, options], by what must reach the reader's cores."""
+    """Seconds from the end of a group to that of one that reads its results, [options, options]: all of the reader and what must reach
+    its cores; the last piece of it where the reader may go on with what is ready."""
     spends_j: tuple[FloatArray, ...]
     """Joules, at least, [options]."""
 
@@ -67,8 +69,9 @@ def relax(groups: Sequence[Group], options: Sequence[Sequence[Assigned]], estima
         spends.append(np.array([made.spends_j(group, o) for o in options[i]]))
         for flow in group.reads:
             if flow.storage in writer and not estimator.work.storages[flow.storage].from_outside:
-                w = writer[flow.storage][0]
-                table = np.array([[made.moves_s(flow, a, b) for b in options[i]] for a in options[w]])
+                w, wrote = writer[flow.storage]
+                mine = list(zip(options[i], seconds, strict=True))
+                table = np.array([[made.waits_s(wrote, flow, a, b, s) for b, s in mine] for a in options[w]])
                 waits[w, i] = np.maximum(waits[w, i], table) if (w, i) in waits else table
         writer.update({f.storage: (i, f) for f in group.writes})
     return Relaxation(tuple(tuple(o) for o in options), tuple(works), tuple(lasts), waits, tuple(spends))
@@ -104,6 +107,12 @@ class _Relaxer:
                     found[channel] += f.size_bytes * part / self.charges.bytes_per_s[channel, 0]
         found[[self.channels + c for c in to.cores]] += seconds
         return found
+
+    def waits_s(self, wrote: Flow, flow: Flow, holder: Assigned, reader: Assigned, seconds: float) -> float:
+        """From the end of the writer to that of the reader, which computes for `seconds`."""
+        all_of_it = max(seconds, self.moves_s(flow, holder, reader))
+        apart = not set(holder.cores) & set(reader.cores)
+        return all_of_it / MOST_PIECES if apart and wrote.streams & flow.streams else all_of_it
 
     def moves_s(self, flow: Flow, holder: Assigned, reader: Assigned) -> float:
         """What a core lacks must enter it over its channels, whatever the way."""

@@ -41,8 +41,15 @@ def kinds_for(group: Group, chip: Chip, work: Work) -> tuple[str, ...]:
     """Kinds of cores that may run all operators of a group."""
     first = {kind: chip.cores[chip.of_kind(kind)[0]] for kind in chip.kinds}
     return tuple(
-        kind for kind, core in first.items() if all(may_run(core, o, work) for o in group.operators) and (core.has_vector or not group.cuts)
+        kind
+        for kind, core in first.items()
+        if all(may_run(core, o, work) for o in group.operators) and (core.has_vector or not adds_slices(group, work))
     )
+
+
+def adds_slices(group: Group, work: Work) -> bool:
+    """Whether a group adds up what its slices give, which takes a vector unit."""
+    return any(c.stream in work.streams.reducible(o) for c in group.cuts for o in group.operators)
 
 
 def shapes(group: Group, chip: Chip, work: Work) -> Iterator[Shape]:

@@ -8,6 +8,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from dse.schedule.cores.energy import plan_j
+from dse.schedule.cores.progress import NOTHING
 from dse.schedule.cores.simulate import Simulation, Task, simulate
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from dse.schedule.cores.charges import ChipCharges
     from dse.schedule.cores.layout import Addition, LaidGroup, Layout, Load, Store
     from dse.schedule.cores.part_price import PricedPart
+    from dse.schedule.cores.progress import Pipelines
     from dse.schedule.cores.transfers import Pattern
 
 LEAST_PIECES: Final = 4
@@ -78,8 +80,10 @@ class TaskList:
 
 
 class _Builder:
-    def __init__(self, chip: Chip, here: Mapping[int, tuple[int, ...]], longest_s: float, charges: ChipCharges) -> None:
-        self.chip, self.here, self.longest_s, self.charges = chip, here, longest_s, charges
+    def __init__(
+        self, chip: Chip, here: Mapping[int, Mapping[str, int]], longest_s: float, charges: ChipCharges, pipelines: Pipelines
+    ) -> None:
+        self.chip, self.here, self.longest_s, self.charges, self.pipelines = chip, here, longest_s, charges, pipelines
         self.channels = chip.interconnect.channels
         self.held: dict[tuple[int, float, tuple[int, ...]], tuple[tuple[tuple[int, float], ...], float, Timing]] = {}
         self.timings: list[Timing] = []
@@ -88,6 +92,8 @@ class _Builder:
         self.gates: dict[str, int] = {}
         self.last: list[tuple[int, ...]] = []
         self.first: list[tuple[int, ...]] = []
+        self.done: dict[int, list[tuple[int, ...]]] = {}
+        """Tasks after which each piece of a group is done."""
 
     def add(self, note: TaskNote, waits: tuple[int, ...], holds: tuple[tuple[int, float], ...], lasts: float, timing: Timing) -> int:
         self.tasks.append(Task(f"{note.what} {note.tensor}", tuple(dict.fromkeys(waits)), holds, lasts))
@@ -115,17 +121,22 @@ class _Builder:
         timing = Timing(part=laid.part, pieces=pieces, kind=kind)
         seconds = laid.part.compute_s / pieces
         held = tuple((c, seconds) for c in cores)
-        moving, sources = _together(laid.loads), (*free, *self._sources(laid))
+        alone = () if overlapped else cores
+        moving, whole = self._loads(laid)
+        early = tuple(self._load(laid, load, free, alone, 1.0, pieces) for load in whole for _ in range(pieces))
         for piece in range(pieces):
             behind = piece - ahead if overlapped else piece - 1
             waits = (*free, *computed[max(behind, 0) : behind + 1])
-            loaded = [self._load(laid.index, load, waits, () if overlapped else cores, pieces) for load in moving]
-            before = (*loaded, *(computed[-1:] or sources))
+            share = (piece + 1) / pieces
+            loaded = [self._load(laid, load, waits, alone, share, pieces) for load in moving]
+            before = (*loaded, *(computed[-1:] or (*free, *early)), *self._sources(laid, share, first=piece == 0))
             computed.append(self.add(TaskNote(laid.index, "compute", laid.group.name), before, held, seconds, timing))
             if piece == 0:
-                self.first.append((*loaded, computed[0]))
+                self.first.append((*early[:1], *loaded, computed[0]))
             if laid.reduction is None:
-                stores += [self._store(laid.index, s, computed[-1:], pieces) for s in laid.stores]
+                stored = [self._store(laid.index, s, computed[-1:], pieces) for s in laid.stores]
+                stores += stored
+                self.done.setdefault(laid.index, []).append((computed[-1], *stored))
         ends = (computed[-1],)
         if laid.reduction is not None and laid.added is not None:
             note = TaskNote(laid.index, "reduce", laid.reduction.storage)
@@ -145,15 +156,44 @@ class _Builder:
         self.gates.update(dict.fromkeys(laid.takes, gate))
         return gate
 
-    def _sources(self, laid: LaidGroup) -> tuple[int, ...]:
-        """What must be over before the group computes though nothing of it is loaded: writers of tensors that lie on the core."""
-        return tuple(t for g in self.here.get(laid.index, ()) for t in self.last[g])
+    def _sources(self, laid: LaidGroup, share: float, *, first: bool) -> tuple[int, ...]:
+        """What must be over before the first `share` of a group is computed though nothing of it is loaded: writers of tensors that lie
+        on the core."""
+        found: list[int] = []
+        for storage, writer in self.here.get(laid.index, {}).items():
+            if first or (laid.index, storage) in self.pipelines.writers:
+                found += self._written(laid.index, storage, writer, share)
+        return tuple(found)
 
-    def _load(self, index: int, load: Load, waits: tuple[int, ...], cores: tuple[int, ...], pieces: int) -> int:
-        after = tuple(t for g in load.after for t in self.last[g])
+    def _written(self, reader: int, storage: str, writer: int, share: float) -> tuple[int, ...]:
+        """Tasks after which `writer` has written what the first `share` of `reader` needs of a tensor."""
+        done = self.done.get(writer, [])
+        pieces = self.pipelines.pieces(reader, storage, share, len(done))
+        return self.last[writer] if pieces is None or not done else done[pieces - 1]
+
+    def _loads(self, laid: LaidGroup) -> tuple[tuple[Load, ...], tuple[Load, ...]]:
+        """Loads that come piece by piece, and those that must be there before the first: of a group in a pipeline what it uses at every
+        step and keeps."""
+        if laid.index not in self.pipelines.progress:
+            return _together(laid.loads), ()
+        flows = {f.storage: f for f in laid.group.reads}
+        whole = [
+            x
+            for x in laid.loads
+            if x.storage in flows
+            and not self.pipelines.streams(laid.index, flows[x.storage])
+            and laid.part.reads[x.storage] <= flows[x.storage].size_bytes * (1 + 1e-9)
+        ]
+        inside = {(laid.index, x.storage) for x in laid.loads} & self.pipelines.writers.keys()
+        streamed = [x for x in laid.loads if x not in whole]
+        apart = tuple(x for x in streamed if (laid.index, x.storage) in inside)
+        return (*apart, *_together(tuple(x for x in streamed if x not in apart))), _together(tuple(whole))
+
+    def _load(self, laid: LaidGroup, load: Load, waits: tuple[int, ...], cores: tuple[int, ...], share: float, pieces: int) -> int:
+        after = tuple(t for g in load.after for t in self._written(laid.index, load.storage, g, share))
         what = "transfer" if load.source == "cores" else "load"
         size = load.size_bytes / pieces
-        return self.moving(TaskNote(index, what, load.storage), (*waits, *after), load.pattern, size, cores)
+        return self.moving(TaskNote(laid.index, what, load.storage), (*waits, *after), load.pattern, size, cores)
 
     def _store(self, index: int, store: Store, waits: list[int], pieces: int) -> int:
         return self.moving(TaskNote(index, "store", store.storage), tuple(waits), store.pattern, store.size_bytes / pieces)
@@ -205,27 +245,27 @@ def busiest_s(layout: Layout, chip: Chip) -> float:
     return max(busy.values(), default=0.0)
 
 
-def make_tasks(layout: Layout, chip: Chip, charges: ChipCharges) -> TaskList:
-    """Tasks of a plan.
+def make_tasks(layout: Layout, chip: Chip, charges: ChipCharges, pipelines: Pipelines = NOTHING) -> TaskList:
+    """Tasks of a plan; groups of `pipelines` go on with what is ready of what they read.
 
     A group's loads run ahead of its computation as far as its memory goes, where its cores overlap transfers and computation, else not
     at all; they start as soon as what they bring is written and the memory that they take is free: while groups before it compute.
     """
-    builder = _Builder(chip, _writers_here(layout), busiest_s(layout, chip) / PIECES_OF_PLAN, charges)
+    builder = _Builder(chip, _writers_here(layout), busiest_s(layout, chip) / PIECES_OF_PLAN, charges, pipelines)
     for laid in layout.groups:
         builder.group(laid, overlapped=charges.kinds[laid.assigned.shape.kind].geometry.overlapped)
     count = len(chip.interconnect.channels) + len(chip.cores)
     return TaskList(tuple(builder.tasks), tuple(builder.notes), tuple(builder.timings), count, tuple(builder.last), tuple(builder.first))
 
 
-def _writers_here(layout: Layout) -> dict[int, tuple[int, ...]]:
-    """For each group, the writers of held tensors that it reads without loading them."""
+def _writers_here(layout: Layout) -> dict[int, dict[str, int]]:
+    """For each group, the held tensors that it reads without loading them, with their writers."""
     writer = {h.storage: h.writer for h in layout.held}
-    found: dict[int, tuple[int, ...]] = {}
+    found: dict[int, dict[str, int]] = {}
     for laid in layout.groups:
         loaded = {load.storage for load in laid.loads}
-        mine = [writer[f.storage] for f in laid.group.reads if f.storage in writer and f.storage not in loaded]
-        found[laid.index] = tuple(sorted(w for w in set(mine) if w < laid.index))
+        mine = sorted(f.storage for f in laid.group.reads if f.storage in writer and f.storage not in loaded)
+        found[laid.index] = {s: writer[s] for s in mine if writer[s] < laid.index}
     return found
 
 
@@ -240,9 +280,9 @@ class Outcome:
     energy_j: float
 
 
-def run(layout: Layout, chip: Chip, charges: ChipCharges) -> Outcome:
+def run(layout: Layout, chip: Chip, charges: ChipCharges, pipelines: Pipelines = NOTHING) -> Outcome:
     """Simulate a layout and add up its energy; `charges` of the one point that the layout is priced for."""
-    tasks = make_tasks(layout, chip, charges)
+    tasks = make_tasks(layout, chip, charges, pipelines)
     simulation = simulate(tasks.tasks, tasks.resources)
     latency = simulation.makespan_s
     return Outcome(layout, tasks, simulation, latency, float(plan_j(layout, chip, charges, latency)[0]))
