@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from dse.cost.capacity import Infeasibility
 from dse.cost.columns import FIRST_INNER
 from dse.cost.given_mapping import cost_mapping
 from dse.cost.one_operator import COUNT_KEYS, MappedProduct, fitting, map_product, too_large
+from dse.cost.residents import resident_bytes
 from dse.cost.row_prices import MapObjective
 from dse.errors import UsageError
 from dse.files import load_yaml, parse_setting, validate
+from dse.hw.limits import LARGEST
 from dse.ir.tensor import DATA_TYPES
 from dse.mapping.file_form import MappingFile
 from dse.mapping.given import mapping_text, read_mapping
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from dse.hw.read import AcceleratorDescription
     from dse.hw.table import DesignTable
 
+Product: TypeAlias = "tuple[tuple[int, int, int], int, int, int | None, Sequence[str]]"
+"""M, K, N; groups; width of operands and result; width of unfinished sums; inputs that are on chip."""
 DEFAULT_BITS: Final = 8
 FASTER: Final = 1e-6
 """A lever that shortens the latency by a smaller share is left out."""
@@ -107,6 +111,7 @@ class ExplainedMap:
                 "latency_cycles": m.bounds.latency_s * self.clock_hz,
             },
             "data_type": self.problem.dtype,
+            "on_chip": dict(resident_bytes(self.problem)),
             "macs": self.problem.macs,
             "dataflow": str(m.mapping.dataflow),
             "stationary": str(m.mapping.stationary),
@@ -140,22 +145,24 @@ def explain_map(
     groups: int = 1,
     bits: int = 8,
     partial_bits: int | None = None,
+    on_chip: Sequence[str] = (),
     objective: str = "latency",
 ) -> ExplainedMap:
     """The best mapping of `groups` products of M, K, N `sizes` on `accelerator` (a name or a file) with settings laid over it.
 
-    Operands and result have `bits`, unfinished sums `partial_bits` (as `bits` unless given).
+    Operands and result have `bits`, unfinished sums `partial_bits` (as `bits` unless given). Inputs `on_chip` (left, right) lie in the
+    outermost buffer before and after.
 
     Raises:
-        UsageError: unknown names or settings, a width that the array computes in no type.
+        UsageError: unknown names or settings, a width that the array computes in no type, a buffer that may not hold what is on chip.
         InputError: a file is missing or wrong, or describes what cannot be mapped.
     """
     description = _described(accelerator, settings)
-    found, problem = _asked(description, sizes, groups, bits, partial_bits, objective)
+    found, problem = _asked(description, (sizes, groups, bits, partial_bits, on_chip), objective)
     if found.infeasible is not None:
         return found
-    geometry = description.geometry
-    mapped = map_product(problem, geometry, description.table({}), found.objective)
+    geometry, buffer = description.geometry, description.file.buffer[0]
+    mapped = map_product(problem, geometry, description.table({}), found.objective, buffer=buffer)
     if isinstance(mapped, Infeasibility):
         return replace(found, infeasible=mapped)
 
@@ -174,6 +181,7 @@ def explain_given(
     groups: int | None = None,
     bits: int | None = None,
     partial_bits: int | None = None,
+    on_chip: Sequence[str] | None = None,
     objective: str = "latency",
 ) -> ExplainedMap:
     """The mapping of a file (docs/mapping_space.md) as it is, beside the best ones; the product is the file's or the one given here.
@@ -185,8 +193,8 @@ def explain_given(
     description = _described(accelerator, settings)
     document = load_yaml(path)
     file = validate(document, MappingFile)
-    product = _product(document, file, {"groups": groups, "bits": bits, "partial_bits": partial_bits}, sizes)
-    found, problem = _asked(description, *product, objective)
+    product = _product(document, file, {"groups": groups, "bits": bits, "partial_bits": partial_bits}, sizes, on_chip)
+    found, problem = _asked(description, product, objective)
     mapping = read_mapping(document, file, problem, description.geometry)
     if found.infeasible is not None:
         return found
@@ -219,29 +227,39 @@ def _described(accelerator: str, settings: Sequence[str]) -> AcceleratorDescript
 
 
 def _product(
-    document: Document, file: MappingFile, options: dict[str, int | None], sizes: tuple[int, int, int] | None
-) -> tuple[tuple[int, int, int], int, int, int | None]:
-    """Sizes, groups and widths of the file or of the command; both where they agree."""
+    document: Document,
+    file: MappingFile,
+    options: dict[str, int | None],
+    sizes: tuple[int, int, int] | None,
+    on_chip: Sequence[str] | None,
+) -> Product:
+    """Sizes, groups, widths and what is on chip, of the file or of the command; both where they agree."""
     if file.gemm is None:
         if sizes is None:
             raise UsageError(f"--gemm is missing, and {document.path} has no 'gemm' either; give M,K,N")
-        return sizes, options["groups"] or 1, options["bits"] or DEFAULT_BITS, options["partial_bits"]
+        return sizes, options["groups"] or 1, options["bits"] or DEFAULT_BITS, options["partial_bits"], on_chip or ()
     given = {"m,k,n": (file.gemm.m, file.gemm.k, file.gemm.n), "groups": file.gemm.groups, "bits": file.gemm.bits}
     given["partial_bits"] = file.gemm.partial_bits or file.gemm.bits
-    for name, value in {"m,k,n": sizes, **options}.items():
+    given["on_chip"] = " ".join(file.gemm.on_chip)
+    stated = None if on_chip is None else " ".join(sorted(on_chip))
+    for name, value in {"m,k,n": sizes, **options, "on_chip": stated}.items():
         if value is not None and value != given[name]:
             raise UsageError(f"the command says {name} = {value}, {document.where(('gemm',))} says {given[name]}; leave one of them out")
-    return (file.gemm.m, file.gemm.k, file.gemm.n), file.gemm.groups, file.gemm.bits, file.gemm.partial_bits
+    return (file.gemm.m, file.gemm.k, file.gemm.n), file.gemm.groups, file.gemm.bits, file.gemm.partial_bits, file.gemm.on_chip
 
 
-def _asked(
-    description: AcceleratorDescription, sizes: tuple[int, int, int], groups: int, bits: int, partial_bits: int | None, objective: str
-) -> tuple[ExplainedMap, MatmulProblem]:
+def _asked(description: AcceleratorDescription, product: Product, objective: str) -> tuple[ExplainedMap, MatmulProblem]:
     """What is known before a mapping is."""
     geometry, table = description.geometry, description.table({})
-    m, k, n = sizes
+    (m, k, n), groups, bits, partial_bits, on_chip = product
+    for name in on_chip:
+        if name not in geometry.outer.operands:
+            holds = ", ".join(geometry.outer.operands)
+            raise UsageError(f"--on-chip {name}: {description.file.buffer[0]} of {description.name} holds {holds}; leave {name} out")
     dtype = type_of_width(geometry.array, bits, description.name)
-    problem = MatmulProblem(groups, m, k, n, bits, bits, bits, max(bits, partial_bits or bits), dtype)
+    problem = MatmulProblem(
+        groups, m, k, n, bits, bits, bits, max(bits, partial_bits or bits), dtype, "left" in on_chip, "right" in on_chip
+    )
     rate = geometry.array.rate(dtype)
     assert rate is not None
     found = ExplainedMap(
@@ -303,10 +321,10 @@ def _levers(description: AcceleratorDescription, mapped: MappedProduct, latency_
     clock = float(description.table({}).clock_hz[0])
     found = []
     for path, by in changes.items():
-        table = description.table({path: values[path] * by})
+        table = description.table({path: min(values[path] * by, LARGEST)})
         again = latency_s(table)
         if again < mapped.latency_s * (1 - FASTER):
-            found.append(Lever(path, values[path], values[path] * by, again * clock))
+            found.append(Lever(path, values[path], min(values[path] * by, LARGEST), again * clock))
     return tuple(found)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -13,6 +13,8 @@ from dse.commands.frontier import three_sizes
 from dse.errors import InfeasibleError, UsageError
 from dse.mapping.limits import LARGEST_BITS, LARGEST_PRODUCT, LARGEST_SIZE
 from dse.report.output import Format, write_json, write_records
+
+RESIDENTS: Final = ("left", "right")
 
 if TYPE_CHECKING:
     from dse.mapping.held_tiles import HeldTile
@@ -42,6 +44,12 @@ def map_(
     ] = None,
     groups: Annotated[int | None, typer.Option(help="Independent products of that shape, 1 unless given.")] = None,
     partial_bits: Annotated[int | None, typer.Option(help="Width of unfinished sums; as --bits unless given.")] = None,
+    on_chip: Annotated[
+        str | None,
+        typer.Option(
+            metavar="left,right", help="Inputs that lie whole in the outermost buffer before and after: weights, kept over steps."
+        ),
+    ] = None,
     settings: SetOption = [],  # noqa: B006  typer copies it
     objective: Annotated[MapObjectiveName, typer.Option(help="What the mapping minimises.")] = MapObjectiveName.LATENCY,
     mapping: Annotated[
@@ -59,13 +67,14 @@ def map_(
 
     sizes = None if gemm is None else three_sizes(gemm)
     _check_all(sizes, groups, bits, partial_bits)
+    residents = None if on_chip is None else _residents(on_chip)
     if mapping is not None:
-        options = {"sizes": sizes, "groups": groups, "bits": bits, "partial_bits": partial_bits}
+        options = {"sizes": sizes, "groups": groups, "bits": bits, "partial_bits": partial_bits, "on_chip": residents}
         found = explain_given(mapping, accelerator, settings, objective=objective.value, **options)  # type: ignore[arg-type]
     elif sizes is None:
         raise UsageError("--gemm is missing; give M,K,N, or --mapping FILE")
     else:
-        width = {"bits": bits or DEFAULT_BITS, "partial_bits": partial_bits}
+        width = {"bits": bits or DEFAULT_BITS, "partial_bits": partial_bits, "on_chip": residents or ()}
         found = explain_map(sizes, accelerator, settings, groups=groups or 1, objective=objective.value, **width)  # type: ignore[arg-type]
     if save is not None and found.mapped is not None:
         from dse.files import atomic_write
@@ -99,6 +108,14 @@ def _check_all(sizes: tuple[int, int, int] | None, groups: int | None, bits: int
         raise UsageError(f"--groups {groups}: the products have more than {LARGEST_PRODUCT} MACs in all; use fewer groups")
 
 
+def _residents(text: str) -> tuple[str, ...]:
+    names = text.split(",")
+    wrong = next((name for name in names if name not in RESIDENTS), None)
+    if wrong is not None or len(set(names)) < len(names):
+        raise UsageError(f"--on-chip {text}: give {', '.join(RESIDENTS)}, or both as {','.join(RESIDENTS)}")
+    return tuple(names)
+
+
 def _check(option: str, value: int | None, most: int) -> None:
     if value is not None and not 1 <= value <= most:
         raise UsageError(f"{option} {value}: allowed are whole numbers from 1 to {most}")
@@ -117,7 +134,7 @@ def _write_tables(found: ExplainedMap) -> None:
         {"quantity": "utilisation", "value": f"{found.utilisation:.1%} of the array"},
         {"quantity": "busiest", "value": f"{name}, {share:.1%} of the time"},
         {"quantity": "mapping", "value": f"{mapping.dataflow}; {_kept_words(found)}"},
-        {"quantity": "buffer", "value": f"{mapped.counts[0]:,.0f} bytes occupied"},
+        {"quantity": "buffer", "value": f"{mapped.counts[0]:,.0f} bytes occupied{_beside(found)}"},
     ]
     title = f"{p.groups} x [{p.m} x {p.k} x {p.n}] in {p.dtype} on {found.accelerator}, "
     if found.best:
@@ -157,6 +174,13 @@ def _kept_words(found: ExplainedMap) -> str:
     mapping = found.mapped.mapping
     kept = ", ".join(o for o in ("left", "right", "out") if getattr(mapping.kept, o)) or "nothing"
     return f"{mapping.stationary} tile stays in the buffer; tiles of: {kept}"
+
+
+def _beside(found: ExplainedMap) -> str:
+    """What lies in the buffer beside the tiles."""
+    from dse.cost.residents import resident_bytes
+
+    return "".join(f", beside them {size:,.0f} of {name} that stay" for name, size in resident_bytes(found.problem))
 
 
 def _tile_row(tile: HeldTile) -> dict[str, Cell]:

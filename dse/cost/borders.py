@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from dse.cost.residents import resident_bytes
 from dse.mapping.blocks import NAMES
 from dse.mapping.crossings import moved
 from dse.mapping.space import block_of
@@ -72,4 +73,6 @@ def borders(problem: MatmulProblem, geometry: Geometry, table: DesignTable, mapp
         crossed["array"] += float((found.to_array + found.from_array).item())
     compulsory = problem.left_bytes + problem.right_bytes + problem.out_bytes
     inside = dict(zip(BORDERS, inside_bytes(problem, geometry, table), strict=True))
-    return tuple(Border(name, crossed[name], max(compulsory, least_bytes_over(problem, inside[name]))) for name in BORDERS)
+    least = {name: max(compulsory, least_bytes_over(problem, inside[name])) for name in BORDERS}
+    least["dram"] -= sum(size for _, size in resident_bytes(problem))
+    return tuple(Border(name, crossed[name], least[name]) for name in BORDERS)

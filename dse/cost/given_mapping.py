@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dse.cost.capacity import Infeasibility
 from dse.cost.one_operator import mapped_product
+from dse.cost.residents import resident_bytes, room_beside
 from dse.cost.row_prices import count_columns, prices
 from dse.cost.shortage import shortage
 from dse.mapping.space import block_of
 
 if TYPE_CHECKING:
-    from dse.cost.capacity import Infeasibility
     from dse.cost.one_operator import MappedProduct
     from dse.hw.accelerator import Geometry
     from dse.hw.table import DesignTable
@@ -26,7 +27,8 @@ def cost_mapping(
     DRAM must hold the operands (`too_large`).
     """
     block = block_of(problem, mapping.used(geometry), mapping)
-    why = shortage(block, table, buffer=buffer)
+    room = room_beside(problem, geometry, table, buffer=buffer)
+    why = room if isinstance(room, Infeasibility) else shortage(block, table, buffer=buffer, residents=resident_bytes(problem))
     if why is not None:
         return why
     _, counts = block.one()

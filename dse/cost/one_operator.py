@@ -9,6 +9,7 @@ from dse.cost.best_mapping import best_mapping
 from dse.cost.borders import borders, inside_bytes, least_bytes_over
 from dse.cost.capacity import Infeasibility
 from dse.cost.columns import ARRAY, BUFFER_READ, BUFFER_WRITE, DRAM_READ, DRAM_WRITE, counts_per_second, stages
+from dse.cost.residents import resident_bytes, room_beside
 from dse.cost.row_prices import MapObjective, count_columns, overhead_s, prices
 from dse.units import JOULES_PER_PJ
 
@@ -69,14 +70,17 @@ def too_large(problem: MatmulProblem, table: DesignTable) -> Infeasibility | Non
     return Infeasibility.of("dram_capacity", need, have, contributors=parts, levers=levers)
 
 
-def map_product(problem: MatmulProblem, geometry: Geometry, table: DesignTable, objective: MapObjective) -> MappedProduct | Infeasibility:
+def map_product(
+    problem: MatmulProblem, geometry: Geometry, table: DesignTable, objective: MapObjective, *, buffer: str = "buffer"
+) -> MappedProduct | Infeasibility:
     """The best mapping at the first design point of `table`, or the memory on chip that is too small for every mapping; DRAM must hold
-    the operands (`too_large`).
+    the operands (`too_large`), the outermost buffer, of this name, those that are on chip.
 
     The least of the objective over the whole space (`best_mapping`), ties by the second criterion. A shade of the objective never costs a
     multiple of the other of latency and energy.
     """
-    best = best_mapping(problem, geometry, table, objective)
+    room = room_beside(problem, geometry, table, buffer=buffer)
+    best = room if isinstance(room, Infeasibility) else best_mapping(problem, geometry, room, objective)
     if isinstance(best, Infeasibility):
         return best
     return mapped_product(problem, geometry, table, (best.mapping, best.counts, best.latency_s, best.energy_pj), best.counted)
@@ -124,15 +128,20 @@ def lower_bounds(problem: MatmulProblem, geometry: Geometry, table: DesignTable)
     array registers included. Energy: MACs, this traffic, and what must cross each border inside beyond it: that of everything inside the
     outermost buffer, at the cheapest port of buffer and DRAM, and that of the array, at the cheapest port of all.
     Latency: MACs at peak or this traffic at peak, plus overheads.
+
+    What is on chip already need not come from DRAM: a mapping could load it once and go on as it does with it there, so the bound on
+    traffic is less by its bytes.
     """
     array = geometry.array
     rate = array.rate(problem.dtype)
     assert rate is not None
     inside, below, known = inside_bytes(problem, geometry, table)
-    compulsory = problem.left_bytes + problem.right_bytes + problem.out_bytes
-    dram = max(compulsory, least_bytes_over(problem, inside))
+    resident = sum(size for _, size in resident_bytes(problem))
+    inputs = problem.left_bytes + problem.right_bytes - resident
+    compulsory = inputs + problem.out_bytes
+    dram = max(compulsory, least_bytes_over(problem, inside) - resident)
     read, write = float(table.dram_read_pj_per_byte[0]), float(table.dram_write_pj_per_byte[0])
-    energy = (problem.left_bytes + problem.right_bytes) * read + problem.out_bytes * write + (dram - compulsory) * min(read, write)
+    energy = inputs * read + problem.out_bytes * write + (dram - compulsory) * min(read, write)
     inner = [m for m, g in zip(table.inner, geometry.inner, strict=True) if not g.registers]
     outside = min(read, write, float(table.buffer_read_pj_per_byte[0]), float(table.buffer_write_pj_per_byte[0]))
     nearest = min([outside, *(float(p[0]) for m in inner for p in (m.read_pj_per_byte, m.write_pj_per_byte))])

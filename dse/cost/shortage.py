@@ -14,26 +14,28 @@ if TYPE_CHECKING:
 
     from dse.cost.frontier_pricing import OperatorPricer
     from dse.cost.workload_pricing import CompiledPart
-    from dse.hw.accelerator import MemoryGeometry
+    from dse.hw.accelerator import MemoryGeometry, OperandName
     from dse.hw.table import DesignTable
     from dse.mapping.blocks import Block
 
+    Residents = tuple[tuple[OperandName, float], ...]
 
-def shortage(block: Block, table: DesignTable, *, buffer: str = "buffer") -> Infeasibility | None:
+
+def shortage(block: Block, table: DesignTable, *, buffer: str = "buffer", residents: Residents = ()) -> Infeasibility | None:
     """The memory that the first mapping of `block` lacks most of, relative to what it holds, at the first design point of `table`; None
-    where it fits. `buffer` is the outermost buffer as its file calls it.
+    where it fits. `buffer` is the outermost buffer as its file calls it, `residents` lie there beside the tiles.
     """
     found: list[tuple[float, Infeasibility]] = []
     for at, held in sorted(block.holders().items()):
         memory = block.view.memory(at)
-        sizes = [size for _, size in held]
+        parts = tuple((str(name), size) for name, size in (*held, *(residents if at == OUTERMOST else ())))
+        sizes = [size for _, size in parts]
         need = max(sizes) if memory.capacity_shares else sum(sizes)
         have = float(table.buffer_capacity_bytes[0] if at == OUTERMOST else table.inner[at].capacity_bytes[0])
         if need > have:
             name = buffer if at == OUTERMOST else table.inner[at].name
             other = "use fewer bits" if memory.registers else "shrink a tile's step, or keep fewer operands"
             levers = (f"enlarge {_key(name, memory)}", other)
-            parts = tuple((str(operand), size) for operand, size in held)
             found.append((need / have, Infeasibility.of(f"{name} capacity", need, have, contributors=parts, levers=levers)))
     return max(found, key=lambda pair: pair[0])[1] if found else None
 

@@ -49,6 +49,9 @@ def mapping_values(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMa
     gemm: dict[str, Value] = {"groups": problem.groups, "m": problem.m, "k": problem.k, "n": problem.n, "bits": int(problem.out_bits)}
     if problem.partial_bits != problem.out_bits:
         gemm["partial_bits"] = int(problem.partial_bits)
+    if problem.left_on_chip or problem.right_on_chip:
+        residents = ((OperandName.LEFT, problem.left_on_chip), (OperandName.RIGHT, problem.right_on_chip))
+        gemm["on_chip"] = [str(name) for name, resident in residents if resident]
     values: dict[str, Value] = {"schema_version": 1, "gemm": gemm, "dataflow": str(mapping.dataflow)}
     if geometry.array.dims:
         values["covers"] = dict(zip("mkn", _covers(used.array, mapping.dataflow, problem), strict=True))

@@ -40,7 +40,8 @@ class HeldTile:
 
 
 def held_tiles(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMapping, names: Sequence[str]) -> tuple[HeldTile, ...]:
-    """Tiles of `mapping` from the outermost memory inwards; `names` are those of `geometry.inner` and of the outermost buffer."""
+    """Tiles of `mapping`, and inputs that are on chip whole, from the outermost memory inwards; `names` are those of `geometry.inner` and
+    of the outermost buffer."""
     size = {"m": problem.m, "k": problem.k, "n": problem.n}
     outer = {"m": mapping.tile_m, "k": mapping.tile_k, "n": mapping.tile_n}
     levels = [(0, mapping.kept, outer, mapping.stationary)]
@@ -49,6 +50,11 @@ def held_tiles(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMappin
         levels.append((1, mapping.inner.kept, inside, mapping.inner.stationary))
     where = residence(geometry)
     found: list[tuple[int, HeldTile]] = []
+    for operand, resident in ((OperandName.LEFT, problem.left_on_chip), (OperandName.RIGHT, problem.right_on_chip)):
+        if resident:
+            first, second = _DIMS[operand]
+            sides = ((first, size[first]), (second, size[second]))
+            found.append((-len(geometry.inner), HeldTile(names[OUTERMOST], str(operand), sides, True, 1)))
     for level, kept, tile, stationary in levels:
         for i, operand in enumerate(OperandName):
             if not getattr(kept, operand):

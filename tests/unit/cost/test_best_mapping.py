@@ -62,6 +62,7 @@ sizes = st.sampled_from([1, 2, 7, 31, 32, 33, 64, 97, 200])
     inner_bytes=st.sampled_from([2, 64, 3000]),
     rate=st.sampled_from([0.01, 1, 100]),
     objective=st.sampled_from(list(MapObjective)),
+    on_chip=st.sampled_from([(False, False)] * 3 + [(True, False), (False, True), (True, True)]),
 )
 def test_no_mapping_of_the_space_is_better(
     groups: int,
@@ -74,6 +75,7 @@ def test_no_mapping_of_the_space_is_better(
     inner_bytes: float,
     rate: float,
     objective: MapObjective,
+    on_chip: tuple[bool, bool],
 ) -> None:
     description = load_accelerator(chip)
     geometry, table = description.geometry, description.table({})
@@ -93,7 +95,7 @@ def test_no_mapping_of_the_space_is_better(
         ]
         table = replace(table, inner=tuple(memories))
     table = replace(table, buffer_capacity_bytes=np.array([1024 * kib]), dram_bytes_per_s=table.dram_bytes_per_s * rate)
-    problem = MatmulProblem(groups, m, k, n, 8, 8, 8, 32, geometry.array.macs_per_pe_per_cycle[0][0])
+    problem = MatmulProblem(groups, m, k, n, 8, 8, 8, 32, geometry.array.macs_per_pe_per_cycle[0][0], *on_chip)
     found = best_mapping(problem, geometry, table, objective)
     first, second = criteria(np.array([found.latency_s]), np.array([found.energy_pj]), found.counts[None], objective)
     assert (float(first[0]), float(second[0])) == pytest.approx(every_priced(problem, geometry, table, objective), rel=3e-9)
