@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from dse.cost.columns import ARRAY, BUFFER_READ, BUFFER_WRITE, DRAM_READ, DRAM_WRITE
+from dse.cost.needed import needed
 from dse.cost.placed_rows import RowMaker
-from dse.cost.window_table import Piece, Rates, WindowTable, costed_window
+from dse.cost.window_table import Piece, WindowTable, costed_window
 from dse.schedule.rounds import placed_segments, windows
 from dse.units import BYTES_PER_KIB
 
@@ -34,18 +35,8 @@ CAPACITIES_BYTES: Final = tuple(16 * BYTES_PER_KIB * 4**i for i in range(9))
 """Buffers, 16 KiB to 1 GiB, for which mappings are chosen."""
 TIGHT: Final = 1.125
 """And one this many times what a form holds at most: some chip has hardly more."""
-REFERENCE_CAPACITIES_BYTES: Final = tuple(16 * BYTES_PER_KIB * 2 ** (i / 2) for i in range(33))
-"""Buffers at which combinations are compared."""
 BALANCES_MACS_PER_BYTE: Final = (16.0, 64.0, 256.0, 1024.0)
 """Array peak over DRAM rate for which they are made: from memory-rich edge chips to twice the ends of today's."""
-MACS_PER_VECTOR_OP: Final = (16.0, 64.0, 256.0)
-"""Array peak over vector rate: h100_sxm 32, tpu7x 64, fusemax 256 (accelerators/catalogue)."""
-MACS_PER_BUFFER_BYTE: Final = (8.0, 32.0)
-"""Array peak over buffer rates: tpu7x 21 to 32, edge32 8."""
-WORSE: Final = 0.005
-"""Combinations that at every reference point are within this share of another one are not priced."""
-NEAR: Final = 0.05
-"""Combinations that come this near the best at a few points are compared at all of them."""
 HALVINGS: Final = 16
 """Times that the room for tiles of operators that run together is halved before a combination is given up."""
 
@@ -129,10 +120,8 @@ def make_combinations(book: PlanBook, plans: Sequence[CompiledPlan], geometry: G
     members = tuple(made.values())
     if not members:
         return None
-    coarse = _reference(geometry, CAPACITIES_BYTES, MACS_PER_VECTOR_OP[1:2], MACS_PER_BUFFER_BYTE[1:])
-    fine = _reference(geometry, REFERENCE_CAPACITIES_BYTES, MACS_PER_VECTOR_OP, MACS_PER_BUFFER_BYTE)
-    members = _near(members, geometry, coarse)
-    members = _needed(members, geometry, fine)
+    table = WindowTable([m.costed for m in members], geometry)
+    members = tuple(members[i] for i in needed(table, geometry))
     return Combinations(members, WindowTable([m.costed for m in members], geometry), _macs(plans[0]))
 
 
@@ -226,40 +215,3 @@ def _weights(geometry: Geometry) -> FloatArray:
         row[ARRAY] = array
         found.append(row)
     return np.stack(found)
-
-
-def _near(members: tuple[Combination, ...], geometry: Geometry, points: Rates) -> tuple[Combination, ...]:
-    """Those that come near the best of some point, and for each plan and number of windows the one that needs least."""
-    table = WindowTable([m.costed for m in members], geometry)
-    latency = table.latency_s(points)
-    near = (latency <= latency.min(axis=0) * (1 + NEAR)) & np.isfinite(latency)
-    smallest: dict[tuple[int, int], int] = {}
-    for i in np.argsort(table.needed_bytes, kind="stable"):
-        smallest.setdefault((members[i].plan, len(members[i].windows)), int(i))
-    return tuple(m for i, m in enumerate(members) if near[i].any() or i in smallest.values())
-
-
-def _needed(members: tuple[Combination, ...], geometry: Geometry, points: Rates) -> tuple[Combination, ...]:
-    """A few combinations such that at every point one of them is within `WORSE` of the best."""
-    latency = WindowTable([m.costed for m in members], geometry).latency_s(points)  # [N, D]
-    good = (latency <= latency.min(axis=0) * (1 + WORSE)) & np.isfinite(latency)
-    kept: list[int] = []
-    open_points = good.any(axis=0)
-    while open_points.any():
-        kept.append(int(np.argmax(good[:, open_points].sum(axis=1))))
-        open_points &= ~good[kept[-1]]
-    return tuple(members[i] for i in sorted(kept))
-
-
-def _reference(geometry: Geometry, capacities: Sequence[float], vector: Sequence[float], buffer: Sequence[float]) -> Rates:
-    """Made-up design points with one cycle per second: every capacity with every balance."""
-    elements = float(geometry.array.elements)
-    grid = np.array(list(product(capacities, BALANCES_MACS_PER_BYTE, vector, buffer))).T  # [4, D]
-    columns = ARRAY + 1 + 2 * len(geometry.inner)
-    seconds = np.zeros((columns, grid.shape[1]))
-    seconds[[DRAM_READ, DRAM_WRITE]] = grid[1] / elements
-    seconds[[BUFFER_READ, BUFFER_WRITE]] = grid[3] / elements
-    seconds[ARRAY] = 1.0
-    zero = np.zeros(grid.shape[1])
-    wide = np.full((len(geometry.inner), grid.shape[1]), np.inf)
-    return Rates(seconds, grid[2] / elements, grid[0], wide, zero, zero)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -140,11 +141,16 @@ class Rates:
     """[C, D] per count."""
     vector_s_per_op: FloatArray
     capacity_bytes: FloatArray
-    """Always [D]."""
+    """Always [D], or [N, D] for N sequences of windows that each have their own buffer."""
     inner_capacity_bytes: Sequence[FloatArray] | FloatArray
     """[L, D]."""
     launch_s: FloatArray
     dram_latency_s: FloatArray
+
+    @property
+    def size(self) -> int:
+        """D."""
+        return int(self.capacity_bytes.shape[-1])
 
     def at(self, where: slice) -> Rates:
         """Some of the points."""
@@ -155,7 +161,7 @@ class Rates:
         return Rates(
             tuple(map(some, self.seconds)),
             some(self.vector_s_per_op),
-            self.capacity_bytes[where],
+            self.capacity_bytes[..., where],
             tuple(map(some, self.inner_capacity_bytes)),
             some(self.launch_s),
             some(self.dram_latency_s),
@@ -199,6 +205,15 @@ class WindowTable:
             self._alone[number] = WindowTable([self.sequences[number]], self.geometry)
         return self._alone[number]
 
+    def take(self, rows: NDArray[np.int64]) -> WindowTable:
+        """Some of the sequences; their windows stay where they are."""
+        found = copy(self)
+        found.__dict__.pop("_later", None)
+        found.sequences, found._alone = tuple(self.sequences[i] for i in rows), {}
+        for name in ("index", "totals", "needed_bytes", "_inner", "launches", "touches"):
+            setattr(found, name, getattr(self, name)[rows])
+        return found
+
     def fits(self, capacity_bytes: FloatArray, inner_capacity_bytes: Sequence[FloatArray] | FloatArray) -> BoolArray:
         """Which sequences fit where, [N, D]."""
         fits: BoolArray = self.needed_bytes[:, None] <= capacity_bytes
@@ -221,7 +236,7 @@ class WindowTable:
 
     def latency_s(self, rates: Rates) -> FloatArray:
         """Seconds of every sequence, [N, D]; infinite where it does not fit."""
-        size = len(rates.capacity_bytes)
+        size = rates.size
         step = max(1, min(CHUNK_ENTRIES // len(self.index), CHUNK_WINDOWS // len(self.stream)))
         total: FloatArray = np.zeros((len(self.index), size))
         for start in range(0, size, step):
@@ -236,7 +251,7 @@ class WindowTable:
         dram, write = rates.seconds[DRAM_READ], rates.seconds[BUFFER_WRITE]
         slower = np.maximum(dram, write)
         free = not (rates.launch_s.any() or rates.dram_latency_s.any())
-        ready: FloatArray = np.zeros((len(self.index), len(rates.capacity_bytes)))
+        ready: FloatArray = np.zeros((len(self.index), rates.size))
         for w in range(self.index.shape[1] - 1):
             i = self.index[:, w]
             stream, fixed, port = (column[i][:, None] for column in (self.stream, self.fixed, self.port))
@@ -273,7 +288,7 @@ class WindowTable:
 
         What fits the room beside it and beside the next one, and no more than the next one takes and may itself leave.
         """
-        size = len(rates.capacity_bytes)
+        size = rates.size
         most: list[FloatArray] = [np.zeros((len(self.index), size))]
         for w in range(self.index.shape[1] - 2, 0, -1):
             before, here = self.index[:, w - 1], self.index[:, w]
