@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from dse.cost.metrics import Priced
     from dse.cost.workload_pricing import CompiledWorkload
+    from dse.hw.accelerator import Geometry
     from dse.ir.graph import OperatorGraph
     from dse.ir.lowering import LoweringRequest, Model
     from dse.system.axes import Axis, LayerAxes
@@ -63,12 +64,13 @@ class MappedChip:
         self._chip = system.chip
         self._model = model
         self._request = request
-        self._compiled: dict[_Key, CompiledWorkload] = {}
+        self._compiled: dict[tuple[_Key, Geometry], CompiledWorkload] = {}
         self._lay(None)
 
     def _lay(self, columns: Mapping[str, FloatArray] | None) -> None:
         self._columns = columns
         self._table = self._chip.table(columns)
+        self._geometry = self._chip.geometry_for(columns or ())
         self._rates = chip_rates(self._chip, columns)
         self._priced: dict[_Key, Priced] = {}
 
@@ -126,11 +128,12 @@ class MappedChip:
         return resized(graph, axes, {**sizes, group: active, row: max(1, ceil(rows / active - 1e-9))})
 
     def _price(self, graph: OperatorGraph) -> Priced:
-        key = (graph.name, tuple(o.dims for o in graph.operators))  # one geometry, model and request per instance
-        if key not in self._compiled:
-            self._compiled[key] = compile_step(Step(graph.name, 1, ((graph, 1),), 0.0), self._chip.geometry, schedule=Schedule.FUSED)
+        key = (graph.name, tuple(o.dims for o in graph.operators))  # one model and request per instance
+        compiled = key, self._geometry
+        if compiled not in self._compiled:
+            self._compiled[compiled] = compile_step(Step(graph.name, 1, ((graph, 1),), 0.0), self._geometry, schedule=Schedule.FUSED)
         if key not in self._priced:
-            self._priced[key] = price(self._compiled[key], self._table, objective=Objective.LATENCY)
+            self._priced[key] = price(self._compiled[compiled], self._table, objective=Objective.LATENCY)
         found = self._priced[key]
         if self._columns is None and not found.feasible[0]:
             raise UsageError(f"--chip-model mapped: no tiling of {graph.name} fits the buffers of {self._chip.name}; use roofline")

@@ -96,5 +96,5 @@ def evaluate_single(
     verdict = hopeless(step.graphs, tokens=step.tokens, stored_bytes=step.stored_bytes, geometry=description.geometry, table=table)
     if verdict is not None:
         return verdict
-    compiled = compile_step(step, description.geometry, schedule=Schedule(schedule))
+    compiled = compile_step(step, description.geometry_for(), schedule=Schedule(schedule))
     return evaluate(compiled, table, Objective(objective))

@@ -107,6 +107,7 @@ class WorkloadEvaluator:
     def __init__(self, plan: Plan) -> None:
         self._form = plan.form
         self._accelerators = plan.accelerators
+        self._varied = tuple(dimension.path for dimension in plan.space.inner)
         self._folder = plan.folder
         self._steps: OrderedDict[Hashable, LoweredStep] = OrderedDict()
         self._compiled: OrderedDict[Hashable, CompiledWorkload] = OrderedDict()
@@ -134,8 +135,9 @@ class WorkloadEvaluator:
         return PreparedChip(description, steps, tuple(self._plans(one.step, description, schedule, choice) for one in steps))
 
     def _compile(self, one: LoweredStep, description: AcceleratorDescription, schedule: Schedule, steps: int) -> CompiledWorkload:
-        key = (one.key, description.geometry, schedule)
-        return _cached(self._compiled, key, _COMPILED_KEPT * steps, lambda: compile_step(one.step, description.geometry, schedule=schedule))
+        geometry = description.geometry_for([actual(description, path) for path in self._varied])
+        key = (one.key, geometry, schedule)
+        return _cached(self._compiled, key, _COMPILED_KEPT * steps, lambda: compile_step(one.step, geometry, schedule=schedule))
 
     def _plans(self, step: Step, chip: ChipDescription, schedule: Schedule, choice: Mapping[str, Value]) -> ChipPlans:
         from dse.cost.chip_points import ChipPlans

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dse.cost.columns import pj_per_count, seconds_per_count
+from dse.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +44,16 @@ class Charges:
 
     @staticmethod
     def of(geometry: Geometry, table: DesignTable) -> Charges:
-        """Of all points of `table`."""
+        """Of all points of `table`.
+
+        Raises:
+            UsageError: reading and writing DRAM cost different energies at some point, and the geometry is one where they never do.
+        """
+        if geometry.dram_alike and (table.dram_read_pj_per_byte != table.dram_write_pj_per_byte).any():
+            raise UsageError(
+                "these frontiers were made for equal energies of reading and writing DRAM, and a point of the table has different ones; "
+                "compile for `geometry`, or for `geometry_for(paths of the columns)`"
+            )
         vector_ops_per_s = table.vector_ops_per_cycle * table.clock_hz
         return Charges(
             size=table.size,

@@ -73,6 +73,8 @@ class OperatorPricer:
         Without limits one that may take the place of another has no larger inner footprints.
         """
         compared = self.counts[:, 1:]
+        if self.geometry.dram_alike:
+            compared = np.concatenate((compared[:, :1] + compared[:, 1:2], compared[:, 2:]), axis=1)
         if inner_limits is None:
             rows = np.arange(len(self.counts))
             compared = np.concatenate((compared, self.inner_footprint_bytes), axis=1)

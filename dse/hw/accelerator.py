@@ -126,6 +126,9 @@ class Geometry:
     """The outermost buffer where it is not plain: all operands, one pool, two ports, transfers overlap if double buffered."""
     inner: tuple[MemoryGeometry, ...] = ()
     """Memories inside the outermost buffer, from inner to outer."""
+    dram_alike: bool = False
+    """A byte read from DRAM costs what a written one costs, at every price that is asked for: mappings with the same sum of both are
+    one (`AcceleratorDescription.geometry_for`)."""
 
     @property
     def outer(self) -> MemoryGeometry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from dse.hw.table import build_table, checked_columns
 from dse.hw.technology import read_technology_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from numpy.typing import ArrayLike
 
@@ -81,6 +81,16 @@ class AcceleratorDescription:
     def geometry(self) -> Geometry:
         """What selects a frontier; hashable."""
         return geometry_of(self.file)
+
+    def geometry_for(self, varied: Collection[str] = ()) -> Geometry:
+        """`geometry` for what is priced at tables of this accelerator whose columns are the price paths `varied`.
+
+        It may have shorter frontiers than `geometry`, which can be priced at any table: where a byte read from DRAM and one written cost
+        the same energy and neither is varied, no price tells mappings apart whose sum of both is the same (`Geometry.dram_alike`).
+        """
+        paths = [f"memories.{self.file.dram[0]}.{way}_energy_pj_per_byte" for way in ("read", "write")]
+        reading, writing = (next(p.value for p in self.paths() if p.path == path) for path in paths)
+        return replace(self.geometry, dram_alike=reading == writing and not set(paths) & set(varied))
 
     def table(self, columns: Mapping[str, ArrayLike] | None = None) -> DesignTable:
         """Design points of this geometry: `{price path: scalar or [D]}` in file units; all else as described.

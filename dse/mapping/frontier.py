@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
+from dse.mapping.comparison import Comparison
 from dse.mapping.counts import COUNT_NAMES, INNER_COLUMNS, Counts, counts_of
 from dse.mapping.flows import ways
 from dse.mapping.matmul import MatmulMapping
@@ -91,7 +92,7 @@ def matmul_frontier(problem: MatmulProblem, geometry: Geometry, excess: float = 
     """
     if geometry.array.dims:
         parts = [(array, matmul_frontier(problem, replace(geometry, array=array))) for array in ways(geometry)]
-        return _thinned(_merged(parts), excess)
+        return _thinned(_merged(parts, geometry), excess)
     found = [b for d in geometry.array.dataflows for b in blocks(problem, geometry, d)]
     rows, origin = search(found)
     order = np.lexsort(rows.T[::-1])
@@ -174,11 +175,11 @@ def _describe(block: Block, array: ArrayGeometry | None, tiles: IntArray, at: in
     return replace(block.describe(_index(block, int(tiles[at]))), array=array)
 
 
-def _merged(parts: list[tuple[ArrayGeometry, Frontier]]) -> Frontier:
+def _merged(parts: list[tuple[ArrayGeometry, Frontier]], geometry: Geometry) -> Frontier:
     """One frontier of several arrays of which a mapping uses one."""
     rows = np.concatenate([f.counts.matrix() for _, f in parts])
     mappings = [replace(mapping, array=array) for array, f in parts for mapping in f.mappings]
-    kept = not_dominated(rows)
+    kept = not_dominated(Comparison.of(geometry, rows.shape[1]).columns(rows))
     order = kept[np.lexsort(rows[kept].T[::-1])]
     return Frontier(counts_of(rows[order]), tuple(mappings[i] for i in order), max(f.excess for _, f in parts))
 

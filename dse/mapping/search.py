@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 import moocore
 import numpy as np
 
+from dse.mapping.comparison import Comparison
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
@@ -49,54 +51,61 @@ def search(blocks: Sequence[Block]) -> tuple[FloatArray, IntArray]:
     Small blocks are counted whole. Large ones, the smallest first, are cut into cells of neighbouring tile sides. One mapping of each
     cell is counted first; the best of these are pivots. A cell goes if a pivot beats its floor, the least of every side, number of tiles
     and passes in it with the least cycles: all counts grow with each of these. What is left is counted, tried against the pivots, and
-    compared with each other. Of mappings with equal counts the one that was counted first stays.
+    compared with each other. Of mappings with equal counts, or of which no price tells one from the other (`Comparison`), the one that
+    was counted first stays.
     """
-    cycles = _Cycles()
+    cycles, view = _Cycles(), blocks[0].view
+    comparison = Comparison.of(view.geometry, view.columns)
     small: dict[Hashable, list[tuple[int, Block]]] = {}
     cut = []
     for number, block in enumerate(blocks):
         if block.size <= SMALL:
             small.setdefault(number if block.same_tiles is None else block.same_tiles, []).append((number, block))
         else:
-            cut.append(_Cells(number, block, cycles))
+            cut.append(_Cells(number, block, cycles, comparison))
     counted = [_whole(alike, cycles) for alike in small.values()] + [cells.samples() for cells in cut]
     rows, at = (np.concatenate(parts) for parts in zip(*counted, strict=True))
     finite = np.flatnonzero(np.isfinite(rows[:, 0]))
     finite = finite[np.argsort(at[finite, 0], kind="stable")]
-    known = _Known(rows[finite], at[finite])
+    known = _Known(comparison.laid(rows[finite]), at[finite], comparison.width)
     for cells in sorted(cut, key=lambda cells: cells.block.size):
         rows, index = cells.rest(known.pivots)
         known.add(rows, np.stack((np.full(len(index), cells.number), index), axis=1))
-    return known.all()
+    rows, at = known.all()
+    return comparison.counted(rows), at
 
 
 class _Known:
-    """Mappings found so far, and some of them as pivots."""
+    """Mappings found so far, and some of them as pivots; the first `width` columns of rows are compared."""
 
-    def __init__(self, rows: FloatArray, at: IntArray) -> None:
-        keep = not_dominated(rows)
+    def __init__(self, rows: FloatArray, at: IntArray, width: int) -> None:
+        self._width = width
+        keep = not_dominated(rows[:, :width])
         self._rows, self._at = [rows[keep]], [at[keep]]
         self._further = 0
-        self.pivots = [_Pivots(self._rows[0], most) for most in PIVOTS]
+        self.pivots = self._pivots()
+
+    def _pivots(self) -> list[_Pivots]:
+        return [_Pivots(self._rows[0][:, : self._width], most) for most in PIVOTS]
 
     def add(self, rows: FloatArray, at: IntArray) -> None:
         """Take mappings in that no pivot beats; where they are many, compare all with each other and choose new pivots."""
         for some in self.pivots:
-            keep = np.flatnonzero(~some.beat(rows))
+            keep = np.flatnonzero(~some.beat(rows[:, : self._width]))
             rows, at = rows[keep], at[keep]
-        keep = self._unbeaten(rows)
+        keep = self._unbeaten(rows[:, : self._width])
         self._rows.append(rows[keep])
         self._at.append(at[keep])
         self._further += len(keep)
         if self._further > max(FURTHER[0], FURTHER[1] * len(self._rows[0])):
             self._compare()
-            self.pivots = [_Pivots(self._rows[0], most) for most in PIVOTS]
+            self.pivots = self._pivots()
 
     def _unbeaten(self, rows: FloatArray) -> IntArray:
         """Indices of those that are not beaten by what beats most of a sample of them, be it known or one of them."""
         if len(rows) < SAMPLED:
             return np.arange(len(rows))
-        everyone = np.concatenate((*self._rows, rows))
+        everyone = np.concatenate((*(known[:, : self._width] for known in self._rows), rows))
         hunters = _hunters(everyone, rows[np.linspace(0, len(rows) - 1, SAMPLE).astype(np.int64)])
         if not len(hunters):
             return np.arange(len(rows))
@@ -107,7 +116,7 @@ class _Known:
 
     def _compare(self) -> None:
         rows, at = np.concatenate(self._rows), np.concatenate(self._at)
-        keep = not_dominated(rows)
+        keep = not_dominated(rows[:, : self._width])
         self._rows, self._at, self._further = [rows[keep]], [at[keep]], 0
 
     def all(self) -> tuple[FloatArray, IntArray]:
@@ -218,8 +227,8 @@ def _whole(alike: Sequence[tuple[int, Block]], cycles: _Cycles) -> tuple[FloatAr
 class _Cells:
     """A block cut into cells of neighbouring tilings."""
 
-    def __init__(self, number: int, block: Block, cycles: _Cycles) -> None:
-        self.number, self.block = number, block
+    def __init__(self, number: int, block: Block, cycles: _Cycles, comparison: Comparison) -> None:
+        self.number, self.block, self._comparison = number, block, comparison
         sizes = [next((cell for least, cell in CELL if size >= least), 1) for size in block.shape]
         self.starts = tuple(np.arange(0, size, cell) for size, cell in zip(block.shape, sizes, strict=True))
         self._cycles = cycles
@@ -241,13 +250,14 @@ class _Cells:
             floor = np.minimum.reduceat(floor, starts, axis=axis)
         rows = block.floor(self.starts).rows(everything_of(tuple(len(s) for s in self.starts)), floor)
         cells = np.flatnonzero(np.isfinite(rows[:, 0]) & np.isfinite(floor.ravel()))
+        seen = self._comparison.columns(rows)
         for some in pivots:
-            cells = cells[~some.beat(rows[cells])]
+            cells = cells[~some.beat(seen[cells])]
         at = self._inside(cells)
         index = np.ravel_multi_index(at, block.shape)
         index = index[worth.ravel()[index]]
         m, k, n = np.unravel_index(index, block.shape)
-        return block.rows((m, k, n), cycles[m, k, n]), np.asarray(index)
+        return self._comparison.laid(block.rows((m, k, n), cycles[m, k, n])), np.asarray(index)
 
     def _inside(self, cells: IntArray) -> Index:
         """Indices of the mappings in the cells."""

@@ -60,9 +60,9 @@ class Found(NamedTuple):
 def chips() -> Iterator[tuple[str, Geometry]]:
     """Every chip of the catalogue, and edge32 with one buffer for all inside its buffer, and with one for sums and one for inputs."""
     for name in CATALOGUE.names():
-        yield name, load_accelerator(name).geometry
+        yield name, load_accelerator(name).geometry_for()
     left, right, out = OperandName
-    plain = load_accelerator("edge32").geometry
+    plain = load_accelerator("edge32").geometry_for()
     for name, held in (("edge32 + 1", ((left, right, out),)), ("edge32 + 2", ((out,), (left, right)))):
         inner = tuple(MemoryGeometry(double_buffered=True, overlapped=True, operands=operands) for operands in held)
         yield name, replace(plain, inner=inner)

@@ -53,7 +53,7 @@ def cpu_seconds(call: Callable[[], object]) -> float:
 def layer(accelerator: str) -> CompiledWorkload:
     """A DeepSeek-V3 decode layer of 4,096 positions."""
     options = WorkloadOptions(model="deepseek_v3", batch=BATCH, cache_len=4096, part=Part.LAYER)
-    return compile_step(load_workload(options).step, load_accelerator(accelerator).geometry)
+    return compile_step(load_workload(options).step, load_accelerator(accelerator).geometry_for())
 
 
 def frontiers_of_a_layer(compiled: CompiledWorkload, accelerator: tuple[str, str, str], points: int) -> float:

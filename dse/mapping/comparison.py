@@ -1,0 +1,64 @@
+"""Which numbers of two mappings are compared: their counts, or sums of counts that every price only ever adds up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from dse.mapping.counts import COUNT_NAMES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dse.hw.accelerator import Geometry
+
+    FloatArray = NDArray[np.float64]
+
+_READ: Final = COUNT_NAMES.index("dram_read_bytes")
+_WRITE: Final = COUNT_NAMES.index("dram_write_bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Mappings with C counts, compared in `width` columns.
+
+    Bytes read from and written to DRAM share its rate, so a latency has their sum. Where both also cost the same energy
+    (`Geometry.dram_alike`), an energy has their sum as well, and no price tells two mappings with one sum apart.
+    """
+
+    counts: int
+    """C."""
+    dram_alike: bool
+
+    @staticmethod
+    def of(geometry: Geometry, counts: int) -> Comparison:
+        """For mappings on `geometry` with so many counts."""
+        return Comparison(counts, geometry.dram_alike)
+
+    @property
+    def width(self) -> int:
+        """Columns that are compared, the first ones of what `laid` gives."""
+        return self.counts - 1 if self.dram_alike else self.counts
+
+    def laid(self, rows: FloatArray) -> FloatArray:
+        """Counts [R, C] with the compared columns in front, [R, C or more]; the rest is carried along."""
+        if not self.dram_alike:
+            return rows
+        found = np.empty((self.counts + 1, len(rows)))
+        found[: _READ + 1], found[_WRITE : self.width] = rows.T[: _READ + 1], rows.T[_WRITE + 1 :]
+        found[_READ] += rows.T[_WRITE]
+        found[self.width], found[self.width + 1] = rows.T[_READ], rows.T[_WRITE]
+        return found.T
+
+    def counted(self, laid: FloatArray) -> FloatArray:
+        """The counts [R, C] of which `laid` was made."""
+        if not self.dram_alike:
+            return laid
+        inside = laid[:, _WRITE : self.width]
+        return np.concatenate((laid[:, :_READ], laid[:, self.width :], inside), axis=1)
+
+    def columns(self, rows: FloatArray) -> FloatArray:
+        """What is compared of counts [R, C], [R, width]."""
+        return self.laid(rows)[:, : self.width]
