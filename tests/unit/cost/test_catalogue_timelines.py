@@ -26,6 +26,8 @@ from dse.units import BYTES_PER_GIB
 from dse.workload import WorkloadOptions, load_workload
 
 if TYPE_CHECKING:
+    from dse.cost.workload_pricing import CompiledWorkload
+    from dse.hw.accelerator import Geometry
     from dse.hw.many_core_read import ChipDescription
     from dse.schedule.timeline import Repeat, Timeline
 
@@ -37,6 +39,12 @@ EXACT = 1e-9
 def step(model: str) -> Step:
     """All layers; the tests of one model follow each other."""
     return load_workload(WorkloadOptions(model=model, part=Part.LAYER, batch=8, cache_len=1024, all_layers=True)).step
+
+
+@lru_cache(maxsize=6)
+def compiled(model: str, geometry: Geometry) -> CompiledWorkload:
+    """Accelerators of one family share a geometry; few are kept, since each holds all its frontiers."""
+    return compile_step(step(model), geometry)
 
 
 def busy_s(line: Timeline, resource: str, repeat: Repeat) -> float:
@@ -60,7 +68,7 @@ def test_every_pair(model: str, name: str) -> None:
     """The end is the priced latency, not before the roofline nor before the bound of all schedules."""
     given, chip = step(model), load_accelerator(name)
     try:
-        found = compile_step(given, chip.geometry)
+        found = compiled(model, chip.geometry)
     except GraphError as error:
         pytest.skip(f"{name} cannot compute in the data type of {model}: {error}")
     table = chip.table({})
