@@ -12,7 +12,7 @@ from dse.ir.operator import Kind
 from dse.schedule.cores.groups import find_work, fused_groups, make_group, single_groups
 from dse.schedule.cores.in_step import MOST_SLICES, in_step
 from dse.schedule.cores.layout import NoRoom
-from dse.schedule.cores.planner import NoPlan, Planned, Planner, better
+from dse.schedule.cores.planner import NEAR, NoPlan, Planned, Planner, better
 from dse.schedule.cores.relaxation import Placement
 from dse.schedule.plan import Schedule, make_plans
 
@@ -67,8 +67,10 @@ def plan_graph(
     choices = [alone]
     if schedule is Schedule.FUSED and len(work.order) <= MOST_OPERATORS_FUSED:
         choices += [g for g in _fused(work, planner, chip, kinds) if g not in choices]
-    stepped = _stepped(work, planner, chip) if schedule is Schedule.FUSED else []
-    firsts, refused = _firsts(planner, [*choices, *stepped], always=stepped)
+    firsts, refused = _firsts(planner, choices)
+    if schedule is Schedule.FUSED and not any(found.outcome.latency_s <= NEAR * least_s for found, _ in firsts):
+        stepped = [(planner.first(groups), groups) for groups in _stepped(work, planner, chip)]
+        firsts += [(found, groups) for found, groups in stepped if isinstance(found, Planned)]
     if not firsts:
         assert refused is not None
         return refused
@@ -82,6 +84,8 @@ def plan_graph(
 
 def _stepped(work: Work, planner: Planner, chip: Chip) -> list[tuple[Group, ...]]:
     """Operators in slices, where some pass results to others that only cores of other kinds may run: these then run at the same time."""
+    if planner.objective is Objective.ENERGY:  # which does not become less where groups overlap
+        return []
     able = [{kind for kind in chip.kinds if planner.runnable_on(kind, o)} for o in work.order]
     apart = any(not able[w] & able[r] for s in work.storages.values() for w in s.writers for r in s.readers)
     found: list[tuple[Group, ...]] = []
@@ -92,11 +96,9 @@ def _stepped(work: Work, planner: Planner, chip: Chip) -> list[tuple[Group, ...]
     return found
 
 
-def _firsts(
-    planner: Planner, choices: list[tuple[Group, ...]], always: Sequence[tuple[Group, ...]] = ()
-) -> tuple[list[tuple[Planned, tuple[Group, ...]]], NoPlan | None]:
-    """The first plans of the ways to form groups that promise most, that where transfers take no time among them, those of `always`,
-    whose estimates do not know that groups overlap, and the first of `choices` unless it is far behind; and what fits nowhere."""
+def _firsts(planner: Planner, choices: list[tuple[Group, ...]]) -> tuple[list[tuple[Planned, tuple[Group, ...]]], NoPlan | None]:
+    """The first plans of the ways to form groups that promise most, that where transfers take no time among them, and the first of
+    `choices` unless it is far behind; and what fits nowhere."""
     refused: NoPlan | None = None
     firsts: list[tuple[Planned, tuple[Group, ...]]] = []
     ranked = planner.by_estimate(choices)
@@ -105,7 +107,7 @@ def _firsts(
         hopeless = (place >= MOST_FORMATIONS or cost > WORTHWHILE * ranked[0][0]) and place != busy.index(min(busy))
         if groups == choices[0]:
             hopeless = planner.objective is not Objective.EDP and any(cost > FAR_BEHIND * found.value for found, _ in firsts)
-        if firsts and hopeless and groups not in always:
+        if firsts and hopeless:
             continue
         found = planner.first(groups)
         if isinstance(found, Planned):
