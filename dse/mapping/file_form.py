@@ -58,6 +58,19 @@ class CoversForm(FileForm):
     """Along n."""
 
 
+class SpreadForm(FileForm):
+    """Elements of each loop that lie side by side along some dimensions of the array."""
+
+    dims: Annotated[tuple[Level, ...], Field(min_length=1, max_length=MOST_LOOPS)]
+    """Dimensions along which a memory has an instance for each position."""
+    m: Whole = 1
+    """Along m."""
+    k: Whole = 1
+    """Along k."""
+    n: Whole = 1
+    """Along n."""
+
+
 class LoopForm(FileForm):
     """One loop, as `dse map` prints it."""
 
@@ -87,6 +100,9 @@ class MappingFile(FileForm):
     """What stays in the array: weight_stationary, output_stationary or input_stationary."""
     covers: CoversForm | None = None
     """Elements that one step of the array covers; needed where an array of the long form can be used in several ways."""
+    spread: Annotated[tuple[SpreadForm, ...], Field(max_length=MOST_LOOPS)] = ()
+    """Where memories have instances along dimensions of the array: what lies side by side along those; needed where `covers` leaves several
+    ways."""
     keeps: dict[Level, tuple[OperandName, ...]]
     """By memory, buffer or inner, the operands with a tile in it: left (A), right (B), out (C); the others pass by."""
     places: dict[OperandName, tuple[int, int]] = Field(default_factory=dict)

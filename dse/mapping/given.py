@@ -55,6 +55,8 @@ def mapping_values(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMa
     values: dict[str, Value] = {"schema_version": 1, "gemm": gemm, "dataflow": str(mapping.dataflow)}
     if geometry.array.dims:
         values["covers"] = dict(zip("mkn", _covers(used.array, mapping.dataflow, problem), strict=True))
+        if used.array.spread:
+            values["spread"] = [{"dims": list(names), **dict(zip("mkn", units, strict=True))} for names, units in used.array.spread]
     keeps: dict[str, Value] = {BUFFER: [str(o) for o in OperandName if getattr(mapping.kept, o)]}
     if mapping.inner is not None:
         keeps[INNER] = [str(o) for o in OperandName if getattr(mapping.inner.kept, o)]
@@ -160,17 +162,34 @@ class _Reader:
             allowed = sorted({str(d) for a in ways(self.geometry) for d in a.dataflows})
             self._fault(("dataflow",), f"'dataflow' is {given}; the array can be used as {', '.join(allowed)}")
             return None
-        known_ways = {_covers(a, given, self.problem): a for a in fitting}
         asked = self.file.covers
-        if asked is None and len(known_ways) == 1:
-            return fitting[0]
-        known = "; ".join(f"{{m: {m}, k: {k}, n: {n}}}" for m, k, n in known_ways)
-        if asked is None:
+        covering = fitting
+        if asked is not None:
+            covering = [a for a in fitting if _covers(a, given, self.problem) == (asked.m, asked.k, asked.n)]
+        known = "; ".join(dict.fromkeys(_units(_covers(a, given, self.problem)) for a in fitting))
+        if not covering:
+            assert asked is not None
+            self._fault(("covers",), f"'covers' is {_units((asked.m, asked.k, asked.n))}; the array covers {known}")
+            return None
+        if asked is None and len({_covers(a, given, self.problem) for a in fitting}) > 1:
             self._fault((), f"'covers' is missing; the array can be used in several ways: {known}")
             return None
-        if (asked.m, asked.k, asked.n) not in known_ways:
-            self._fault(("covers",), f"'covers' is {{m: {asked.m}, k: {asked.k}, n: {asked.n}}}; the array covers {known}")
-        return known_ways.get((asked.m, asked.k, asked.n))
+        return self._spread(covering)
+
+    def _spread(self, covering: list[ArrayGeometry]) -> ArrayGeometry | None:
+        """The one of several ways that cover the same which the file means: they differ in what lies along which dimension."""
+        asked = tuple(sorted((tuple(s.dims), (s.m, s.k, s.n)) for s in self.file.spread))
+        found = [a for a in covering if not asked or asked == tuple(sorted(a.spread))]
+        if len(found) == 1:
+            return found[0]
+        known = "; or ".join(_yaml_spread(a) for a in covering)
+        if found:
+            self._fault(("covers",), f"'covers' can be met in several ways; add 'spread', one of: {known}")
+        elif any(a.spread for a in covering):
+            self._fault(("spread",), f"no way to use the array with these 'covers' is spread so; allowed: {known}")
+        else:
+            self._fault(("spread",), "'spread' says nothing here: no memory has instances along dimensions of the array; leave it out")
+        return None
 
     def _levels(self) -> None:
         order = {level: i for i, level in enumerate(self.levels)}
@@ -297,6 +316,15 @@ class _Reader:
 def _line(problem: Problem) -> int:
     line = problem.where.rpartition(":")[2]
     return int(line) if line.isdecimal() else 0
+
+
+def _units(units: tuple[int, int, int]) -> str:
+    return "{" + ", ".join(f"{loop}: {count}" for loop, count in zip("mkn", units, strict=True)) + "}"
+
+
+def _yaml_spread(array: ArrayGeometry) -> str:
+    ways_along = (f"{{dims: [{', '.join(names)}], {_units(units)[1:]}" for names, units in array.spread)
+    return f"[{', '.join(ways_along)}]"
 
 
 def _yaml(value: object) -> str:

@@ -96,3 +96,28 @@ def test_order_of_dram_loops_decides_what_stays(dse: Any, tmp_path: Path) -> Non
     assert stays == {"mkn": "input", "kmn": "input", "mnk": "output", "nkm": "weight"}
     path.write_text(head + loops["m"] + loops["n"] + loops["k"].replace("32", "64"))
     assert dse("map", "--mapping", str(path), "-a", "edge32")["stationary"] == "input", "the loop of one step changes nothing"
+
+
+def test_ways_that_cover_the_same_are_told_apart(dse: Any, tmp_path: Path, repository: Path) -> None:
+    """64 elements of k and 16 of n: `a` may have 2 to 32 of k, and `small` then feeds as many instances with other elements of A."""
+    chip, path = str(repository / "tests/data/hardware/free_array.yaml"), tmp_path / "mapping.yaml"
+    head = (repository / "tests/errors/mapping_covers_two_ways.yaml").read_text(encoding="utf-8")
+    head = head.replace("keeps: {buffer: [left, out]}", "keeps: {buffer: [], inner: [left]}")
+    written = {}
+    for k in (2, 4, 8, 16, 32):
+        path.write_text(f"{head}spread: [{{dims: [a], k: {k}, n: {32 // k}}}]\n")
+        found = dse("map", "--mapping", str(path), "-a", chip, "--set", "memories.small.capacity_kib=64")
+        written[k] = found["counts"]["small_write_bytes"]
+    n_on_a = {k: 32 // k for k in written}
+    assert {k: w / written[32] for k, w in written.items()} == n_on_a  # a copy of A for each element of n along `a`
+
+
+def test_a_free_array_costs_the_same_from_its_file(dse: Any, tmp_path: Path, repository: Path) -> None:
+    chip, path = str(repository / "tests/data/hardware/free_array.yaml"), str(tmp_path / "mapping.yaml")
+    for shape in ("64,256,256", "7,33,5", "1,64,1", "500,3,96"):
+        for objective in ("latency", "energy"):
+            best = dse("map", "--gemm", shape, "-a", chip, "--objective", objective, "--save-mapping", path)
+            again = dse("map", "--mapping", path, "-a", chip)
+            assert [again[k] for k in ("latency_cycles", "energy_pj", "counts")] == [
+                best[k] for k in ("latency_cycles", "energy_pj", "counts")
+            ]
