@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -13,9 +12,9 @@ import numpy as np
 from dse.cost.columns import ARRAY, BUFFER_READ, BUFFER_WRITE, DRAM_READ, DRAM_WRITE
 from dse.cost.needed import needed
 from dse.cost.placed_rows import RowMaker
+from dse.cost.row_choice import RowChoices, RowChooser
 from dse.cost.window_table import Piece, WindowTable, costed_window
-from dse.schedule.rounds import placed_segments, windows
-from dse.units import BYTES_PER_KIB
+from dse.schedule.rounds import forms, placed_segments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,14 +30,8 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-CAPACITIES_BYTES: Final = tuple(16 * BYTES_PER_KIB * 4**i for i in range(9))
-"""Buffers, 16 KiB to 1 GiB, for which mappings are chosen."""
-TIGHT: Final = 1.125
-"""And one this many times what a form holds at most: some chip has hardly more."""
 BALANCES_MACS_PER_BYTE: Final = (16.0, 64.0, 256.0, 1024.0)
 """Array peak over DRAM rate for which they are made: from memory-rich edge chips to twice the ends of today's."""
-HALVINGS: Final = 16
-"""Times that the room for tiles of operators that run together is halved before a combination is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +66,6 @@ class Combinations:
         return np.array([m.vector_ops for m in self.members])
 
 
-class _Chooser:
-    """Rows of one operator by size and weights: the best of each prefix of its frontier."""
-
-    def __init__(self, pricer: OperatorPricer, weights: FloatArray) -> None:
-        cost = pricer.counts[:, 1:] @ weights.T  # [R, K]
-        least = np.minimum.accumulate(cost, axis=0)
-        new = np.vstack((np.ones((1, cost.shape[1]), dtype=bool), cost[1:] < least[:-1]))
-        best = np.maximum.accumulate(np.where(new, np.arange(len(cost))[:, None], 0), axis=0)
-        self._best: list[list[int]] = best.tolist()
-        self.footprints: list[float] = pricer.counts[:, 0].tolist()
-
-    def row(self, room_bytes: float, weight: int) -> int:
-        """The best row that fits; -1 where none does."""
-        fits = bisect_right(self.footprints, room_bytes)
-        return self._best[fits - 1][weight] if fits else -1
-
-
 def make_combinations(book: PlanBook, plans: Sequence[CompiledPlan], geometry: Geometry) -> Combinations | None:
     """Combinations for every plan, way to run it and reference balance; those kept that some reference point needs.
 
@@ -100,17 +76,15 @@ def make_combinations(book: PlanBook, plans: Sequence[CompiledPlan], geometry: G
     weights = _weights(geometry)
     made: dict[tuple[object, ...], Combination] = {}
     maker = RowMaker(book, geometry)
-    choosers: dict[OperatorPricer, _Chooser] = {}
+    choosers: dict[OperatorPricer, RowChooser] = {}
     costed: dict[tuple[object, ...], CostedWindow] = {}
     for number, plan in enumerate(plans):
         chosen = [_chooser(p, weights, choosers) for p in plan.pricers]
         segments = [s.segment for s in placed_segments(plan.plan) for _ in s.operators]
         operators = list(zip(plan.operators, plan.pricers, segments, strict=True))
-        flags = product((True, False), repeat=2)
-        forms = (windows(book, plan.plan, plan.operators, pipelined=p, side_by_side=s) for p, s in flags)
-        for at, form in enumerate(dict.fromkeys(forms)):
-            room = _Room(form, chosen)
-            for rows, staged in product(room.choices(len(weights)), (False, True)):
+        for at, form in enumerate(forms(book, plan.plan, plan.operators)):
+            room = RowChoices(form, chosen)
+            for rows, staged in product(room.every(len(weights)), (False, True)):
                 placed = tuple(maker.row(*o, r, staged=staged) for o, r in zip(operators, rows, strict=True))
                 key = (number, at, *map(id, placed))
                 if key not in made:
@@ -133,50 +107,10 @@ def _macs(plan: CompiledPlan) -> tuple[tuple[str, float], ...]:
     return tuple(sorted(found.items()))
 
 
-def _chooser(pricer: OperatorPricer, weights: FloatArray, made: dict[OperatorPricer, _Chooser]) -> _Chooser:
+def _chooser(pricer: OperatorPricer, weights: FloatArray, made: dict[OperatorPricer, RowChooser]) -> RowChooser:
     if pricer not in made:
-        made[pricer] = _Chooser(pricer, weights)
+        made[pricer] = RowChooser(pricer, weights)
     return made[pricer]
-
-
-class _Room:
-    """Rows for every operator of a form: for each capacity and weight the best that fit, together where they run together."""
-
-    def __init__(self, form: Sequence[Window], choosers: Sequence[_Chooser]) -> None:
-        self.held_bytes = [w.held_bytes for w in form]
-        self._choosers = choosers
-        self._together = [([s.operator for s in w.shares], held) for w, held in zip(form, self.held_bytes, strict=True) if w.together]
-        self._most_held = [0.0] * len(choosers)
-        for w, held in zip(form, self.held_bytes, strict=True):
-            for s in w.shares:
-                self._most_held[s.operator] = max(self._most_held[s.operator], held)
-
-    def choices(self, weights: int) -> list[tuple[int, ...]]:
-        """All different ones."""
-        found: dict[tuple[int, ...], None] = {}
-        most = max(self.held_bytes)
-        for capacity in (TIGHT * most, *(c for c in CAPACITIES_BYTES if c >= most)):
-            for weight in range(weights):
-                rows = self._rows(capacity, weight)
-                if rows is not None:
-                    found[rows] = None
-        return list(found)
-
-    def _rows(self, capacity_bytes: float, weight: int) -> tuple[int, ...] | None:
-        room = [capacity_bytes - held for held in self._most_held]
-        for _ in range(HALVINGS):
-            rows = [c.row(r, weight) for c, r in zip(self._choosers, room, strict=True)]
-            if -1 in rows:
-                return None
-            size = [c.footprints[r] for c, r in zip(self._choosers, rows, strict=True)]
-            tight = {
-                o for operators, held in self._together if sum([size[o] for o in operators]) > capacity_bytes - held for o in operators
-            }
-            if not tight:
-                return tuple(rows)
-            for operator in tight:
-                room[operator] /= 2
-        return None
 
 
 def _sequence(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby, product
 from math import ceil, prod
 from typing import TYPE_CHECKING, Final
 
 from dse.schedule.segments import ACCUMULATOR_COPIES, PIPELINED_ACCUMULATOR_COPIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from dse.ir.tensor import Role
     from dse.schedule.place import PlacedOperator
@@ -81,32 +82,40 @@ def placed_segments(plan: Plan) -> tuple[PlacedSegment, ...]:
     return tuple(found)
 
 
-def windows(book: PlanBook, plan: Plan, placed: tuple[PlacedOperator, ...], *, pipelined: bool, side_by_side: bool) -> tuple[Window, ...]:
-    """The windows of a plan in order.
+def forms(book: PlanBook, plan: Plan, placed: tuple[PlacedOperator, ...]) -> tuple[tuple[Window, ...], ...]:
+    """The different ways to run a plan in windows, each in order: pipelined ones first, with neighbours side by side before without.
 
-    An operator that runs once is a window of its own. With `side_by_side` operators that follow each other in the order and
-    need nothing of one another share one. A segment of slices is one window in which operators take turns, or, `pipelined`,
-    a sequence of rounds: in round k operator j works on slice k - j, so all operators of a round are independent.
+    An operator that runs once is a window of its own. Side by side, operators that follow each other in the order and need nothing of
+    one another share one. A segment of slices is one window in which operators take turns, or, pipelined, a sequence of rounds: in
+    round k operator j works on slice k - j, so all operators of a round are independent.
     """
     book = book.of(plan)
-    found: list[Window] = []
-    alone: list[tuple[int, int]] = []
-    for s in placed_segments(plan):
-        if s.segment.slices == 1:
-            alone += zip(s.operators, s.positions, strict=True)
-            continue
-        found += _single(book, plan, alone, side_by_side=side_by_side)
-        alone = []
-        if pipelined and can_pipeline(s.segment):
-            held = _pipelined_held(book.builder, plan, s.segment)
-            found += [Window(shares, True, held, runs) for shares, runs in rounds(s.operators, s.segment.slices)]
-        else:
-            shares = tuple(Share(o, s.segment.slices, True) for o in s.operators)
-            most = max(s.positions, key=lambda p: plan.reserved_bytes[p])
-            found.append(Window(shares, False, held_at(book, plan, most)))
-    found += _single(book, plan, alone, side_by_side=side_by_side)
-    assert {s.operator for w in found for s in w.shares} == set(range(len(placed)))
+    stays = tuple(_stays(book, plan))
+    segments = placed_segments(plan)
+    pipelines = any(can_pipeline(s.segment) for s in segments)
+    found: dict[tuple[Window, ...], None] = {}
+    for pipelined, side_by_side in product((True, False) if pipelines else (False,), (True, False)):
+        windows: list[Window] = []
+        for several, run in groupby(segments, key=lambda s: s.segment.slices > 1):
+            if several:
+                windows += [w for s in run for w in _of_slices(book.builder, plan, s, stays, pipelined=pipelined)]
+            else:
+                alone = [x for s in run for x in zip(s.operators, s.positions, strict=True)]
+                windows += _single(book, stays, alone, side_by_side=side_by_side)
+        assert {s.operator for w in windows for s in w.shares} == set(range(len(placed)))
+        found[tuple(windows)] = None
     return tuple(found)
+
+
+def _of_slices(builder: SegmentBuilder, plan: Plan, s: PlacedSegment, stays: Sequence[_Stay], *, pipelined: bool) -> Iterator[Window]:
+    """The windows of a segment of slices."""
+    if pipelined and can_pipeline(s.segment):
+        held = _pipelined_held(builder, plan, s.segment)
+        yield from (Window(shares, True, held, runs) for shares, runs in rounds(s.operators, s.segment.slices))
+        return
+    shares = tuple(Share(o, s.segment.slices, True) for o in s.operators)
+    most = max(s.positions, key=lambda p: plan.reserved_bytes[p])
+    yield Window(shares, False, _held(stays, (most,)))
 
 
 def can_pipeline(segment: Segment) -> bool:
@@ -163,23 +172,35 @@ def _pipelined_held(builder: SegmentBuilder, plan: Plan, segment: Segment) -> tu
     return tuple(found)
 
 
+@dataclass(frozen=True, slots=True)
+class _Stay:
+    """What lies on chip while the operators from `start` to `stop` run."""
+
+    held: Held
+    start: int
+    stop: int
+
+
 def held_at(book: PlanBook, plan: Plan, *positions: int) -> tuple[Held, ...]:
     """What lies on chip while the operators at `positions` of the plan's order run, tiles left out; each storage once."""
-    builder = book.of(plan).builder
-    found: dict[str, Held] = {}
+    return _held(tuple(_stays(book.of(plan), plan)), positions)
+
+
+def _held(stays: Sequence[_Stay], positions: Sequence[int]) -> tuple[Held, ...]:
+    found = {s.held.storage: s.held for s in stays if any(s.start <= p <= s.stop for p in positions)}
+    return tuple(found.values())
+
+
+def _stays(book: PlanBook, plan: Plan) -> Iterator[_Stay]:
+    """Everything that a plan has on chip, tiles left out; `book` has its order."""
+    builder = book.builder
     for s in plan.segments:
-        mine = [p for p in positions if s.first <= p <= s.last]
-        for name in sorted(s.held - plan.resident) if mine else ():
+        for name in sorted(s.held - plan.resident):
             storage = builder.storages[name]
             e = builder.effect(storage, s.first, s.last, s.cuts, held=True)
-            if any(e.start <= p <= e.stop for p in mine):
-                found[name] = Held(name, storage.role, e.held_bytes)
-        if mine:
-            found |= {h.storage: h for h in _sums(builder, s, ACCUMULATOR_COPIES)}
-    for held, start, stop in _residents(builder, plan):
-        if any(start <= p <= stop for p in positions):
-            found[held.storage] = held
-    return tuple(found.values())
+            yield _Stay(Held(name, storage.role, e.held_bytes), e.start, e.stop)
+        yield from (_Stay(held, s.first, s.last) for held in _sums(builder, s, ACCUMULATOR_COPIES))
+    yield from (_Stay(*resident) for resident in _residents(builder, plan))
 
 
 def _sums(builder: SegmentBuilder, segment: Segment, copies: int) -> tuple[Held, ...]:
@@ -196,7 +217,7 @@ def _residents(builder: SegmentBuilder, plan: Plan) -> Iterator[tuple[Held, int,
         yield Held(name, storage.role, storage.size_bytes), min(storage.writers), max(storage.readers)
 
 
-def _single(book: PlanBook, plan: Plan, operators: list[tuple[int, int]], *, side_by_side: bool) -> Iterator[Window]:
+def _single(book: PlanBook, stays: Sequence[_Stay], operators: list[tuple[int, int]], *, side_by_side: bool) -> Iterator[Window]:
     """Operators (number, position) that run once: one after the other, or neighbours that are independent together."""
     groups: list[list[tuple[int, int]]] = []
     for number, position in operators:
@@ -205,7 +226,7 @@ def _single(book: PlanBook, plan: Plan, operators: list[tuple[int, int]], *, sid
         else:
             groups.append([(number, position)])
     for group in groups:
-        yield Window(tuple(Share(n, 1, first=True) for n, _ in group), True, held_at(book, plan, *(p for _, p in group)))
+        yield Window(tuple(Share(n, 1, first=True) for n, _ in group), True, _held(stays, [p for _, p in group]))
 
 
 def _needs(builder: SegmentBuilder, before: int, after: int) -> bool:
