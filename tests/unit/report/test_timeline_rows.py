@@ -94,13 +94,15 @@ def test_slices_of_a_track_never_overlap_however_a_viewer_reads_them(lengths: li
         events.append(computes("core", at, at + length))
         at += length
     trace = json.loads(perfetto_json(line(events, end_s=at)))
-    slices = [e for e in trace["traceEvents"] if e["ph"] == "X"]
+    slices, scale = [e for e in trace["traceEvents"] if e["ph"] == "X"], trace["otherData"]["time_scale"]
+    assert scale == 1 or at * scale < 1e-3  # never stretched further than needed
+    assert at * scale >= 1e-6
     assert len(slices) + trace["otherData"]["stretches_below_one_ns"] == len(lengths)
     assert all(e["dur"] >= 1e-3 for e in slices)  # else it would be drawn inside its neighbour
     for to_ns in (lambda us: int(us * 1000.0), lambda us: round(us * 1000.0)):  # cut off, and rounded
         for a, b in pairwise(slices):
             assert to_ns(b["ts"]) >= to_ns(a["ts"]) + to_ns(a["dur"])
-    drawn = [made for made in events if round(made.end_s * 1e9) > round(made.start_s * 1e9)]
+    drawn = [made for made in events if round(made.end_s * scale * 1e9) > round(made.start_s * scale * 1e9)]
     for e, made in zip(slices, drawn, strict=True):
-        assert abs(e["ts"] * 1e-6 - made.start_s) <= 1e-9
-        assert abs(e["dur"] * 1e-6 - (made.end_s - made.start_s)) <= 2e-9
+        assert abs(e["ts"] * 1e-6 - made.start_s * scale) <= 1e-9
+        assert abs(e["dur"] * 1e-6 - (made.end_s - made.start_s) * scale) <= 2e-9
