@@ -94,6 +94,8 @@ def _write_tables(found: Evaluation, objective: ObjectiveName) -> None:
     if found.schedule_bound is not None:
         groups = "the best of every order" if found.schedule_bound.groups_exact else "the best runs of one order"
         facts.append({"quantity": "schedule_gap", "value": f"at most {found.schedule_gap:.1%} above any schedule; groups: {groups}"})
+    if found.recomputed:
+        facts.append({"quantity": "recomputed", "value": _recomputed(found)})
     if found.excess:
         facts.append({"quantity": "mapping_excess", "value": f"counts at most {found.excess:.1%} above the best of the mapping space"})
     write_records(facts, ("quantity", "value"), Format.TABLE, title=f"Least {objective} of its mappings and plans")
@@ -117,6 +119,14 @@ def _write_tables(found: Evaluation, objective: ObjectiveName) -> None:
     write_records(
         _spent(found), ("component", "role", "energy_j", "energy_share", "bytes"), Format.TABLE, title="Energy by component and role"
     )
+
+
+def _recomputed(found: Evaluation) -> str:
+    """Results that are formed more than once, with how often."""
+    times: dict[str, int] = {}
+    for r in found.recomputed:
+        times[r.of] = times.get(r.of, 0) + r.times
+    return "; ".join(f"{of} {n} times" for of, n in times.items())
 
 
 def _spent(found: Evaluation) -> list[dict[str, Cell]]:

@@ -60,5 +60,5 @@ def spent_j(found: Combinations, which: slice, charges: Charges) -> FloatArray:
     """Joules [N, D or 1] of some combinations but for leakage."""
     pj = moved_pj(found.table.totals[which], charges.pj) + found.vector_ops[which, None] * charges.vector_pj_per_op
     for dtype, macs in found.macs:
-        pj = pj + macs * charges.mac_pj[dtype]
+        pj = pj + macs[which, None] * charges.mac_pj[dtype]
     return np.asarray(pj * JOULES_PER_PJ)

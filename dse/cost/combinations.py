@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dse.cost.window_table import CostedWindow, PlacedRow
     from dse.cost.workload_pricing import CompiledPlan
     from dse.hw.accelerator import Geometry
+    from dse.schedule.again import Again
     from dse.schedule.plan import PlanBook
     from dse.schedule.rounds import Window
 
@@ -57,8 +58,8 @@ class Combinations:
 
     members: tuple[Combination, ...]
     table: WindowTable
-    macs: tuple[tuple[str, float], ...]
-    """Multiply-accumulates by data type, the same for all."""
+    macs: tuple[tuple[str, FloatArray], ...]
+    """Multiply-accumulates by data type, [N] each."""
 
     @cached_property
     def vector_ops(self) -> FloatArray:
@@ -75,11 +76,15 @@ def make_combinations(book: PlanBook, plans: Sequence[CompiledPlan], geometry: G
         return None
     weights = _weights(geometry)
     made: dict[tuple[object, ...], Combination] = {}
-    maker = RowMaker(book, geometry)
+    makers: dict[Again | None, RowMaker] = {}
     choosers: dict[OperatorPricer, RowChooser] = {}
     costed: dict[tuple[object, ...], CostedWindow] = {}
     for number, plan in enumerate(plans):
         chosen = [_chooser(p, weights, choosers) for p in plan.pricers]
+        again = plan.plan.again
+        if again not in makers:
+            makers[again] = RowMaker(book if again is None else book.of(plan.plan), geometry)
+        maker = makers[again]
         segments = [s.segment for s in placed_segments(plan.plan) for _ in s.operators]
         operators = list(zip(plan.operators, plan.pricers, segments, strict=True))
         for at, form in enumerate(forms(book, plan.plan, plan.operators)):
@@ -96,15 +101,18 @@ def make_combinations(book: PlanBook, plans: Sequence[CompiledPlan], geometry: G
         return None
     table = WindowTable([m.costed for m in members], geometry)
     members = tuple(members[i] for i in needed(table, geometry))
-    return Combinations(members, WindowTable([m.costed for m in members], geometry), _macs(plans[0]))
+    return Combinations(members, WindowTable([m.costed for m in members], geometry), _macs(members, plans))
 
 
-def _macs(plan: CompiledPlan) -> tuple[tuple[str, float], ...]:
-    found: dict[str, float] = {}
-    for p in plan.pricers:
-        if p.work.dtype is not None:
-            found[p.work.dtype] = found.get(p.work.dtype, 0.0) + p.work.macs
-    return tuple(sorted(found.items()))
+def _macs(members: Sequence[Combination], plans: Sequence[CompiledPlan]) -> tuple[tuple[str, FloatArray], ...]:
+    """Multiply-accumulates of the members by data type; plans that form something again do more than others."""
+    of_plan: dict[str, FloatArray] = {}
+    for number in sorted({m.plan for m in members}):
+        for p in plans[number].pricers:
+            if p.work.dtype is not None:
+                of_plan.setdefault(p.work.dtype, np.zeros(len(plans)))[number] += p.work.macs
+    which = np.array([m.plan for m in members])
+    return tuple((dtype, macs[which]) for dtype, macs in sorted(of_plan.items()))
 
 
 def _chooser(pricer: OperatorPricer, weights: FloatArray, made: dict[OperatorPricer, RowChooser]) -> RowChooser:

@@ -63,6 +63,18 @@ class OperatorResult:
     mapping: MatmulMapping | None
 
 
+@dataclass(frozen=True, slots=True)
+class Recomputed:
+    """An operator that the chosen plan runs more than once for the same result, instead of keeping it or writing it out."""
+
+    operator: str
+    """As it is listed among the operators; `.again` marks further places where a result is formed."""
+    of: str
+    """The operator of the graph whose result it forms."""
+    times: int
+    """How often it forms each element there."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Everything known of one design point; infinite latency and energy where it is infeasible."""
@@ -82,6 +94,7 @@ class Evaluation:
     """Greatest excess of the mapping frontiers used: 0 where none was thinned."""
     operators: tuple[OperatorResult, ...] = field(default=())
     breakdown: tuple[BreakdownRow, ...] = field(default=())
+    recomputed: tuple[Recomputed, ...] = field(default=())
     schedule_bound: ScheduleBound | None = None
     """What no schedule can beat; None where the point is infeasible."""
     schedule_gap: float = 0.0
@@ -133,6 +146,7 @@ class Evaluation:
                 }
                 for o in self.operators
             ],
+            "recomputed": [asdict(r) for r in self.recomputed],
             "breakdown": [
                 {
                     "operator": b.operator,
@@ -203,6 +217,7 @@ def evaluate(compiled: CompiledWorkload, table: DesignTable, objective: Objectiv
     weight = edp_weight_w(compiled, table) if objective is Objective.EDP else None
     operators: list[OperatorResult] = []
     rows: list[BreakdownRow] = []
+    recomputed: list[Recomputed] = []
     busy = dict.fromkeys(RESOURCES, 0.0)
     for part in compiled.parts:
         prices = price_part(part, table, objective, weight)
@@ -211,6 +226,7 @@ def evaluate(compiled: CompiledWorkload, table: DesignTable, objective: Objectiv
             result = _explain(chosen, table, part.count, prefix)
             operators.append(result[0])
             rows.extend(result[1])
+        recomputed += _recomputed(part, prices, prefix)
         for resource, seconds in _busy(part, prices, table, compiled.geometry).items():
             busy[resource] += seconds
     latency = sum(o.latency_s for o in operators)
@@ -228,7 +244,13 @@ def evaluate(compiled: CompiledWorkload, table: DesignTable, objective: Objectiv
         bound_share=busy[bound] / latency,
         operators=tuple(operators),
         breakdown=tuple(rows),
+        recomputed=tuple(recomputed),
     )
+
+
+def _recomputed(part: CompiledPart, prices: PartPrices, prefix: str) -> list[Recomputed]:
+    again = part.plans[int(prices.plan[0])].plan.again
+    return [] if again is None else [Recomputed(prefix + f.name, prefix + f.operator, f.times) for f in again.formed]
 
 
 def _busy(part: CompiledPart, prices: PartPrices, table: DesignTable, geometry: Geometry) -> dict[Resource, float]:

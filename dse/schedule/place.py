@@ -147,7 +147,7 @@ def _place_one(book: PlanBook, plan: Plan, segment: Segment, position: int, geom
             sliced_along(operator, parts),
             inputs,
             outputs,
-            vector_ops=operator.vector_ops * touched_share(book.graph, operator, geometry) / segment.slices,
+            vector_ops=operator.vector_ops * touched_share(book.graph, operator, geometry) / prod(parts.values()),
         )
     work = Work(
         problem=problem,

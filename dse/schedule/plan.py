@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from dse.mapping.frontier import not_dominated
+from dse.schedule.again import with_recomputation, work
 from dse.schedule.candidates import runs, segment_of
 from dse.schedule.choice import Choice, in_order
 from dse.schedule.cycles import CycleTable
@@ -19,11 +20,12 @@ from dse.schedule.streams import as_late_as_possible, find_streams
 from dse.units import BYTES_PER_KIB
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from dse.hw.accelerator import Geometry
     from dse.ir.graph import OperatorGraph
     from dse.ir.operator import Operator
+    from dse.schedule.again import Again
     from dse.schedule.candidates import Candidate
     from dse.schedule.lattice import Dependences
     from dse.schedule.storage import Storage
@@ -64,6 +66,8 @@ class Plan:
     """Bytes held while each operator runs, residents included."""
     order: tuple[int, ...] | None = None
     """Positions in the schedule order, in the order of this plan; None where that is the schedule order."""
+    again: Again | None = None
+    """What is formed again, over a graph of its own with its own order; None where every result is formed once."""
 
     @property
     def peak_bytes(self) -> float:
@@ -81,8 +85,8 @@ class PlanBook:
     exact: bool = True
     """Whether the groups of the plans are the best of all that any order of the operators allows, by the costs of `make_plans`;
     else they are the best runs of the schedule order."""
-    builders: Mapping[tuple[int, ...], SegmentBuilder] = field(default_factory=dict)
-    """By order: builders of the plans that have one of their own."""
+    builders: Mapping[tuple[int, ...] | Again, SegmentBuilder] = field(default_factory=dict)
+    """By order, or by what is formed again: builders of the plans that have one of their own."""
 
     @property
     def order(self) -> tuple[Operator, ...]:
@@ -90,19 +94,21 @@ class PlanBook:
         return self.builder.order
 
     def of(self, plan: Plan) -> PlanBook:
-        """The book whose order is that of `plan`."""
-        return self if plan.order is None else replace(self, builder=self.builders[plan.order])
+        """The book whose order is that of `plan`, and whose graph has what the plan forms again."""
+        own = plan.again or plan.order
+        return self if own is None else replace(self, graph=self.builders[own].graph, builder=self.builders[own])
 
 
-def make_plans(graph: OperatorGraph, schedule: Schedule, geometry: Geometry, *, any_order: bool = True) -> PlanBook:
+def make_plans(graph: OperatorGraph, schedule: Schedule, geometry: Geometry, *, any_order: bool = True, recompute: bool = True) -> PlanBook:
     """Plans for `graph`: for each budget of held bytes and each balance, the cut into segments of least cost.
 
     Cost is the sum over segments of DRAM bytes plus the bytes that the balance could have moved during their cycles, so that
     neither hides the other. A dynamic programme over the downsets of the graph, exact for connected groups of up to
     `MAX_SEGMENT_OPERATORS` operators in any order that their dependences allow, each run in the ways of `candidates`; over the
     prefixes of the schedule order, so exact for its runs, where a graph has too many downsets or groups, or without `any_order`.
-    Ties go to fewer bytes held. Plans that another one beats in bytes held, DRAM bytes and cycles are left out. Which of the
-    others runs is decided for each design point when it is priced.
+    Ties go to fewer bytes held. With `recompute` each of these plans is offered a second time with intermediates formed again
+    where that costs less (see `with_recomputation`). Plans that another one beats in bytes held, DRAM bytes, cycles and vector
+    operations are left out. Which of the others runs is decided for each design point when it is priced.
 
     Raises:
         GraphError: a contraction in a data type that the array cannot compute.
@@ -116,31 +122,42 @@ def make_plans(graph: OperatorGraph, schedule: Schedule, geometry: Geometry, *, 
     first = Plan(tuple(alone), frozenset(), (0.0,) * len(order))
     if schedule is Schedule.LAYER_BY_LAYER or not order:
         return PlanBook(graph, builder, (first,))
-    return _fused(builder, first, geometry.array.elements, any_order=any_order)
+    return _fused(builder, first, geometry.array.elements, any_order=any_order, recompute=recompute)
 
 
-def _fused(builder: SegmentBuilder, first: Plan, elements: int, *, any_order: bool) -> PlanBook:
+def _fused(builder: SegmentBuilder, first: Plan, elements: int, *, any_order: bool, recompute: bool) -> PlanBook:
     """The plan that holds nothing, and those that no other one beats."""
     deps = dependences(builder)
     choice, exact = _choice(builder, deps, elements, any_order=any_order)
-    outlines: dict[tuple[Candidate, ...], float] = {}
+    outlines: dict[tuple[Candidate, ...], tuple[float, float]] = {}
     for intensity in BALANCES_MACS_PER_BYTE:
         for budget, groups in zip(BUDGETS_BYTES, choice.least(BUDGETS_BYTES, elements / intensity), strict=True):
-            outlines.setdefault(in_order(groups, deps), budget)
-    plans, totals = [first], [plan_totals(builder, first)]
-    maker = _PlanMaker(builder)
-    for groups, budget in outlines.items():
-        for plan in maker.plans(groups, budget):
+            outlines.setdefault(in_order(groups, deps), (budget, elements / intensity))
+    plans = {first: (*plan_totals(builder, first), 0.0)}
+    balance: dict[Plan, tuple[float, float]] = {}
+    maker = _PlanMaker(builder, elements)
+    for groups, outline in outlines.items():
+        cycles = sum(c.cycles for c in groups)
+        for plan in maker.plans(groups, outline[0]):
             if plan not in plans:
-                plans.append(plan)
-                totals.append((plan.peak_bytes, plan_totals(maker.builder(plan), plan)[1], sum(c.cycles for c in groups)))
-    found = set(not_dominated(np.array(totals), excess=PLAN_EXCESS).tolist())
-    found |= {_least_bytes(totals), 0}
-    kept = tuple(plans[i] for i in sorted(found))
-    return PlanBook(builder.graph, builder, kept, exact, {p.order: maker.builder(p) for p in kept if p.order is not None})
+                plans[plan] = (plan.peak_bytes, plan_totals(maker.builder(plan), plan)[1], cycles, 0.0)
+                balance[plan] = outline
+    kept = _not_beaten(plans)
+    if recompute:
+        more = [found for p in kept if p in balance for found in maker.again(p, plans[p], *balance[p])]
+        kept = _not_beaten({p: plans[p] for p in kept} | dict(more))
+    own = {p.again or p.order: maker.builder(p) for p in kept}
+    return PlanBook(builder.graph, builder, kept, exact, {key: b for key, b in own.items() if key is not None})
 
 
-def _least_bytes(totals: list[tuple[float, float, float]]) -> int:
+def _not_beaten(plans: Mapping[Plan, tuple[float, float, float, float]]) -> tuple[Plan, ...]:
+    """Plans that no other one beats in (bytes held, DRAM bytes, cycles, more vector operations); the first is always among them."""
+    totals = list(plans.values())
+    found = {0, _least_bytes(totals), *not_dominated(np.array(totals), excess=PLAN_EXCESS).tolist()}
+    return tuple(p for i, p in enumerate(plans) if i in found)
+
+
+def _least_bytes(totals: list[tuple[float, float, float, float]]) -> int:
     """Of the plans with about the fewest cycles and among them about the fewest DRAM bytes the one that holds least."""
     fast = [i for i, t in enumerate(totals) if t[2] <= min(t[2] for t in totals) * (1 + PLAN_EXCESS)]
     few = [i for i in fast if totals[i][1] <= min(totals[j][1] for j in fast) * (1 + LEAST_EXCESS)]
@@ -162,14 +179,36 @@ def _choice(builder: SegmentBuilder, deps: Dependences, elements: int, *, any_or
 class _PlanMaker:
     """Plans from groups; segments and builders that several plans share are made once."""
 
-    def __init__(self, builder: SegmentBuilder) -> None:
+    def __init__(self, builder: SegmentBuilder, elements: int) -> None:
         self._builder = builder
+        self._elements = elements
         self._builders: dict[tuple[int, ...], SegmentBuilder] = {}
         self._segments: dict[tuple[tuple[int, ...] | None, Candidate], Segment] = {}
+        self._again: dict[Again, SegmentBuilder] = {}
 
     def builder(self, plan: Plan) -> SegmentBuilder:
         """The builder in whose order the positions of `plan` count."""
+        if plan.again is not None:
+            return self._again[plan.again]
         return self._builder if plan.order is None else self._builders[plan.order]
+
+    def again(
+        self, plan: Plan, totals: tuple[float, float, float, float], budget_bytes: float, bytes_per_cycle: float
+    ) -> Iterator[tuple[Plan, tuple[float, float, float, float]]]:
+        """The plan with intermediates formed again where that costs less, in as many bytes held as before or the budget; and its totals."""
+        room = max(budget_bytes, plan.peak_bytes)
+        builder = self.builder(plan)
+        draft = with_recomputation(builder, plan.segments, plan.resident, room, bytes_per_cycle, self._elements)
+        if draft is None:
+            return
+        self._again.setdefault(draft.again, draft.builder)
+        reserved = tuple(r for s in draft.segments for r in s.reserved_bytes)
+        found = Plan(draft.segments, frozenset(), reserved, again=draft.again)
+        if plan.resident:
+            found = _with_residents(draft.builder, found, room)
+        (cycles, operations), before = work(draft.builder, found.segments), work(builder, plan.segments)
+        moved = plan_totals(draft.builder, found)[1]
+        yield found, (found.peak_bytes, moved, totals[2] + cycles - before[0], operations - before[1])
 
     def plans(self, groups: tuple[Candidate, ...], budget_bytes: float) -> tuple[Plan, ...]:
         """Without and with intermediates that stay across segments, in the budget and in a wider one."""
@@ -220,7 +259,7 @@ def _with_residents(builder: SegmentBuilder, plan: Plan, budget_bytes: float) ->
                     e = builder.effect(storage, s.first, s.last, s.cuts, held=True)
                     for p in range(e.start, e.stop + 1):
                         reserved[p] -= e.held_bytes
-    return Plan(segments, frozenset(resident), tuple(reserved), plan.order)
+    return Plan(segments, frozenset(resident), tuple(reserved), plan.order, plan.again)
 
 
 def _crosses(storage: Storage, segment_at: list[Segment]) -> bool:

@@ -154,9 +154,9 @@ class SegmentBuilder:
         return frozenset().union(*self.reducible)
 
     def loops(self, position: int, cuts: tuple[Cut, ...]) -> tuple[tuple[str, int], ...]:
-        """Loop dimensions of an operator that the cuts slice, with the number of slices."""
+        """Loop dimensions of an operator that the cuts slice, with the number of slices; it runs again for slices of other streams."""
         mine = self.streams.loops[self.order[position].name]
-        return tuple((mine[c.stream], c.slices) for c in cuts)
+        return tuple((mine[c.stream], c.slices) for c in cuts if c.stream in mine)
 
     def slice_bytes(self, storage: Storage, cuts: tuple[Cut, ...]) -> float:
         """Bytes of the part of `storage` that one slice uses."""
