@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dse.cost.columns import ARRAY, BUFFER_READ, BUFFER_WRITE, DRAM_READ, DRAM_WRITE, pj_per_count, seconds_per_count
+from dse.cost.columns import ARRAY, DRAM_READ, DRAM_WRITE, pj_per_count, seconds_per_count
+from dse.cost.energy_floor import least_moved_pj
 from dse.cost.metrics import Objective
 from dse.cost.roofline import compulsory_bytes
 from dse.hw.accelerator import Dataflow, Folds
@@ -21,16 +22,11 @@ from dse.schedule.problems import contraction_problem
 from dse.units import JOULES_PER_PJ
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from dse.cost.workload_pricing import CompiledPart, CompiledWorkload
     from dse.hw.accelerator import Geometry
     from dse.hw.table import DesignTable
     from dse.mapping.problem import MatmulProblem
     from dse.schedule.plan import PlanBook
-    from dse.schedule.storage import Storage
-
-    FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +55,7 @@ def schedule_bound(compiled: CompiledWorkload, table: DesignTable) -> ScheduleBo
     Latency: the busiest of array, vector unit and DRAM with the least that each must do, and launches. Array: cycles of every
     product as one tile without fill and drain, and one fill and drain for each product of the longest chain of products that need
     each other, as these never share a window. DRAM: compulsory bytes. Without overlapped transfers DRAM adds to the other two.
-    Energy: MACs, vector operations, compulsory bytes, every intermediate written and read once where that is cheaper, leakage.
+    Energy: MACs, vector operations, compulsory bytes, what every operator moves at least (`least_moved_pj`), leakage.
     Derived here; the test holds it below the results of all schedules.
     """
     latency = energy = 0.0
@@ -82,7 +78,7 @@ def _of_part(part: CompiledPart, geometry: Geometry, table: DesignTable) -> tupl
     overhead = launches * float(table.launch_latency_s[0]) + (float(table.dram_latency_s[0]) if moved else 0.0)
     energy = vector_ops * float(table.vector_pj_per_op[0]) + moved * float(min(pj[DRAM_READ], pj[DRAM_WRITE]))
     energy += sum(p.work.macs * float(table.mac_pj[p.work.dtype][0]) for p in part.plans[0].pricers if p.work.dtype is not None)
-    energy += sum(_intermediate_pj(part.book, s, pj) for s in part.book.builder.storages.values())
+    energy += least_moved_pj(part.book, geometry, table)
     return busy + overhead, energy * JOULES_PER_PJ
 
 
@@ -115,14 +111,3 @@ def _ways(geometry: Geometry) -> list[tuple[tuple[Geometry, Dataflow], int]]:
             ramp = fill_and_drain_cycles(array, weights=dataflow is not Dataflow.OUTPUT_STATIONARY) if pipelined else 0
             found.append(((one, dataflow), ramp))
     return found
-
-
-def _intermediate_pj(book: PlanBook, storage: Storage, pj: FloatArray) -> float:
-    """Least energy to write an intermediate and to read it once for each reader, on chip or off."""
-    if storage.from_outside or storage.to_outside or not storage.writers:
-        return 0.0
-    ways = ((BUFFER_WRITE, BUFFER_READ), (DRAM_WRITE, DRAM_READ))
-    sizes = [
-        (a.reads, a.size_bytes) for p in {*storage.writers, *storage.readers} for a in book.builder.accesses[p] if a.storage == storage.name
-    ]
-    return min(sum(size * float(pj[read if reads else write]) for reads, size in sizes) for write, read in ways)
