@@ -335,7 +335,7 @@ class Block:
         shares = problem.left_share, problem.right_share, problem.out_share
         stays = {STAYS[self.stays]} | ({STAYS[self.inner_stays]} if self.inner_stays is not None else set())
         for position, home in enumerate(self.homes):
-            if shares[position] != 1.0 or problem.work_share != 1.0 or self.shared_sums:
+            if shares[position] != 1.0 or problem.work_share != 1.0 or self.shared_sums or not (home.inner or home.outer):
                 continue
             trips, lacked = self.trips(position), LACKED[position]
             idle = np.zeros(len(found[lacked]), dtype=np.bool_)
@@ -346,7 +346,8 @@ class Block:
             if home.outer:
                 idle |= (trips.outer >= asked) & (position not in stays)
             found[lacked] = found[lacked].take(np.flatnonzero(~idle)) if idle.any() else found[lacked]
-        return replace(self, tilings=(found[0], found[1], found[2]))
+        left = found[0], found[1], found[2]
+        return self if all(a is b for a, b in zip(left, self.tilings, strict=True)) else replace(self, tilings=left)
 
     @property
     def same_tiles(self) -> Hashable:
@@ -367,10 +368,12 @@ class Block:
     def all_cycles(self, together: IntArray) -> FloatArray:
         """Busy cycles of the array for all mappings and every number of groups in `together` [T], [T, *shape]; they follow from inner
         sides and from how long the array's operand stays."""
+        if self.inner_stays is None:  # sides differ, and how long the operand stays follows from them
+            return np.asarray(self.cycles(np.ix_(*(np.arange(size) for size in self.shape)), together[:, None, None, None]))
         where: list[IntArray] = []
         first: list[IntArray] = []
         for at, tiling in enumerate(self.tilings):
-            stay = tiling.outer_side if at == LACKED[self.view.held] and self.inner_stays is not None else np.zeros_like(tiling.outer_side)
+            stay = tiling.outer_side if at == LACKED[self.view.held] else np.zeros_like(tiling.outer_side)
             kind = stay * (tiling.size + 1) + tiling.inner.side
             _, index, inverse = np.unique(kind, return_index=True, return_inverse=True)
             first.append(index)
@@ -386,8 +389,11 @@ class Block:
         """
         if self.shared_sums:
             return (), (), ()
-        found = []
+        found: list[tuple[tuple[int, ...], ...]] = []
         for table, tiling in zip(self.tables, self.tilings, strict=True):
+            if len(tiling) == 1:
+                found.append(())
+                continue
             groups: dict[bytes, list[int]] = {}
             kind = np.stack((tiling.outer_count > 1, tiling.inner.count > 1, tiling.outer_side * (self.inner_stays is not None)))
             keys = np.ascontiguousarray(np.concatenate((table, kind)).T)

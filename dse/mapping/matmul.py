@@ -170,11 +170,12 @@ class _Passes:
         per_pass = self.array.rows * self.row_rate
         whole = rows.side // per_pass, rows.last // per_pass
         rest = rows.side % per_pass, rows.last % per_pass
-        total: FloatArray = np.zeros(())
+        ends = tuple((count, x) for count, x in ((rows.count - 1, rest[0]), (np.ones_like(rows.count), rest[1])) if x.any())
+        total: FloatArray = np.zeros(np.broadcast_shapes(stream.side.shape, rows.side.shape))
         for tiles, elements in _full_and_last(stream):
             total = total + tiles * ((rows.count - 1) * whole[0] + whole[1]) * self._cycles(elements, np.full(1, per_pass))
-            total = total + tiles * (rows.count - 1) * (rest[0] > 0) * self._cycles(elements, rest[0])
-            total = total + tiles * (rest[1] > 0) * self._cycles(elements, rest[1])
+            for count, rest_elements in ends:
+                total = total + tiles * (count * (rest_elements > 0)) * self._cycles(elements, rest_elements)
         return total * columns.folds
 
     def on_several_arrays(
@@ -234,10 +235,12 @@ def fill_and_drain_cycles(array: ArrayGeometry, *, weights: bool) -> int:
 
 
 def _full_and_last(side: Sides) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]:
-    """(number of tiles, elements) of whole tiles and of the last one."""
-    return (side.count - 1, side.side), (np.ones_like(side.count), side.last)
+    """(number of tiles, elements) of whole tiles, if there are any, and of the last one."""
+    last = np.ones_like(side.count), side.last
+    return ((side.count - 1, side.side), last) if (side.count > 1).any() else (last,)
 
 
 def _full_and_last_folds(side: Sides) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], ...]:
-    """(number of tiles, elements, array passes) of whole tiles and of the last one."""
-    return (side.count - 1, side.side, side.folds_full), (np.ones_like(side.count), side.last, side.folds_last)
+    """(number of tiles, elements, array passes) of whole tiles, if there are any, and of the last one."""
+    last = np.ones_like(side.count), side.last, side.folds_last
+    return ((side.count - 1, side.side, side.folds_full), last) if (side.count > 1).any() else (last,)
