@@ -32,6 +32,11 @@ class Step:
         """(graph, times it runs)."""
         self.stored_bytes = stored_bytes
 
+    @property
+    def cache_bytes(self) -> float:
+        """Bytes of the caches among `stored_bytes`."""
+        return _stored(self.graphs)[1]
+
 
 def read_step(workload: LoweredWorkload) -> Step:
     """Read the ONNX models of a lowered workload.

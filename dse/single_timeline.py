@@ -13,6 +13,7 @@ from dse.cost.metrics import Objective
 from dse.errors import InfeasibleError, UsageError
 from dse.evaluate import Schedule, compile_step
 from dse.files import parse_setting
+from dse.ir.tensor import Role
 from dse.plugins import load_accelerator, names_chip
 from dse.schedule.timeline import in_series
 from dse.workload import WorkloadOptions, load_workload
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from dse.cost.many_core import ChipEvaluation
     from dse.cost.workload_pricing import CompiledWorkload
+    from dse.evaluate import Step
     from dse.hw.many_core import Chip
     from dse.hw.table import DesignTable
     from dse.schedule.timeline import Timeline
@@ -69,16 +71,19 @@ def _of_chip(
     description = load_chip(accelerator)
     overrides = dict(parse_setting(text) for text in settings)
     chip = (description.with_overrides(overrides, origin="--set") if overrides else description).chip
-    return _drawn(load_workload(workload).step.name, found, chip)
+    return _drawn(load_workload(workload).step, found, chip)
 
 
-def _drawn(name: str, found: ChipEvaluation, chip: Chip) -> Timeline:
+def _drawn(step: Step, found: ChipEvaluation, chip: Chip) -> Timeline:
     """The plans of an evaluation as they were simulated, one part after the other."""
     from dse.schedule.cores.timeline import chip_timeline
 
     if not found.feasible:
         raise InfeasibleError("; ".join(map(str, found.infeasibility)))
-    return in_series(name, [(chip_timeline(p.name, p.planned.outcome, chip, found.clock_hz), p.count) for p in found.parts])
+    caches = step.cache_bytes
+    stored = {str(Role.CACHE): caches, str(Role.WEIGHT): step.stored_bytes - caches}
+    drawn = [(chip_timeline(p.name, p.planned.outcome, chip, found.clock_hz, stored), p.count) for p in found.parts]
+    return in_series(step.name, drawn)
 
 
 def timeline_of_run(path: Path, *, trial: int | None = None, workload: int = 0) -> Timeline:
@@ -116,8 +121,8 @@ def timeline_of_run(path: Path, *, trial: int | None = None, workload: int = 0) 
     columns = run.header.space.columns(np.array([best.design.inner]))
     if isinstance(prepared, PreparedChip):
         point = point_of(prepared.description, columns, 0)
-        name, chip = prepared.steps[workload].step.name, prepared.description.with_overrides(point).chip
-        return _drawn(name, next(prepared.plans[workload].evaluate([point])), chip)
+        step, chip = prepared.steps[workload].step, prepared.description.with_overrides(point).chip
+        return _drawn(step, next(prepared.plans[workload].evaluate([point])), chip)
     return _timeline(prepared.compiled[workload], table_of(prepared.description, columns), prepared.objective)
 
 

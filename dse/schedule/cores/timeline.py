@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from dse.hw.topology import CELLS
+from dse.schedule.cores.off_chip import off_chip_stays
 from dse.schedule.timeline import Event, EventKind, MemoryLine, Occupancy, Timeline
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dse.hw.many_core import Chip
     from dse.schedule.cores.tasks import Outcome
 
 WORKING: Final = "working"
-"""Role of the memory that a group works in: tiles, and loads that run ahead."""
+"""Role of the memory that a group works in: tiles, and what its slices pass on."""
+AHEAD: Final = "loaded ahead"
+SUMS: Final = "partial sums"
 _KINDS: Final = {
     "load": EventKind.LOAD,
     "store": EventKind.STORE,
@@ -22,8 +28,9 @@ _KINDS: Final = {
 }
 
 
-def chip_timeline(name: str, outcome: Outcome, chip: Chip, clock_hz: float) -> Timeline:
-    """Events of all cores and of the channels that are used, and the occupancy of the cores' memories and shared buffers."""
+def chip_timeline(name: str, outcome: Outcome, chip: Chip, clock_hz: float, stored: Mapping[str, float] | None = None) -> Timeline:
+    """Events of all cores and of the channels that are used, and the occupancy of the cores' memories, shared buffers and, with what is
+    `stored` there (bytes by role, the whole step), of the memory off chip."""
     names = [c.name for c in chip.interconnect.channels] + [c.name for c in chip.cores]
     layout, tasks, simulation = outcome.layout, outcome.tasks, outcome.simulation
     events = []
@@ -41,13 +48,19 @@ def chip_timeline(name: str, outcome: Outcome, chip: Chip, clock_hz: float) -> T
     events.sort(key=lambda e: (order[e.resource], e.start_s, e.end_s))
     memories = [MemoryLine(c.name, c.capacity_bytes) for c in chip.cores if c.name in used]
     memories += [MemoryLine(b.name, b.capacity_bytes) for b in chip.shared]
+    found = occupancies(outcome, chip)
+    if stored is not None:
+        memory = MemoryLine(chip.dram.removesuffix(CELLS), chip.dram_capacity_bytes)
+        memories.append(memory)
+        found += [Occupancy(memory.name, role, (0.0,), (size,)) for role, size in sorted(stored.items())]
+        found += _off_chip(outcome, memory.name)
     return Timeline(
         name,
         clock_hz,
         resources,
         tuple(events),
         tuple(memories),
-        tuple(occupancies(outcome, chip)),
+        tuple(found),
         end_s=outcome.latency_s,
     )
 
@@ -65,10 +78,27 @@ def occupancies(outcome: Outcome, chip: Chip) -> list[Occupancy]:
             found = changes.setdefault((place, str(held.role)), [])
             found += [(start[held.writer], held.piece_bytes), (max(end[r] for r in (held.writer, *held.readers)), -held.piece_bytes)]
     for laid in layout.groups:
+        need = laid.part.need_bytes
+        ahead = laid.ahead_bytes - need
         for core, size in laid.reserved:
-            found = changes.setdefault((chip.cores[core].name, WORKING), [])
-            found += [(start[laid.index], size), (end[laid.index], -size)]
+            for role, part in ((WORKING, need), (AHEAD, ahead), (SUMS, size - need - ahead)):
+                if part > 0.0:
+                    found = changes.setdefault((chip.cores[core].name, role), [])
+                    found += [(start[laid.index], part), (end[laid.index], -part)]
     return [_occupancy(memory, role, sorted(steps)) for (memory, role), steps in sorted(changes.items())]
+
+
+def _off_chip(outcome: Outcome, memory: str) -> list[Occupancy]:
+    """Activations off chip: from the start of the group that sends one, or of all, until the last that loads it is over, or all are."""
+    layout, tasks, simulation = outcome.layout, outcome.tasks, outcome.simulation
+    start = [float(min(simulation.start_s[t] for t in first)) for first in tasks.first]
+    end = [float(max(simulation.end_s[t] for t in last)) for last in tasks.last]
+    changes: dict[str, list[tuple[float, float]]] = {}
+    for lies in off_chip_stays(layout.groups):
+        since = 0.0 if lies.writer is None else start[lies.writer]
+        until = outcome.latency_s if lies.reader is None else end[lies.reader]
+        changes.setdefault(str(lies.role), []).extend([(since, lies.size_bytes), (until, -lies.size_bytes)])
+    return [_occupancy(memory, role, sorted(steps)) for role, steps in sorted(changes.items())]
 
 
 def _occupancy(memory: str, role: str, steps: list[tuple[float, float]]) -> Occupancy:
