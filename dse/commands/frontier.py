@@ -106,6 +106,8 @@ def _attention_shape(text: str) -> AttentionShape:
     flags: dict[str, bool] = {}
     for word in text.split(","):
         name, equals, value = word.partition("=")
+        if name in sizes or name in flags:
+            raise UsageError(f"--attention: {name} is given twice; give each once")
         if name in _FLAGS and not equals:
             flags[name] = True
         elif name in _SIZES and equals:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -177,10 +177,13 @@ def axis_elements(axis: Axis, extents: list[FloatArray]) -> FloatArray:
 def _distinct_sums(steps: tuple[int, ...], counts: tuple[int, ...]) -> int:
     reached = np.ones(1, dtype=np.bool_)
     for step, count in zip(steps, counts, strict=True):
-        wider = np.zeros(len(reached) + step * (count - 1), dtype=np.bool_)
-        for i in range(count):
-            wider[i * step : i * step + len(reached)] |= reached
-        reached = wider
+        shifts = 1  # of what was reached before, by 0, step, 2 step, ...
+        while shifts < count:
+            more = min(shifts, count - shifts)
+            wider = np.zeros(len(reached) + step * more, dtype=np.bool_)
+            wider[: len(reached)] = reached
+            wider[step * more :] |= reached
+            reached, shifts = wider, shifts + more
     return int(reached.sum())
 
 
@@ -191,14 +194,16 @@ def check_nest(problem: NestProblem, nest: Nest, machine: Machine, *, where: str
     Raises:
         InputError: all that is wrong, one problem each: what was given, what is allowed.
     """
-    wrong = [*_problem_faults(problem), *_spatial_faults(problem, nest, machine), *_loop_faults(problem, nest)]
+    wrong = [*_problem_faults(problem, machine), *_spatial_faults(problem, nest, machine), *_loop_faults(problem, nest)]
     wrong += [fault for operand in problem.operands for fault in _place_faults(operand, nest, machine)]
     if wrong:
         raise InputError([Problem(where if isinstance(where, str) else where(at), text) for at, text in wrong])
 
 
-def _problem_faults(problem: NestProblem) -> Iterable[_Fault]:
+def _problem_faults(problem: NestProblem, machine: Machine) -> Iterable[_Fault]:
     known = dict(problem.sizes)
+    if not machine.macs:
+        yield (), f"{machine.name} has no MACs: {', '.join(f'{name} {size}' for name, size in machine.dimensions)}"
     for dim, size in problem.sizes:
         if size < 1:
             yield ("sizes", dim), f"dimension {dim} has size {size}; give a whole number of at least 1"
@@ -211,6 +216,19 @@ def _problem_faults(problem: NestProblem) -> Iterable[_Fault]:
                 ("operands", operand.name, "axes"),
                 f"operand {operand.name} is indexed by {dim}, which is no dimension; known: {', '.join(known)}",
             )
+        yield from _axis_faults(operand, known)
+
+
+def _axis_faults(operand: NestOperand, known: Mapping[str, int]) -> Iterable[_Fault]:
+    """Operands whose distinct elements are not counted: axes that move together, and sums of many dimensions that reach far."""
+    at = ("operands", operand.name, "axes")
+    named = [term.dim for axis in operand.axes for term in axis.terms]
+    for dim in dict.fromkeys(d for d in named if named.count(d) > 1):
+        yield at, f"operand {operand.name} has {dim} in several axes; leave {dim} out of all but one: the others follow from it"
+    for axis in operand.axes:
+        reach = sum(t.step * (known.get(t.dim, 1) - 1) for t in axis.terms)
+        if len(axis.terms) > EASY_TERMS and reach > FARTHEST:
+            yield at, f"an axis of operand {operand.name} is a sum of {len(axis.terms)} dimensions that reaches {reach}; at most {FARTHEST}"
 
 
 def _spatial_faults(problem: NestProblem, nest: Nest, machine: Machine) -> Iterable[_Fault]:
@@ -277,5 +295,9 @@ def _place_faults(operand: NestOperand, nest: Nest, machine: Machine) -> Iterabl
         )
 
 
+EASY_TERMS: Final = 2
+"""Terms of an axis up to which a formula has its distinct elements; more are counted one by one."""
+FARTHEST: Final = 2**24
+"""Index up to which distinct elements are counted one by one."""
 _ROUNDING = 1e-9
 """Relative slack for unrollings that are means, which floating point does not hold exactly."""

@@ -87,6 +87,10 @@ def read_nest(document: Document, file: NestFile) -> tuple[NestProblem, Nest]:
             wrong.append(
                 Problem(where, f"{name} has the loops {_shown(loops[name])}, {first} has {_shown(loops[first])}; all have the same")
             )
+    for name, o in file.operands.items():
+        if o.partial_bits is not None and o.partial_bits < o.bits:
+            where = document.where(("operands", name, "partial_bits"))
+            wrong.append(Problem(where, f"partial_bits {o.partial_bits:g} is below bits {o.bits:g}; sums are no narrower than results"))
     if wrong:
         raise InputError(dict.fromkeys(wrong))
     spatial = tuple((at, dim, float(units)) for at, dims in file.spatial.items() for dim, units in dims.items())

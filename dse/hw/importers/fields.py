@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from dse.errors import InputError, Problem, did_you_mean
+from dse.hw.limits import MOST, sensible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -89,14 +90,18 @@ class Fields:
         if found < least or (above and found == least):
             self._wrong(path, found, limit)
             return 1.0
-        return float(found)
+        try:
+            return sensible(float(found))
+        except ValueError as error:
+            self.fault(path, f"'{'.'.join(map(str, path))}' {error}")
+            return 1.0
 
     def whole(self, *path: str | int, least: int) -> int:
         """A whole number of at least `least`; 1, and a fault, where there is none."""
         found = self.document.value(path)
-        if isinstance(found, int) and not isinstance(found, bool) and found >= least:
+        if isinstance(found, int) and not isinstance(found, bool) and least <= found <= MOST:
             return found
-        self._wrong(path, found, f"a whole number of at least {least}")
+        self._wrong(path, found, f"a whole number of at least {least} and at most {MOST}")
         return 1
 
     def one_of(self, given: str, allowed: Iterable[str], path: tuple[str | int, ...], what: str) -> bool:

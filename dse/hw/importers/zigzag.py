@@ -165,9 +165,10 @@ def _ports(fields: Fields, at: tuple[str, ...], operands: tuple[str, ...], notes
         here: tuple[str | int, ...] = (*at, "ports", i)
         name, kind = fields.word(*here, "name"), fields.word(*here, "type")
         fields.one_of(kind, _PORT_TYPES, (*here, "type"), "port type")
+        faults = len(fields.problems)
         widest = fields.number(*here, "bandwidth_max", least=0, above=True)
         finest = fields.number(*here, "bandwidth_min", least=0, above=True)
-        if finest > widest:
+        if finest > widest and len(fields.problems) == faults:
             fields.fault((*here, "bandwidth_min"), f"bandwidth_min {finest:g} is above bandwidth_max {widest:g}")
         texts = fields.words(*here, "allocation")
         flows = [f for j, text in enumerate(texts) if (f := _flow(fields, (*here, "allocation", j), text, kind))]
