@@ -60,11 +60,18 @@ class PartPricer:
         self._combinations: tuple[FloatArray, FloatArray] | None = None
         self._priced = np.zeros((self.size - self.plans, charges.size), dtype=np.bool_)
         """Where combinations are priced already, in `_combinations`."""
+        self._last: tuple[Objective, FloatArray | None, Best] | None = None
+        """What was asked last, and the answer."""
         self._rows: dict[int, list[tuple[IntArray, IntArray]]] = {}
         """By plan: points and the rows [Q, d] taken there, of the last choice of the best."""
 
     def best(self, objective: Objective, edp_weight_w: FloatArray | None) -> Best:
-        """The best at each point: see `choose`."""
+        """The best at each point: see `choose`. Asked again for what was asked last it gives the same answer."""
+        if self._last is None or self._last[0] is not objective or self._last[1] is not edp_weight_w:
+            self._last = objective, edp_weight_w, self._best(objective, edp_weight_w)
+        return self._last[2]
+
+    def _best(self, objective: Objective, edp_weight_w: FloatArray | None) -> Best:
         if self._bounded:
             return self._best_of_few(objective, edp_weight_w)
         latency, energy = self.candidates(objective, edp_weight_w)

@@ -14,6 +14,7 @@ from dse.cost.frontier_pricing import OperatorPricer
 from dse.cost.metrics import RESOURCES, Objective, Priced, Resource
 from dse.cost.part_pricing import PartPricer
 from dse.cost.row_table import RowTable
+from dse.cost.trade_off import weight_w
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 POINTS: Final = 32_768
 """Design points priced at a time: bounds memory, far above the fixed cost of a call."""
-EDP_ROUNDS: Final = 2
-"""Rounds of re-weighting energy against latency when the product is minimised."""
 
 
 @dataclass(frozen=True)
@@ -146,10 +145,8 @@ class Costs:
 def price_workload(compiled: CompiledWorkload, table: DesignTable, objective: Objective) -> Priced:
     """Latency, energy and the busiest resource of a step at each design point.
 
-    Parts run one after another, so latencies and energies add. The energy-delay product E T does not: its mappings and
-    plans minimise E + w T with w = E / T of the round before, starting from the latency optimum. By the inequality of
-    means a round never makes the product larger: E' w T' <= ((E' + w T') / 2)^2 <= ((E + w T) / 2)^2 = E^2. The result is at
-    most the product of the latency optimum, not always the least there is.
+    Parts run one after another, so latencies and energies add. The energy-delay product does not: its mappings and plans minimise a
+    weighted sum (`weight_w`), and the result is at most the product of the latency and of the energy optimum.
 
     Points are priced in order of capacity, some at a time: those beside each other have the same mappings to choose from.
     """
@@ -175,18 +172,17 @@ def _price_points(compiled: CompiledWorkload, table: DesignTable, objective: Obj
 
 
 def edp_weight_w(compiled: CompiledWorkload, table: DesignTable, costs: Costs | None = None) -> FloatArray:
-    """Watts [D] at which, in the last round, a second weighs as much as a joule; 1 where infeasible (see `price_workload`).
+    """Watts [D] at which, in the last round, a second weighs as much as a joule; 1 where infeasible (see `weight_w`).
 
     `costs` are those of `table`, where they are known.
     """
     known = costs or Costs(compiled.geometry, table)
-    weight = None
-    for _ in range(EDP_ROUNDS):
-        best = [known.part(p).best(Objective.EDP, weight) for p in compiled.parts]
-        latency, energy = _totals(compiled, table, [b.latency_s for b in best], [b.energy_j for b in best])
-        weight = np.divide(energy, latency, out=np.ones_like(energy), where=np.isfinite(latency))
-    assert weight is not None
-    return weight
+
+    def totals(objective: Objective, weight: FloatArray | None) -> tuple[FloatArray, FloatArray]:
+        best = [known.part(p).best(objective, weight) for p in compiled.parts]
+        return _totals(compiled, table, [b.latency_s for b in best], [b.energy_j for b in best])
+
+    return weight_w(totals)
 
 
 def price_part(
