@@ -369,7 +369,8 @@ class Block:
         """Busy cycles of the array for all mappings and every number of groups in `together` [T], [T, *shape]; they follow from inner
         sides and from how long the array's operand stays."""
         if self.inner_stays is None:  # sides differ, and how long the operand stays follows from them
-            return np.asarray(self.cycles(np.ix_(*(np.arange(size) for size in self.shape)), together[:, None, None, None]))
+            m, k, n = np.ix_(*(np.arange(size) for size in self.shape))
+            return np.asarray(self.cycles((m, k, n), together[:, None, None, None]))
         where: list[IntArray] = []
         first: list[IntArray] = []
         for at, tiling in enumerate(self.tilings):
@@ -397,8 +398,8 @@ class Block:
             groups: dict[bytes, list[int]] = {}
             kind = np.stack((tiling.outer_count > 1, tiling.inner.count > 1, tiling.outer_side * (self.inner_stays is not None)))
             keys = np.ascontiguousarray(np.concatenate((table, kind)).T)
-            for i, key in enumerate(keys):
-                groups.setdefault(key.tobytes(), []).append(i)
+            for i, key in enumerate(keys.view(f"V{keys.itemsize * keys.shape[1]}").ravel().tolist()):
+                groups.setdefault(key, []).append(i)
             found.append(tuple(tuple(group) for group in groups.values() if len(group) > 1))
         return found[0], found[1], found[2]
 
