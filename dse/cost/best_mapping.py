@@ -6,6 +6,7 @@ below; priced, they say which of them can still hold the best. What is left is c
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -14,22 +15,25 @@ import numpy as np
 
 from dse.cost.row_prices import count_columns, criteria, prices
 from dse.cost.shortage import nothing_fits
+from dse.cost.way_floors import Family, LinearPrices
+from dse.hw.accelerator import Dataflow
 from dse.mapping.blocks import CYCLES, LACKED, NAMES, STAYS, ports_of
 from dse.mapping.crossings import AXES, OUTERMOST
-from dse.mapping.flows import ways
+from dse.mapping.flows import MAX_SEARCHED, ways
 from dse.mapping.matmul import Stationary
 from dse.mapping.search import everything_of
 from dse.mapping.space import blocks, view_of, whole_blocks_of
 from dse.units import BITS_PER_BYTE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from dse.cost.capacity import Infeasibility
     from dse.cost.row_prices import MapObjective
-    from dse.hw.accelerator import ArrayGeometry, Dataflow, Geometry
+    from dse.cost.way_floors import Stack
+    from dse.hw.accelerator import ArrayGeometry, Geometry
     from dse.hw.table import DesignTable
     from dse.mapping.blocks import Block, Index, View
     from dse.mapping.matmul import MatmulMapping
@@ -45,6 +49,10 @@ SHADE: Final = 5e-4
 MULTIPLE: Final = 2.0
 CELL: Final = ((96, 8), (24, 4), (8, 2))
 """(tilings, cell): a dimension with at least so many tilings is cut into cells of so many neighbours."""
+DIGITS: Final = 9
+"""Digits of the objective by which floors are put in order."""
+OPENED: Final = (32, 64, 16)
+"""Ways, cells, and single mappings that are opened at a time."""
 TOGETHER: Final = 32_768
 """Mappings that are counted at a time."""
 
@@ -80,6 +88,9 @@ def best_mapping(problem: MatmulProblem, geometry: Geometry, table: DesignTable,
     that the closest one lacks most of.
     """
     search = _Search(problem, geometry, table, objective)
+    if geometry.array.dims:
+        search.try_ways()
+        return search.result()
     flows = sorted(search.flows(), key=lambda flow: (flow.floor, flow.number))
     for flow in flows:
         if search.may_improve(np.array([flow.floor[0]]), np.array([flow.floor[1]]))[0]:
@@ -99,6 +110,32 @@ class _Flow(NamedTuple):
     cycles: float
 
 
+@dataclass(frozen=True)
+class _Node:
+    """Cells of one level of one stack, those with the least floors first; ways that have no stack yet."""
+
+    family: Family
+    kind: int
+    stack: Stack | None
+    level: int
+    cells: IntArray
+    """[3, cells], or [1, ways] where there is no stack."""
+    first: FloatArray
+    second: FloatArray
+    arrays: Sequence[ArrayGeometry]
+
+    def take(self, index: IntArray) -> _Node:
+        """Some of them."""
+        return replace(self, cells=self.cells[:, index], first=self.first[index], second=self.second[index])
+
+    @property
+    def most(self) -> int:
+        """So many are opened at a time."""
+        if self.stack is None:
+            return OPENED[0]
+        return OPENED[1] if self.level + 1 < len(self.stack.cells) else OPENED[2]
+
+
 class _Search:
     """What is known so far."""
 
@@ -109,12 +146,13 @@ class _Search:
         self.near: list[Candidate] = []
         """Those that may still be chosen."""
         self.counted = 0
+        self._serial = 0
         self.first = self.tied = self.shaded = np.inf
         """Least of the objective; least second criterion of those that tie with it, and of those a shade worse."""
 
     def flows(self) -> Iterator[_Flow]:
         number = 0
-        for array in ways(self.geometry):
+        for array in ways(self.geometry, MAX_SEARCHED):
             here = replace(self.geometry, array=array)
             for dataflow in array.dataflows:
                 view = view_of(self.problem, here, dataflow)
@@ -126,6 +164,67 @@ class _Search:
                 used = array if self.geometry.array.dims else None
                 yield _Flow((float(first[0]), float(second[0])), number, view, here, dataflow, used, cycles)
                 number += 1
+
+    def try_ways(self) -> None:
+        """Count what can be better on all ways to use an array of the long form: the cells with the least floors first, whatever their
+        way."""
+        every = ways(self.geometry, MAX_SEARCHED)
+        prices_here = LinearPrices(self.problem, self.geometry, self.table, self.objective)
+        todo: list[tuple[float, float, int, _Node]] = []
+        for dataflow in Dataflow:
+            arrays = [array for array in every if dataflow in array.dataflows]
+            if arrays:
+                views = [view_of(self.problem, replace(self.geometry, array=array), dataflow) for array in arrays]
+                family = Family(views, prices_here)
+                for kind in range(len(family.kinds)):
+                    first, second = family.first[kind], family.second[kind]
+                    self._later(todo, _Node(family, kind, None, -1, np.arange(len(views))[None], first, second, arrays))
+        while todo:
+            *_, node = heapq.heappop(todo)
+            good = self.may_improve(node.first, node.second)
+            most = node.most
+            now, later = np.flatnonzero(good)[:most], np.flatnonzero(good)[most:]
+            if len(now):
+                self._open(todo, node.take(now))
+            if len(later):
+                self._later(todo, node.take(later))
+
+    def _later(self, todo: list[tuple[float, float, int, _Node]], node: _Node) -> None:
+        good = np.flatnonzero(self.may_improve(node.first, node.second))
+        if len(good):
+            first = coarse(node.first[good])
+            order = np.lexsort((node.second[good], first))
+            node = node.take(good[order])
+            self._serial += 1
+            heapq.heappush(todo, (float(first[order[0]]), float(node.second[0]), self._serial, node))
+
+    def _open(self, todo: list[tuple[float, float, int, _Node]], node: _Node) -> None:
+        """Count single mappings; of larger cells look at those inside."""
+        stack, level = node.stack, node.level + 1
+        if stack is None:
+            held = self._hold(node.family.footprints(node.kind), len(node.family.views))
+            numbers = node.cells[0, held[node.cells[0]]]
+            stack = node.family.stack(node.kind, numbers) if len(numbers) else None
+            if stack is None:
+                return
+            cells = stack.roots()
+        elif level < len(stack.cells):
+            cells = stack.inside(node.level, node.cells)
+        else:
+            for way, block, at in stack.blocks(node.cells):
+                self._count(block, at, node.arrays[way])
+            return
+        cells = cells[:, self._hold(stack.footprints(level, cells), cells.shape[1])]
+        if cells.shape[1]:
+            first, second = stack.floors(level, cells)
+            self._later(todo, _Node(node.family, node.kind, stack, level, cells, first, second, node.arrays))
+
+    def _hold(self, needs: list[tuple[int, FloatArray]], size: int) -> NDArray[np.bool_]:
+        """Which of so many mappings fit."""
+        found = np.ones(size, dtype=np.bool_)
+        for column, need in needs:
+            found &= need <= self.capacities[column]
+        return found
 
     def criteria(self, rows: FloatArray, extra_pj: float = 0.0) -> tuple[FloatArray, FloatArray]:
         """What is minimised and what decides between ties, of rows of counts [R, 6 + 3 L]."""
@@ -208,6 +307,12 @@ def _inside(cells: IntArray, starts: tuple[IntArray, ...], shape: tuple[int, ...
     inside = np.logical_and.reduce([a < size for a, size in zip(at, shape, strict=True)])
     m, k, n = (a[inside] for a in at)
     return m, k, n
+
+
+def coarse(first: FloatArray) -> FloatArray:
+    """The values to nine digits: floors that tie but for rounding are equal."""
+    digit = 10.0 ** (np.floor(np.log10(np.maximum(first, np.finfo(np.float64).tiny))) - DIGITS)
+    return np.asarray(np.rint(first / digit) * digit)
 
 
 def least(first: FloatArray, second: FloatArray, tolerance: float) -> int:

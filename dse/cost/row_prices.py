@@ -53,10 +53,14 @@ def overhead_s(table: DesignTable) -> float:
 
 def criteria(latency: FloatArray, energy: FloatArray, columns: FloatArray, objective: MapObjective) -> tuple[FloatArray, FloatArray]:
     """What is minimised, and what decides between ties; `columns` as of `count_columns`."""
-    dram = columns[:, 1 + DRAM_READ] + columns[:, 1 + DRAM_WRITE]
+    return criteria_of(latency, energy, columns[:, 1 + DRAM_READ] + columns[:, 1 + DRAM_WRITE], objective)
+
+
+def criteria_of(latency: FloatArray, energy: FloatArray, dram_bytes: FloatArray, objective: MapObjective) -> tuple[FloatArray, FloatArray]:
+    """What is minimised, and what decides between ties."""
     return {
         MapObjective.LATENCY: (latency, energy),
         MapObjective.ENERGY: (energy, latency),
         MapObjective.EDP: (latency * energy, energy),
-        MapObjective.DRAM_BYTES: (dram, energy),
+        MapObjective.DRAM_BYTES: (dram_bytes, energy),
     }[objective]

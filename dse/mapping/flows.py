@@ -18,18 +18,20 @@ if TYPE_CHECKING:
 
 _LOOPS: Final = (Loop.M, Loop.K, Loop.N)
 MAX_FLOWS: Final = 512
-"""Ways of spreading loops that are tried for one array."""
+"""Ways of spreading loops over one array of which frontiers are made."""
+MAX_SEARCHED: Final = 8192
+"""Ways that are searched for one design point."""
 
 
-def ways(geometry: Geometry) -> tuple[ArrayGeometry, ...]:
+def ways(geometry: Geometry, most: int = MAX_FLOWS) -> tuple[ArrayGeometry, ...]:
     """`flows` of the array of `geometry`, told apart by what its replicated memories see of them."""
     held = tuple(o for o in OperandName if any(memory.registers and o in memory.operands for memory in geometry.inner))
-    return flows(geometry.array, tuple(sorted({memory.replicated for memory in geometry.inner if memory.replicated})), held)
+    return flows(geometry.array, tuple(sorted({memory.replicated for memory in geometry.inner if memory.replicated})), held, most)
 
 
 @lru_cache(maxsize=256)
 def flows(
-    array: ArrayGeometry, replicated: tuple[tuple[str, ...], ...] = (), held: tuple[OperandName, ...] = ()
+    array: ArrayGeometry, replicated: tuple[tuple[str, ...], ...] = (), held: tuple[OperandName, ...] = (), most: int = MAX_FLOWS
 ) -> tuple[ArrayGeometry, ...]:
     """`array` itself in the short form; else an array of the short form for each unrolling and operand that stays.
 
@@ -41,7 +43,7 @@ def flows(
     the others.
 
     Raises:
-        InputError: only groups are spread over a dimension, or there are more than `MAX_FLOWS` ways.
+        InputError: only groups are spread over a dimension, or there are more than `most` ways.
     """
     if not array.dims:
         return (array,)
@@ -64,8 +66,8 @@ def flows(
             for stays in array.stationary
             for flow in _flow(array, u, stays, copies=copies or stays in held)
         )
-    if len(found) > MAX_FLOWS:
-        raise InputError.single("core.array.dims", f"{len(found)} ways of spreading loops, at most {MAX_FLOWS} are tried; name fewer loops")
+    if len(found) > most:
+        raise InputError.single("core.array.dims", f"{len(found)} ways of spreading loops, at most {most} are tried; name fewer loops")
     return found
 
 

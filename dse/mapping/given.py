@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from dse.errors import InputError, Problem, did_you_mean
 from dse.files import dump_yaml, render
 from dse.hw.accelerator import Dataflow, Loop, OperandName
-from dse.mapping.flows import ways
+from dse.mapping.flows import MAX_SEARCHED, ways
 from dse.mapping.frontier import MatmulMapping, mapping_traffic
 from dse.mapping.loop_nest import NestLoop, loop_nest
 from dse.mapping.matmul import InnerTile, Kept, Stationary, array_sides
@@ -157,9 +157,9 @@ class _Reader:
     def _array(self) -> ArrayGeometry | None:
         """The array, or the way of using it, that the file means; None and a fault where there is none."""
         given = self.file.dataflow
-        fitting = [a for a in ways(self.geometry) if given in a.dataflows]
+        fitting = [a for a in ways(self.geometry, MAX_SEARCHED) if given in a.dataflows]
         if not fitting:
-            allowed = sorted({str(d) for a in ways(self.geometry) for d in a.dataflows})
+            allowed = sorted({str(d) for a in ways(self.geometry, MAX_SEARCHED) for d in a.dataflows})
             self._fault(("dataflow",), f"'dataflow' is {given}; the array can be used as {', '.join(allowed)}")
             return None
         asked = self.file.covers

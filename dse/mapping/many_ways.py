@@ -1,0 +1,176 @@
+"""Blocks of one kind on many ways to use an array, counted side by side: what no mapping of each of them goes below."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Self
+
+import numpy as np
+
+from dse.hw.accelerator import Folds
+from dse.mapping.blocks import LACKED, STAYS, Block, View
+from dse.mapping.crossings import Home
+from dse.mapping.tiles import Sides
+from dse.mapping.tilings import Tiling
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from dse.mapping.blocks import Index
+    from dse.mapping.crossings import Trips
+
+    FloatArray = NDArray[np.float64]
+    IntArray = NDArray[np.int64]
+
+SIDES: Final = ("side", "count", "last", "folds", "folds_full", "folds_last")
+
+
+@dataclass(frozen=True, slots=True)
+class WayTiling(Tiling):
+    """Candidates along one dimension on many ways, those of the first way first."""
+
+    way: IntArray
+    """Which way a candidate belongs to, ascending, [S]."""
+
+    def take(self, index: IntArray) -> Self:
+        """The candidates at `index`, of any shape."""
+        return type(self)(self.inner.take(index), self.outer_side[index], self.outer_count[index], self.way[index])
+
+    def least(self, starts: IntArray) -> Self:
+        """The least of every number in each stretch of neighbours of one way that begins at one of `starts`."""
+        plain = Tiling(self.inner, self.outer_side, self.outer_count).least(starts)
+        return type(self)(plain.inner, plain.outer_side, plain.outer_count, self.way[starts])
+
+    @staticmethod
+    def joined(tilings: Sequence[Tiling]) -> WayTiling:
+        """Candidates of one dimension on each way."""
+        inner = Sides(tilings[0].size, *(np.concatenate([getattr(t.inner, name) for t in tilings]) for name in SIDES))
+        side, count = (np.concatenate([getattr(t, name) for t in tilings]) for name in ("outer_side", "outer_count"))
+        return WayTiling(inner, side, count, np.repeat(np.arange(len(tilings)), [len(t) for t in tilings]))
+
+
+@dataclass(frozen=True)
+class Ways(View):
+    """Ways to use an array with one dataflow; what differs between them are arrays with a value for each count in hand."""
+
+    spread: Mapping[tuple[str, ...], IntArray] | None = None
+    """Elements of m, k and n side by side along the dimensions of a replicated memory, [3, ways]."""
+    rates: IntArray | None = None
+    """[ways]."""
+    way: IntArray | None = None
+    """The way of each count in hand."""
+
+    def units(self, at: int) -> tuple[int, int, int]:
+        """As of one view; arrays."""
+        names = self.memory(at).replicated
+        if not names:
+            return 1, 1, 1
+        assert self.spread is not None
+        m, k, n = self.spread[names][:, self.way]
+        return m, k, n
+
+    def seen(self, way: IntArray) -> Ways:
+        """With counts of these ways in hand."""
+        assert self.rates is not None
+        return replace(self, way=way, rate=self.rates[way])  # type: ignore[arg-type]  # a rate for each count
+
+
+def side_by_side(views: Sequence[View]) -> Ways:
+    """Views of one dataflow on one array, as one."""
+    first = views[0]
+    replicated = {memory.replicated: at for at, memory in enumerate(first.geometry.inner) if memory.replicated}
+    return Ways(
+        first.problem,
+        first.geometry,
+        first.residence,
+        first.dataflow,
+        first.rate,
+        first.covered,
+        first.transposed,
+        spread={names: np.array([view.units(at) for view in views]).T for names, at in replicated.items()},
+        rates=np.array([view.rate for view in views]),
+    )
+
+
+@dataclass(frozen=True)
+class ManyBlocks(Block):
+    """Blocks of one kind on many ways; its tilings are `WayTiling`s, and mappings are counted whose three tilings are of one way."""
+
+    def _seen(self, way: IntArray) -> Block:
+        assert isinstance(self.view, Ways)
+        return Block(self.view.seen(way), self.stays, self.homes, self.tilings, inner_stays=self.inner_stays, one_pass=self.one_pass)
+
+    def _add(self, columns: FloatArray, position: int, trips: Trips, k: Sides) -> None:
+        tiling = self.tilings[LACKED[position]]
+        assert isinstance(tiling, WayTiling)
+        self._seen(tiling.way)._add(columns, position, trips, k)  # the same rule with ways in hand
+
+    def footprints(self, at: Index, together: IntArray | None = None) -> list[tuple[int, FloatArray]]:
+        """(column, bytes) of the mappings at `at`, arrays of one shape."""
+        tiling = self.tilings[0]
+        assert isinstance(tiling, WayTiling)
+        return self._seen(tiling.way[at[0]]).footprints(at, together)
+
+
+def least_cycles(ways: Ways, views: Sequence[View]) -> FloatArray:
+    """Array cycles that no tiling goes below on each way, [ways]: the whole product as one tile (`array_cycles`)."""
+    problem, weights = ways.problem, ways.held == 1
+    arrays = [view.geometry.array for view in views]
+    rows, columns, copies = (np.array([getattr(a, name) for a in arrays]) for name in ("rows", "columns", "stream"))
+    assert ways.rates is not None
+    row_rate, stream_rate = (ways.rates, copies) if weights else (np.ones_like(rows), ways.rates)
+    stream, along, across = (problem.m, problem.k, problem.n) if weights else (problem.k, problem.m, problem.n)
+    folds, per_cycle = arrays[0].folds, arrays[0].load_rows_per_cycle
+    length = -(-stream // stream_rate)
+    around = (-(-rows // per_cycle) if weights else 0) + rows + columns - 2
+    whole, rest = along // (rows * row_rate), along % (rows * row_rate)
+    if folds is Folds.PIPELINED:
+        full, last = (np.maximum(length, -(-used // per_cycle)) for used in (rows, -(-rest // row_rate)))
+    else:
+        full = last = length + (around if folds is Folds.SERIAL else 0)
+    total = (whole * full + (rest > 0) * last) * -(-across // columns) * (problem.groups * problem.work_share)
+    return np.asarray(total + (around if folds is Folds.PIPELINED else 0.0), dtype=np.float64)
+
+
+def least_tilings(views: Sequence[View]) -> tuple[WayTiling, WayTiling, WayTiling]:
+    """One candidate a way and dimension, that has the least of every number that any has."""
+    found = []
+    for size, covered in zip(views[0].sizes, np.array([view.covered for view in views]).T, strict=True):
+        side, one = np.minimum(covered, size), np.ones(len(views), dtype=np.int64)
+        folds = -(-size // covered)
+        found.append(WayTiling(Sides(size, side, one, one * size, folds, one, one), side, one, np.arange(len(views))))
+    m, k, n = found
+    return m, k, n
+
+
+def line_of(
+    ways: Ways, position: int, home: Home, tiling: WayTiling, stays: tuple[bool, bool | None, bool]
+) -> tuple[WayTiling, FloatArray]:
+    """Tilings of the dimension that one operand lacks, less those that `Block.without_idle_tiles` leaves out, and bytes of every column
+    that the operand moves with each, [columns, tilings].
+
+    `stays` says whether its outer tile stays, its inner one (None: outer tiles are inner ones), and whether what stays in the array is one
+    pass.
+    """
+    mine = next(stationary for stationary, at in STAYS.items() if at == position)
+    other = next(stationary for stationary, at in STAYS.items() if at != position)
+    homes = [Home(), Home(), Home()]
+    homes[position] = home
+    outer, inner, one_pass = stays
+    left, right, out = homes
+    inner_stays = None if inner is None else mine if inner else other
+    block = ManyBlocks(ways, mine if outer else other, (left, right, out), (tiling,) * 3, inner_stays=inner_stays, one_pass=one_pass)
+    kept = block.without_idle_tiles().tilings[LACKED[position]]
+    assert isinstance(kept, WayTiling)
+    block = replace(block, tilings=(kept,) * 3)
+    found = np.zeros((ways.columns, len(kept)))
+    block._add(found, position, block.trips(position), kept.inner)  # part of the same class
+    return kept, found
+
+
+def least_of_operand(ways: Ways, views: Sequence[View], position: int, home: Home) -> FloatArray:
+    """Bytes of every column that an operand with this home moves at least on each way, [columns, ways]."""
+    least = least_tilings(views)[LACKED[position]]
+    return line_of(ways, position, home, least, (True, None, False))[1]
