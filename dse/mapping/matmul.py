@@ -219,7 +219,7 @@ class _Passes:
         return np.asarray(np.maximum(length, -(-used_rows // self.array.load_rows_per_cycle)))
 
 
-def sum_shares(grid: TileGrid, array: ArrayGeometry, *, rate: int, together: int) -> NDArray[np.int64]:
+def sum_shares(grid: TileGrid, array: ArrayGeometry, *, rate: int, together: int | IntArray) -> NDArray[np.int64]:
     """Arrays that share one sum in an output-stationary mapping, [T]: those that a whole tile's passes leave idle.
 
     At most as many as there are steps in the tile's stretch of k.

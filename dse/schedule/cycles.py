@@ -12,10 +12,10 @@ from dse.ir.operator import Kind, matmul_shape
 from dse.mapping.frontier import least_cycles
 from dse.mapping.matmul import Stationary, TileGrid, array_cycles, array_sides, fill_and_drain_cycles, sum_shares
 from dse.mapping.tiles import Sides
-from dse.schedule.problems import contraction_problem, sliced_along
+from dse.schedule.problems import contraction_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -57,46 +57,52 @@ class CycleTable:
         """Find several slicings of a contraction at once, to be asked for one by one."""
         new = [loops for loops in dict.fromkeys(slicings) if (operator.name, loops) not in self._found]
         if len(new) > 1 and not self._geometry.array.dims:
-            shapes = [matmul_shape(sliced_along(operator, dict(loops))) for loops in new]
-            sizes = np.array([(s.groups, s.m, s.k, s.n) for s in shapes], dtype=np.int64).T  # [4, N]
+            sizes = _sliced_sizes(operator, new)
             problem = contraction_problem(self._graph, operator, {}, self._geometry)
             found = least_cycles_of(problem, sizes, self._geometry.array)
             self._found.update(((operator.name, loops), float(c)) for loops, c in zip(new, found, strict=True))
 
 
+def _sliced_sizes(operator: Operator, slicings: Sequence[Loops]) -> IntArray:
+    """Groups, m, k and n of a contraction in each slicing, [4, N]."""
+    whole, column = matmul_shape(operator), {d: i for i, (d, _) in enumerate(operator.dims)}
+    sizes = np.array([[size for _, size in operator.dims]] * len(slicings), dtype=np.int64)  # [N, dimensions]
+    for row, loops in zip(sizes, slicings, strict=True):
+        for d, parts in dict(loops).items():
+            row[column[d]] //= parts
+    kinds = whole.group_dims, whole.m_dims, whole.k_dims, whole.n_dims
+    return np.stack([sizes[:, [column[d] for d in dims]].prod(axis=1) for dims in kinds])
+
+
 def least_cycles_of(problem: MatmulProblem, sizes: IntArray, array: ArrayGeometry) -> FloatArray:
     """`least_cycles` on an array of the short form of products like `problem` with other groups, m, k and n, `sizes` [4, N]."""
     groups, one = sizes[0], replace(problem, groups=1)
+    together = 2 ** np.arange(array.count.bit_length(), dtype=np.int64)[:, None]  # [T, 1]
     best = np.full(sizes.shape[1], np.inf)
     for dataflow in array.dataflows:
         weights = dataflow is not Dataflow.OUTPUT_STATIONARY
         ramp = fill_and_drain_cycles(array, weights=weights) if array.folds is Folds.PIPELINED else 0
-        for together, cycles in _of_one_group(one, sizes, array, dataflow):
+        for cycles in _of_one_group(one, sizes, array, dataflow, together):
             total = (cycles - ramp) * -(-groups // together) + ramp
-            best = np.minimum(best, np.where(together <= groups, total, np.inf))
+            best = np.minimum(best, np.where(together <= groups, total, np.inf).min(axis=0))
     return best
 
 
-def _of_one_group(problem: MatmulProblem, sizes: IntArray, array: ArrayGeometry, dataflow: Dataflow) -> Iterator[tuple[int, FloatArray]]:
-    """(groups that run at the same time, cycles of one round of groups [N]), the whole product as one tile."""
+def _of_one_group(
+    problem: MatmulProblem, sizes: IntArray, array: ArrayGeometry, dataflow: Dataflow, together: IntArray
+) -> Iterator[FloatArray]:
+    """Cycles of one round of `together` [T, 1] groups that run at the same time, [T, N], the whole product as one tile."""
     rate = array.rate(problem.dtype)
     assert rate is not None, "the schedule refuses data types that the array cannot compute"
     m, k, n = sizes[1:]
     if dataflow is Dataflow.INPUT_STATIONARY:
         problem, dataflow, m, n = problem.transposed(), Dataflow.WEIGHT_STATIONARY, n, m
     grid = TileGrid(*(_whole(size, side) for size, side in zip((m, k, n), array_sides(array, dataflow, rate), strict=True)))
-    for i in range(array.count.bit_length()):
-        together = 2**i
-        ways: list[IntArray | None] = [None]
-        if dataflow is Dataflow.OUTPUT_STATIONARY and array.count > 1:
-            ways.append(sum_shares(grid, array, rate=rate, together=together))
-        for shares in ways:
-            yield (
-                together,
-                array_cycles(
-                    problem, grid, array, dataflow=dataflow, stationary=Stationary.OUT, rate=rate, together=together, shares=shares
-                ),
-            )
+    ways: list[IntArray | None] = [None]
+    if dataflow is Dataflow.OUTPUT_STATIONARY and array.count > 1:
+        ways.append(sum_shares(grid, array, rate=rate, together=together))
+    for shares in ways:
+        yield array_cycles(problem, grid, array, dataflow=dataflow, stationary=Stationary.OUT, rate=rate, together=together, shares=shares)
 
 
 def _whole(size: IntArray, array_side: int) -> Sides:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from math import prod
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -70,7 +69,16 @@ class Ways:
     def __init__(self, builder: SegmentBuilder, ways: Sequence[Way]) -> None:
         self.builder = builder
         self.ways = tuple(ways)
-        self.slices = np.array([float(prod(c.slices for c in w.cuts)) for w in ways])  # [V]
+        deepest = max((len(w.cuts) for w in ways), default=0)
+        cuts = [[*w.cuts, *[None] * (deepest - len(w.cuts))] for w in ways]
+        self._cut_by = np.array([[1.0 if c is None else float(c.slices) for c in row] for row in cuts]).reshape(len(ways), deepest)
+        """[V, cuts], outermost first; 1 where a way has fewer."""
+        self._streams = {stream: i for i, stream in enumerate(dict.fromkeys(c.stream for w in ways for c in w.cuts))}
+        self._stream = np.array([[-1 if c is None else self._streams[c.stream] for c in row] for row in cuts], dtype=np.int64)
+        self._stream = self._stream.reshape(len(ways), deepest)
+        """Number of the stream of each, in the same shape; -1 where a way has fewer."""
+        self._last = np.array([self._streams[w.cuts[-1].stream] if w.cuts else -1 for w in ways], dtype=np.int64)
+        self.slices = self._cut_by.prod(axis=1)  # [V]
         self.cut = self.slices > 1
         self.shared = np.array([w.hold is Hold.SHARED for w in ways])
         self.all = np.array([w.hold is Hold.ALL for w in ways])
@@ -82,40 +90,38 @@ class Ways:
         self._effects: dict[tuple[str, int, bool], _Effect] = {}
         self._sizes: dict[bytes, FloatArray] = {}
 
+    def _among(self, streams: frozenset[str], *, none: bool = False) -> BoolArray:
+        """Which numbers of streams are among `streams`; `none` for the last one, which stands for no cut."""
+        return np.array([*(stream in streams for stream in self._streams), none])
+
     def share(self, streams: frozenset[str]) -> FloatArray:
         """Parts into which the cuts divide what `streams` index, [V]."""
         if streams not in self._share:
-            self._share[streams] = np.array([float(prod(c.slices for c in w.cuts if c.stream in streams)) for w in self.ways])
+            self._share[streams] = np.where(self._among(streams)[self._stream], self._cut_by, 1.0).prod(axis=1)
         return self._share[streams]
 
     def refill(self, streams: frozenset[str]) -> FloatArray:
         """Times that what is held of a storage from before is brought in, [V] (see `SegmentBuilder.fill_bytes`)."""
         if streams not in self._refill:
-            found = []
-            for w in self.ways:
-                mine = [c.stream in streams for c in w.cuts]
-                inner = max((i for i, own in enumerate(mine) if own), default=0)
-                found.append(float(prod(c.slices for c, own in zip(w.cuts[:inner], mine, strict=False) if not own)))
-            self._refill[streams] = np.array(found)
+            own = self._among(streams)[self._stream]
+            inside = np.zeros_like(own)  # some cut further in is one of the storage
+            inside[:, :-1] = np.logical_or.accumulate(own[:, :0:-1], axis=1)[:, ::-1]
+            self._refill[streams] = np.where(inside & ~own, self._cut_by, 1.0).prod(axis=1)
         return self._refill[streams]
 
     def fits(self, position: int) -> tuple[BoolArray, BoolArray]:
         """Ways in which an operator gives its own part of every output; these, and those in which it sums over the last cut, [V] each."""
         if position not in self._fits:
-            sliceable, reducible = self.builder.sliceable[position], self.builder.reducible[position]
-            every, outer = [], []
-            for w in self.ways:
-                every.append(all(c.stream in sliceable for c in w.cuts))
-                sums = w.hold is Hold.ALL and w.cuts[-1].stream in reducible
-                outer.append(sums and all(c.stream in sliceable for c in w.cuts[:-1]))
-            self._fits[position] = np.array(every), np.array(every) | np.array(outer)
+            own = self._among(self.builder.sliceable[position], none=True)[self._stream]
+            every: BoolArray = own.all(axis=1)
+            outer: BoolArray = (own | (np.arange(own.shape[1]) >= (self._stream >= 0).sum(axis=1, keepdims=True) - 1)).all(axis=1)
+            self._fits[position] = every, every | (self.all & self.sums_inner(position) & outer)
         return self._fits[position]
 
     def sums_inner(self, position: int) -> BoolArray:
         """Ways whose last cut an operator sums over, [V]."""
         if position not in self._inner:
-            reducible = self.builder.reducible[position]
-            self._inner[position] = np.array([bool(w.cuts) and w.cuts[-1].stream in reducible for w in self.ways])
+            self._inner[position] = self._among(self.builder.reducible[position])[self._last]
         return self._inner[position]
 
     def cycles(self, position: int, wanted: BoolArray) -> FloatArray:
