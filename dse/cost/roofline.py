@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from dse.ir.graph import multiply_type
 from dse.ir.operator import Kind
-from dse.ir.tensor import Role
 from dse.units import BITS_PER_BYTE
 
 if TYPE_CHECKING:
@@ -31,20 +30,22 @@ class Roofline:
 
 
 def compulsory_bytes(graph: OperatorGraph) -> float:
-    """Bytes that must cross the DRAM boundary: weights, caches, graph inputs and outputs, once each.
+    """Bytes that must cross the DRAM boundary: weights, caches, graph inputs and outputs, once each, as far as operators touch them.
 
-    A cache that is appended in place counts once: old positions are read, new ones written.
+    A cache that is appended in place counts once: old positions are read, new ones written. Of one that sparse attention reads in part,
+    or only appends to, no more counts than what one operator reads or writes of it.
     """
     names = {graph.tensors[t].storage for t in (*graph.inputs, *graph.outputs)}
     return sum(_touched_bytes(graph, name) for name in sorted(names))
 
 
 def _touched_bytes(graph: OperatorGraph, storage: str) -> float:
-    """Bytes of a storage that operators touch, at most its size; whole for caches and outputs."""
+    """Bytes of a storage that the operator which touches most of it touches, at most its size; whole where the graph makes it."""
     tensor = graph.tensors[storage]
-    if tensor.role is Role.CACHE or storage not in graph.inputs:
+    if storage not in graph.inputs:
         return float(tensor.size_bytes)
-    uses = [x.elements for o in graph.operators if o.kind is not Kind.VIEW for x in o.inputs if graph.tensors[x.tensor].storage == storage]
+    operands = (x for o in graph.operators if o.kind is not Kind.VIEW for x in (*o.inputs, *o.outputs))
+    uses = [x.elements for x in operands if graph.tensors[x.tensor].storage == storage]
     return min(float(tensor.size_bytes), max(uses, default=0) * tensor.dtype.stored_bits / BITS_PER_BYTE)
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dse.cost.roofline import compulsory_bytes, roofline
+from dse.evaluate import price
+from dse.ir.tensor import Role
 
 from .compiled import accelerator, compiled, step
 
@@ -67,3 +71,22 @@ def test_the_type_sets_the_peak_and_the_bytes() -> None:
     assert narrow.macs == wide.macs
     assert narrow.compute_cycles == wide.compute_cycles / 2
     assert narrow.compulsory_bytes == (wide.compulsory_bytes - 8) / 2 + 8
+
+
+@pytest.mark.parametrize(
+    ("cache_len", "cache_bytes"),
+    [
+        (1024, 8 * 1024 * 576 * 2 + 8 * 128 * 2),  # 2,048 positions are selected: all, so the index is only appended to
+        (8192, 8 * 2048 * 576 * 2 + 8 * 8192 * 128 * 2),  # of the latent cache the selected positions, of the index all
+    ],
+)
+def test_sparse_attention_needs_part_of_its_caches(cache_len: int, cache_bytes: int) -> None:
+    """DeepSeek-V3.2, 8 sequences: latent cache 576 wide, index keys 128 wide, 2 bytes each."""
+    given = step("deepseek_v3_2", batch=8, cache_len=cache_len)
+    graph = given.graphs[0][0]
+    caches = [name for name in graph.inputs if graph.tensors[name].role is Role.CACHE]
+    others = tuple(n for n in graph.inputs if n not in caches)
+    outputs = tuple(n for n in graph.outputs if graph.tensors[n].storage not in caches)
+    assert compulsory_bytes(graph) - compulsory_bytes(replace(graph, inputs=others, outputs=outputs)) == cache_bytes
+    found, table = compiled(given, "flat_cloud"), accelerator("flat_cloud").table({})
+    assert price(found, table).latency_s[0] * table.clock_hz[0] >= roofline(found, table).cycles
