@@ -31,6 +31,7 @@ def evaluate_any(
     schedule: str = "fused",
     placement: str = "auto",
     calibrated: bool = False,
+    mapping_excess: float = 0.0,
 ) -> Evaluation | ChipEvaluation:
     """As `evaluate_single`, and for chips of many cores.
 
@@ -42,7 +43,17 @@ def evaluate_any(
     if not names_chip(accelerator):
         if placement != "auto":
             raise UsageError(f"--placement {placement}: {accelerator} has one core; placements are for chips of many cores")
-        return evaluate_single(workload, accelerator, settings, objective=objective, schedule=schedule, calibrated=calibrated)
+        return evaluate_single(
+            workload,
+            accelerator,
+            settings,
+            objective=objective,
+            schedule=schedule,
+            calibrated=calibrated,
+            mapping_excess=mapping_excess,
+        )
+    if mapping_excess:
+        raise UsageError(f"--mapping-excess: the cores of {accelerator}, a chip of many cores, have exact frontiers; leave it out")
     if calibrated:
         raise UsageError(f"--calibrated: nothing is measured of {accelerator}, a chip of many cores; leave it out")
     from dse.cost.many_core import evaluate_chip
@@ -72,11 +83,12 @@ def evaluate_single(
     objective: str = "latency",
     schedule: str = "fused",
     calibrated: bool = False,
+    mapping_excess: float = 0.0,
 ) -> Evaluation:
     """Evaluate `workload` on `accelerator` (a name or a file) with `path=value` settings laid over it.
 
     `calibrated` puts the launch latency and the sustained rates of measured products in the place of data-sheet peaks; settings
-    come after it.
+    come after it. With `mapping_excess` above 0 shorter frontiers are made, with mappings whose counts are up to that share above the best.
 
     Raises:
         UsageError: unknown names, options or settings, with what is allowed; calibrated, and nothing was measured of the chip.
@@ -96,5 +108,5 @@ def evaluate_single(
     verdict = hopeless(step.graphs, tokens=step.tokens, stored_bytes=step.stored_bytes, geometry=description.geometry, table=table)
     if verdict is not None:
         return verdict
-    compiled = compile_step(step, description.geometry_for(), schedule=Schedule(schedule))
+    compiled = compile_step(step, description.geometry_for(mapping_excess=mapping_excess), schedule=Schedule(schedule))
     return evaluate(compiled, table, Objective(objective))

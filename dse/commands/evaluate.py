@@ -46,6 +46,9 @@ def eval_(
     calibrated: Annotated[
         bool, typer.Option("--calibrated", help="Launches and sustained rates of measured products instead of data-sheet peaks.")
     ] = False,
+    mapping_excess: Annotated[
+        float, typer.Option(help="Share by which counts of mappings may be above the best: fewer are kept. 0 is exact.")
+    ] = 0.0,
     form: FormatOption = Format.TABLE,
 ) -> None:
     """Evaluate one workload on one accelerator: latency, energy, area, what bounds it, and where it all goes.
@@ -65,6 +68,7 @@ def eval_(
         schedule=schedule.value,
         placement=placement.value,
         calibrated=calibrated,
+        mapping_excess=mapping_excess,
     )
     if form is Format.JSON:
         write_json(found.to_json_dict())

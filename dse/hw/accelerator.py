@@ -129,6 +129,8 @@ class Geometry:
     dram_alike: bool = False
     """A byte read from DRAM costs what a written one costs, at every price that is asked for: mappings with the same sum of both are
     one (`AcceleratorDescription.geometry_for`)."""
+    mapping_excess: float = 0.0
+    """How far above the best the counts of mappings may be, 0.02 for 2 %: 0 for exact frontiers, more for shorter ones."""
 
     @property
     def outer(self) -> MemoryGeometry:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from dse.hw.paths import FieldPath
     from dse.hw.table import DesignTable
     from dse.hw.technology import Technology, TechnologyCatalogue
+
+LEAST_EXCESS: Final = 0.0001
+"""Least excess of mappings that is not 0: powers of one plus it still differ by much more than sums of counts are rounded."""
 
 
 @dataclass(frozen=True)
@@ -82,15 +85,23 @@ class AcceleratorDescription:
         """What selects a frontier; hashable."""
         return geometry_of(self.file)
 
-    def geometry_for(self, varied: Collection[str] = ()) -> Geometry:
+    def geometry_for(self, varied: Collection[str] = (), *, mapping_excess: float = 0.0) -> Geometry:
         """`geometry` for what is priced at tables of this accelerator whose columns are the price paths `varied`.
 
         It may have shorter frontiers than `geometry`, which can be priced at any table: where a byte read from DRAM and one written cost
         the same energy and neither is varied, no price tells mappings apart whose sum of both is the same (`Geometry.dram_alike`).
+        With `mapping_excess` above 0 they are shorter still, and no longer exact: see there.
+
+        Raises:
+            UsageError: an excess that is neither 0 nor from `LEAST_EXCESS` to 1.
         """
+        if mapping_excess and not LEAST_EXCESS <= mapping_excess <= 1:
+            allowed = f"allowed: 0 for exact frontiers, or {LEAST_EXCESS} to 1, 0.02 for 2 %"
+            raise UsageError(f"--mapping-excess {mapping_excess:g}: a share by which mappings may be above the best; {allowed}")
         paths = [f"memories.{self.file.dram[0]}.{way}_energy_pj_per_byte" for way in ("read", "write")]
         reading, writing = (next(p.value for p in self.paths() if p.path == path) for path in paths)
-        return replace(self.geometry, dram_alike=reading == writing and not set(paths) & set(varied))
+        alike = reading == writing and not set(paths) & set(varied)
+        return replace(self.geometry, dram_alike=alike, mapping_excess=mapping_excess)
 
     def table(self, columns: Mapping[str, ArrayLike] | None = None) -> DesignTable:
         """Design points of this geometry: `{price path: scalar or [D]}` in file units; all else as described.

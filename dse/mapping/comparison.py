@@ -1,4 +1,5 @@
-"""Which numbers of two mappings are compared: their counts, or sums of counts that every price only ever adds up."""
+"""Which numbers of two mappings are compared: their counts, sums of counts that every price only ever adds up, or both to a given
+accuracy."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from dse.mapping.counts import COUNT_NAMES
+from dse.mapping.counts import COUNT_NAMES, INNER_COLUMNS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,16 +27,20 @@ class Comparison:
 
     Bytes read from and written to DRAM share its rate, so a latency has their sum. Where both also cost the same energy
     (`Geometry.dram_alike`), an energy has their sum as well, and no price tells two mappings with one sum apart.
+
+    With `excess` above 0 what is compared of all but footprints are whole powers of `1 + excess` (`coarse`). Comparing them is
+    transitive, so for every mapping left out, at whatever step, one stays that needs no more room and is within the excess.
     """
 
     counts: int
     """C."""
     dram_alike: bool
+    excess: float = 0.0
 
     @staticmethod
     def of(geometry: Geometry, counts: int) -> Comparison:
         """For mappings on `geometry` with so many counts."""
-        return Comparison(counts, geometry.dram_alike)
+        return Comparison(counts, geometry.dram_alike, geometry.mapping_excess)
 
     @property
     def width(self) -> int:
@@ -44,6 +49,8 @@ class Comparison:
 
     def laid(self, rows: FloatArray) -> FloatArray:
         """Counts [R, C] with the compared columns in front, [R, C or more]; the rest is carried along."""
+        if self.excess:
+            return np.concatenate((self.columns(rows), rows), axis=1)
         if not self.dram_alike:
             return rows
         found = np.empty((self.counts + 1, len(rows)))
@@ -54,6 +61,8 @@ class Comparison:
 
     def counted(self, laid: FloatArray) -> FloatArray:
         """The counts [R, C] of which `laid` was made."""
+        if self.excess:
+            return laid[:, self.width :]
         if not self.dram_alike:
             return laid
         inside = laid[:, _WRITE : self.width]
@@ -61,4 +70,20 @@ class Comparison:
 
     def columns(self, rows: FloatArray) -> FloatArray:
         """What is compared of counts [R, C], [R, width]."""
+        if self.excess:
+            exact = Comparison(self.counts, self.dram_alike)
+            first_inner = exact.width - (self.counts - len(COUNT_NAMES))
+            return coarse(exact.columns(rows), self.excess, (0, *range(first_inner, exact.width, INNER_COLUMNS)))
         return self.laid(rows)[:, : self.width]
+
+
+def coarse(rows: FloatArray, excess: float, exact: tuple[int, ...]) -> FloatArray:
+    """`rows` [R, C] with one plus each count in whole powers of `1 + excess`, but for the columns `exact`.
+
+    If one row is at most as large as another in this form, it is at most as large in the columns `exact` and, plus one, less than
+    `1 + excess` times as large in the others.
+    """
+    found = np.floor(np.log1p(rows) / np.log1p(excess))
+    held = list(exact)
+    found[:, held] = rows[:, held]
+    return np.asarray(found)

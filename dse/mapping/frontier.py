@@ -49,7 +49,7 @@ class Frontier:
     mappings: Sequence[MatmulMapping]
     excess: float = 0.0
     """For every mapping of the space a row here needs no more room in any memory and at most `1 + excess` times any other count (plus
-    `excess` bytes or cycles); 0 unless a thinner frontier was asked for."""
+    `excess` bytes or cycles), DRAM bytes together where they cost alike; 0 unless a thinner frontier was asked for."""
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -83,31 +83,20 @@ def mapping_counts(
 
 
 @lru_cache(maxsize=4096)
-def matmul_frontier(problem: MatmulProblem, geometry: Geometry, excess: float = 0.0) -> Frontier:
+def matmul_frontier(problem: MatmulProblem, geometry: Geometry) -> Frontier:
     """The mappings of the space that some price could prefer.
 
     A row is dropped only where another row is at most as large in footprint, each DRAM and buffer direction and array cycles; latency,
-    energy and feasibility grow with each of these, so no price can prefer the dropped row. With `excess` above 0, also where another
-    one needs no more room and is at most `1 + excess` times as large in the rest: fewer rows, and no optimum is more than that away.
+    energy and feasibility grow with each of these, so no price can prefer the dropped row. Of a geometry that is `dram_alike` the sum
+    of both DRAM directions is compared. With its `mapping_excess` above 0 a row is also dropped where another one needs no more room
+    and is at most `1 + excess` times as large in the rest: fewer rows, found sooner, and no optimum is more than that away.
     """
     if geometry.array.dims:
-        parts = [(array, matmul_frontier(problem, replace(geometry, array=array))) for array in ways(geometry)]
-        return _thinned(_merged(parts, geometry), excess)
+        return _merged([(array, matmul_frontier(problem, replace(geometry, array=array))) for array in ways(geometry)], geometry)
     found = [b for d in geometry.array.dataflows for b in blocks(problem, geometry, d)]
     rows, origin = search(found)
     order = np.lexsort(rows.T[::-1])
-    return _thinned(Frontier(counts_of(rows[order]), _Described(found, origin[order])), excess)
-
-
-def _thinned(frontier: Frontier, excess: float) -> Frontier:
-    """Fewer rows, within `excess`."""
-    if excess == 0.0:
-        return frontier
-    rows = frontier.counts.matrix()
-    kept = not_dominated(rows, excess=excess, exact=(0, *range(len(COUNT_NAMES), rows.shape[1], INNER_COLUMNS)))
-    mappings = frontier.mappings
-    some = mappings.take(kept) if isinstance(mappings, _Described) else tuple(mappings[i] for i in kept)
-    return Frontier(frontier.counts.take(kept), some, excess)
+    return Frontier(counts_of(rows[order]), _Described(found, origin[order]), geometry.mapping_excess)
 
 
 class _Described(Sequence[MatmulMapping]):
@@ -118,10 +107,6 @@ class _Described(Sequence[MatmulMapping]):
 
     def __len__(self) -> int:
         return len(self._origin)
-
-    def take(self, index: IntArray) -> _Described:
-        """Those at `index`."""
-        return _Described(self._blocks, self._origin[index])
 
     @overload
     def __getitem__(self, at: int) -> MatmulMapping: ...

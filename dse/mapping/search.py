@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import moocore
 import numpy as np
 
-from dse.mapping.comparison import Comparison
+from dse.mapping.comparison import Comparison, coarse
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -279,8 +279,5 @@ def not_dominated(rows: FloatArray, *, excess: float = 0.0, exact: tuple[int, ..
     if len(rows) == 0:
         return np.empty(0, dtype=np.int64)
     if excess > 0.0:
-        held = list(exact)
-        compared = np.floor(np.log1p(rows) / np.log1p(excess))
-        compared[:, held] = rows[:, held]
-        rows = compared
+        rows = coarse(rows, excess, exact)
     return np.flatnonzero(moocore.is_nondominated(rows, keep_weakly=False))
