@@ -37,6 +37,8 @@ CUT_LINE: Final = 1.45
 """Height of the capacity line above a cut, in peaks."""
 CUT_AT: Final = 0.82
 """Height of the cut, in heights of that line."""
+LEGEND_CHARACTERS: Final = 27
+"""Characters of a name in the legend."""
 CHARACTERS_ACROSS: Final = 130
 """Characters of a stretch's name that fit the whole width."""
 _TIME_UNITS: Final = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
@@ -64,7 +66,7 @@ def gantt_figure(timeline: Timeline) -> Figure:
         axes.set_xlabel(f"time ({unit_name}); beside each resource its busy share{_notes(drawn, left_out, timeline.end_s)}")
         axes.grid(visible=False, axis="y")
         _brackets(axes, timeline, unit)
-        handles = [Patch(color=c, label=name) for name, c in colours.items()]
+        handles = [Patch(color=c, label=_short(name)) for name, c in colours.items()]
         if len({e.operator for e in timeline.events}) > len(colours):
             handles.append(Patch(color=PALE, label="others"))
         figure.legend(handles=handles, loc="outside lower center", ncols=min(5, max(1, len(handles))))
@@ -162,6 +164,11 @@ def _sized(size_bytes: float) -> str:
 def _percent(share: float) -> str:
     """A whole number of percent, or two digits below ten."""
     return f"{share:.0%}" if share >= LEAST_SHARE or not share else f"{100 * share:.2g}%"
+
+
+def _short(name: str) -> str:
+    """A name that fits a legend of five columns: its end tells operators apart, its beginning says where they belong."""
+    return name if len(name) <= LEGEND_CHARACTERS else f"{name[: LEGEND_CHARACTERS // 3]}…{name[-(LEGEND_CHARACTERS * 2 // 3 - 1) :]}"
 
 
 def _colours(timeline: Timeline) -> dict[str, str]:
