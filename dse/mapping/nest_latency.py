@@ -160,10 +160,10 @@ def _first_and_last(flows: list[Flow], moved: NestFlows, computing: FloatArray) 
     """Cycles of each flow's first or last transfer outside the steps.
 
     A tile that is transferred once may move while the array works, except the part that its innermost memory needs first:
-    as many cycles as the port has left over from its regular flows, longest transfer first.
+    as many cycles as the port has left over from its regular flows, longest transfer first, equal ones in the order of the port.
     """
     ends = [f for f in flows if not (f.operand.is_output and f.direction in (Direction.READ_TO_LOW, Direction.WRITE_FROM_HIGH))]
-    once = [f for f in ends if f.edge == moved.loops]
+    once = sorted((f for f in ends if f.edge == moved.loops), key=_place_at_port)
     again = [f for f in ends if f.edge != moved.loops]
     found = {(f.operand.name, f.level, f.direction): f.transfer_cycles for f in again}
     if not once:
@@ -174,6 +174,11 @@ def _first_and_last(flows: list[Flow], moved: NestFlows, computing: FloatArray) 
     needed = [np.ceil(_innermost_bits(f, moved) / width) for f in once]
     left = _shorten([f.transfer_cycles for f in once], needed, spare)
     return found | {(f.operand.name, f.level, f.direction): cycles for f, cycles in zip(once, left, strict=True)}
+
+
+def _place_at_port(flow: Flow) -> int:
+    """Position of a flow in the list of its port."""
+    return next(i for i, at in enumerate(flow.port.flows) if (at.operand, at.direction) == (flow.operand.place, flow.direction))
 
 
 def _innermost_bits(flow: Flow, moved: NestFlows) -> FloatArray:
