@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
 from dse.ir.operator import Kind
@@ -58,6 +59,7 @@ def _ways(builder: SegmentBuilder, first: int) -> Iterator[Way]:
     single = [(Cut(s, n),) for s in streams for n in slice_counts(builder.streams.sizes[s])]
     for cuts in ((), *(c for c in single if c[0].stream in builder.sliceable[first])):
         yield from (Way(cuts, hold) for hold in (Hold.BETWEEN, Hold.SHARED))
+    yield from (Way(cuts, Hold.SHARED) for cuts in _within(builder, first, streams))
     for cuts in (*single, *_nested(builder, first, streams)):
         yield Way(cuts, Hold.ALL)
 
@@ -105,6 +107,17 @@ def is_held(storage: Storage, first: int, last: int, way: Way) -> bool:
     before = storage.from_outside or (bool(storage.writers) and storage.writers[-1] < first)
     again = any(c.stream not in storage.streams for c in way.cuts)
     return way.hold is Hold.SHARED and before and bool(readers) and (len(readers) > 1 or again)
+
+
+def _within(builder: SegmentBuilder, first: int, streams: list[str]) -> Iterator[tuple[Cut, ...]]:
+    """Slices of a stream inside every index of one or two others: what the inner one does not index, as the keys and values of a head
+    or the weights of an expert, stays while rows run past it."""
+    sizes = builder.streams.sizes
+    own = [s for s in streams if s in builder.sliceable[first]]
+    for inner in own:
+        others = [Cut(s, sizes[s]) for s in own if s != inner]
+        for outer in (*combinations(others, 1), *combinations(others, 2)):
+            yield from ((*outer, Cut(inner, n)) for n in slice_counts(sizes[inner]))
 
 
 def _nested(builder: SegmentBuilder, first: int, streams: list[str]) -> Iterator[tuple[Cut, ...]]:
