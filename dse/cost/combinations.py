@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +17,7 @@ from dse.cost.window_table import Piece, WindowTable, costed_window
 from dse.schedule.rounds import forms, placed_segments
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from dse.cost.workload_pricing import CompiledPlan
     from dse.hw.accelerator import Geometry
     from dse.schedule.again import Again
+    from dse.schedule.place import PlacedOperator
     from dse.schedule.plan import PlanBook
     from dse.schedule.rounds import Window
+    from dse.schedule.segments import Segment
 
     FloatArray = NDArray[np.float64]
 
@@ -46,10 +48,13 @@ class Combination:
     placed: tuple[PlacedRow, ...]
     """Each operator with its row."""
     windows: tuple[Window, ...]
-    pieces: tuple[tuple[Piece, ...], ...]
-    """By window."""
     costed: tuple[CostedWindow, ...]
     vector_ops: float
+
+    @property
+    def pieces(self) -> tuple[tuple[Piece, ...], ...]:
+        """What runs in each window."""
+        return tuple(_pieces(w, self.placed) for w in self.windows)
 
 
 @dataclass(frozen=True)
@@ -78,24 +83,22 @@ def make_combinations(book: PlanBook, plans: Sequence[CompiledPlan], geometry: G
     made: dict[tuple[object, ...], Combination] = {}
     makers: dict[Again | None, RowMaker] = {}
     choosers: dict[OperatorPricer, RowChooser] = {}
-    costed: dict[tuple[object, ...], CostedWindow] = {}
+    windows = _Windows(geometry)
     for number, plan in enumerate(plans):
         chosen = [_chooser(p, weights, choosers) for p in plan.pricers]
         again = plan.plan.again
         if again not in makers:
             makers[again] = RowMaker(book if again is None else book.of(plan.plan), geometry)
-        maker = makers[again]
-        segments = [s.segment for s in placed_segments(plan.plan) for _ in s.operators]
-        operators = list(zip(plan.operators, plan.pricers, segments, strict=True))
+        rows_of = _placed(plan, makers[again])
+        vector_ops = sum(p.work.vector_ops for p in plan.pricers)
         for at, form in enumerate(forms(book, plan.plan, plan.operators)):
             room = RowChoices(form, chosen)
+            named = windows.named(form, room.held_bytes)
             for rows, staged in product(room.every(len(weights)), (False, True)):
-                placed = tuple(maker.row(*o, r, staged=staged) for o, r in zip(operators, rows, strict=True))
+                placed = tuple(row(r, staged) for row, r in zip(rows_of, rows, strict=True))
                 key = (number, at, *map(id, placed))
                 if key not in made:
-                    sequence = _sequence(form, room.held_bytes, placed, geometry, costed)
-                    vector_ops = sum(p.work.vector_ops for p in plan.pricers)
-                    made[key] = Combination(number, rows, placed, form, *sequence, vector_ops)
+                    made[key] = Combination(number, rows, placed, form, windows.sequence(named, placed), vector_ops)
     members = tuple(made.values())
     if not members:
         return None
@@ -121,23 +124,47 @@ def _chooser(pricer: OperatorPricer, weights: FloatArray, made: dict[OperatorPri
     return made[pricer]
 
 
-def _sequence(
-    form: Sequence[Window],
-    held_bytes: Sequence[float],
-    placed: Sequence[PlacedRow],
-    geometry: Geometry,
-    costed: dict[tuple[object, ...], CostedWindow],
-) -> tuple[tuple[tuple[Piece, ...], ...], tuple[CostedWindow, ...]]:
-    """What runs in each window, and what it does; windows that were met before are not counted again."""
-    sequence, every = [], []
-    for w, held in zip(form, held_bytes, strict=True):
-        key = (w.together, w.runs, held, *((id(placed[s.operator]), s.slices, s.first) for s in w.shares))
-        pieces = tuple(Piece(placed[s.operator], s.slices, s.first) for s in w.shares)
-        if key not in costed:
-            costed[key] = costed_window(pieces, held, w.runs, geometry, together=w.together)
-        sequence.append(costed[key])
-        every.append(pieces)
-    return tuple(every), tuple(sequence)
+def _placed(plan: CompiledPlan, maker: RowMaker) -> list[Callable[[int, bool], PlacedRow]]:
+    """By operator of a plan: what gives one of its rows, staged or not."""
+    segments = [s.segment for s in placed_segments(plan.plan) for _ in s.operators]
+
+    def rows_of(operator: PlacedOperator, pricer: OperatorPricer, segment: Segment) -> Callable[[int, bool], PlacedRow]:
+        return cache(lambda row, staged: maker.row(operator, pricer, segment, row, staged=staged))
+
+    return [rows_of(*o) for o in zip(plan.operators, plan.pricers, segments, strict=True)]
+
+
+def _pieces(window: Window, placed: Sequence[PlacedRow]) -> tuple[Piece, ...]:
+    return tuple(Piece(placed[s.operator], s.slices, s.first) for s in window.shares)
+
+
+class _Windows:
+    """What windows do, each counted once, whatever number of combinations have it."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        self._geometry = geometry
+        self._names: dict[tuple[object, ...], int] = {}
+        self._costed: dict[tuple[int, ...], CostedWindow] = {}
+
+    def named(self, form: Sequence[Window], held_bytes: Sequence[float]) -> list[tuple[Window, float, int, list[int]]]:
+        """Each window of a form with the bytes held in it, a number for all of it but the rows of its operators, and these."""
+        found = []
+        for w, held in zip(form, held_bytes, strict=True):
+            key = w.together, w.runs, held, *((s.slices, s.first) for s in w.shares)
+            found.append((w, held, self._names.setdefault(key, len(self._names)), [s.operator for s in w.shares]))
+        return found
+
+    def sequence(self, named: list[tuple[Window, float, int, list[int]]], placed: Sequence[PlacedRow]) -> tuple[CostedWindow, ...]:
+        """What the windows of a form do with the rows `placed`."""
+        rows, found = [id(row) for row in placed], []
+        for window, held, name, operators in named:
+            key = (name, *[rows[o] for o in operators])
+            costed = self._costed.get(key)
+            if costed is None:
+                costed = costed_window(_pieces(window, placed), held, window.runs, self._geometry, together=window.together)
+                self._costed[key] = costed
+            found.append(costed)
+        return tuple(found)
 
 
 def _weights(geometry: Geometry) -> FloatArray:

@@ -60,7 +60,9 @@ class RowMaker:
         whole = [t for t in operator.fills if not self._sliced(t, segment)]
         once = np.zeros_like(counts)
         once[[DRAM_READ, BUFFER_WRITE]] = sum(t.size_bytes for t in whole)
-        kept, passed = self._streams(operator, row)
+        problem = work.problem
+        mapping = frontier_of(work, self._geometry).mappings[row] if isinstance(problem, MatmulProblem) else None
+        kept, passed = self._streams(operator, mapping)
         if staged and not sum(passed):
             return self.row(operator, pricer, segment, row, staged=False)
         if staged:
@@ -79,7 +81,7 @@ class RowMaker:
             footprint_bytes=float(pricer.counts[row, 0]),
             inner_bytes=tuple(float(x) for x in pricer.inner_footprint_bytes[row]),
             vector_ops_per_slice=work.vector_ops / slices,
-            ramp_cycles=self._ramp(operator, row),
+            ramp_cycles=0.0 if mapping is None else self._ramp(mapping),
             launches=work.launches,
             touches_dram=work.touches_dram,
             staged_bytes=tuple(slices * p for p in passed) if staged else (),
@@ -88,20 +90,19 @@ class RowMaker:
     def _sliced(self, transfer: Transfer, segment: Segment) -> bool:
         return any(c.stream in self._builder.storages[transfer.tensor].streams for c in segment.cuts)
 
-    def _ramp(self, operator: PlacedOperator, row: int) -> float:
-        if not isinstance(operator.work.problem, MatmulProblem) or self._geometry.array.folds is not Folds.PIPELINED:
+    def _ramp(self, mapping: MatmulMapping) -> float:
+        if self._geometry.array.folds is not Folds.PIPELINED:
             return 0.0
-        mapping = frontier_of(operator.work, self._geometry).mappings[row]
         weights = mapping.dataflow is not Dataflow.OUTPUT_STATIONARY
         return float(fill_and_drain_cycles(mapping.used(self._geometry).array, weights=weights))
 
-    def _streams(self, operator: PlacedOperator, row: int) -> tuple[float, tuple[float, ...]]:
+    def _streams(self, operator: PlacedOperator, mapping: MatmulMapping | None) -> tuple[float, tuple[float, ...]]:
         """DRAM bytes that one slice reads of what is there early: through the buffer, and past it by input (each byte's first time)."""
         problem = operator.work.problem
         early = [self._early[self._storage_of[p.tensor]] for p in operator.inputs]
-        if not isinstance(problem, MatmulProblem):
+        if mapping is None:
             return sum(e * p.size_bytes for e, p in zip(early, operator.inputs, strict=True) if not p.on_chip), ()
-        mapping = frontier_of(operator.work, self._geometry).mappings[row]
+        assert isinstance(problem, MatmulProblem)
         left = early[0] * problem.left_bytes * (not problem.left_on_chip)
         right = early[1] * problem.right_bytes * (not problem.right_on_chip)
         again = _reads(problem, mapping)

@@ -113,8 +113,9 @@ class Ways:
         """Ways in which an operator gives its own part of every output; these, and those in which it sums over the last cut, [V] each."""
         if position not in self._fits:
             own = self._among(self.builder.sliceable[position], none=True)[self._stream]
-            every: BoolArray = own.all(axis=1)
-            outer: BoolArray = (own | (np.arange(own.shape[1]) >= (self._stream >= 0).sum(axis=1, keepdims=True) - 1)).all(axis=1)
+            every: BoolArray = np.logical_and.reduce(own, axis=1)
+            inner = np.arange(own.shape[1]) >= (self._stream >= 0).sum(axis=1, keepdims=True) - 1
+            outer = np.logical_and.reduce(own | inner, axis=1)
             self._fits[position] = every, every | (self.all & self.sums_inner(position) & outer)
         return self._fits[position]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from dse.schedule.segments import ACCUMULATOR_COPIES, PIPELINED_ACCUMULATOR_COPIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from dse.ir.tensor import Role
     from dse.schedule.place import PlacedOperator
@@ -90,7 +90,7 @@ def forms(book: PlanBook, plan: Plan, placed: tuple[PlacedOperator, ...]) -> tup
     round k operator j works on slice k - j, so all operators of a round are independent.
     """
     book = book.of(plan)
-    stays = tuple(_stays(book, plan))
+    stays = _Stays(book, plan)
     segments = placed_segments(plan)
     pipelines = any(can_pipeline(s.segment) for s in segments)
     found: dict[tuple[Window, ...], None] = {}
@@ -107,7 +107,7 @@ def forms(book: PlanBook, plan: Plan, placed: tuple[PlacedOperator, ...]) -> tup
     return tuple(found)
 
 
-def _of_slices(builder: SegmentBuilder, plan: Plan, s: PlacedSegment, stays: Sequence[_Stay], *, pipelined: bool) -> Iterator[Window]:
+def _of_slices(builder: SegmentBuilder, plan: Plan, s: PlacedSegment, stays: _Stays, *, pipelined: bool) -> Iterator[Window]:
     """The windows of a segment of slices."""
     if pipelined and can_pipeline(s.segment):
         held = _pipelined_held(builder, plan, s.segment)
@@ -115,7 +115,7 @@ def _of_slices(builder: SegmentBuilder, plan: Plan, s: PlacedSegment, stays: Seq
         return
     shares = tuple(Share(o, s.segment.slices, True) for o in s.operators)
     most = max(s.positions, key=lambda p: plan.reserved_bytes[p])
-    yield Window(shares, False, _held(stays, (most,)))
+    yield Window(shares, False, stays.at((most,)))
 
 
 def can_pipeline(segment: Segment) -> bool:
@@ -183,17 +183,25 @@ class _Stay:
 
 def held_at(book: PlanBook, plan: Plan, *positions: int) -> tuple[Held, ...]:
     """What lies on chip while the operators at `positions` of the plan's order run, tiles left out; each storage once."""
-    return _held(tuple(_stays(book.of(plan), plan)), positions)
+    return _Stays(book.of(plan), plan).at(positions)
 
 
-def _held(stays: Sequence[_Stay], positions: Sequence[int]) -> tuple[Held, ...]:
-    found = {s.held.storage: s.held for s in stays if any(s.start <= p <= s.stop for p in positions)}
-    return tuple(found.values())
-
-
-def _stays(book: PlanBook, plan: Plan) -> Iterator[_Stay]:
+class _Stays:
     """Everything that a plan has on chip, tiles left out; `book` has its order."""
-    builder = book.builder
+
+    def __init__(self, book: PlanBook, plan: Plan) -> None:
+        self._all = tuple(_stays(book.builder, plan))
+        self._found: dict[tuple[int, ...], tuple[Held, ...]] = {}
+
+    def at(self, positions: tuple[int, ...]) -> tuple[Held, ...]:
+        """What lies there while the operators at `positions` run."""
+        if positions not in self._found:
+            found = {s.held.storage: s.held for s in self._all if any(s.start <= p <= s.stop for p in positions)}
+            self._found[positions] = tuple(found.values())
+        return self._found[positions]
+
+
+def _stays(builder: SegmentBuilder, plan: Plan) -> Iterator[_Stay]:
     for s in plan.segments:
         for name in sorted(s.held - plan.resident):
             storage = builder.storages[name]
@@ -217,7 +225,7 @@ def _residents(builder: SegmentBuilder, plan: Plan) -> Iterator[tuple[Held, int,
         yield Held(name, storage.role, storage.size_bytes), min(storage.writers), max(storage.readers)
 
 
-def _single(book: PlanBook, stays: Sequence[_Stay], operators: list[tuple[int, int]], *, side_by_side: bool) -> Iterator[Window]:
+def _single(book: PlanBook, stays: _Stays, operators: list[tuple[int, int]], *, side_by_side: bool) -> Iterator[Window]:
     """Operators (number, position) that run once: one after the other, or neighbours that are independent together."""
     groups: list[list[tuple[int, int]]] = []
     for number, position in operators:
@@ -226,7 +234,7 @@ def _single(book: PlanBook, stays: Sequence[_Stay], operators: list[tuple[int, i
         else:
             groups.append([(number, position)])
     for group in groups:
-        yield Window(tuple(Share(n, 1, first=True) for n, _ in group), True, _held(stays, [p for _, p in group]))
+        yield Window(tuple(Share(n, 1, first=True) for n, _ in group), True, stays.at(tuple(p for _, p in group)))
 
 
 def _needs(builder: SegmentBuilder, before: int, after: int) -> bool:
