@@ -15,7 +15,7 @@ from dse.schedule.cores.charges import ChipCharges
 from dse.schedule.cores.chip_plan import no_room_message, plan_graph
 from dse.schedule.cores.energy import energy_items
 from dse.schedule.cores.groups import find_work
-from dse.schedule.cores.off_chip import off_chip_bytes
+from dse.schedule.cores.off_chip import at_the_ends, off_chip_bytes
 from dse.schedule.cores.part_price import KindPricer
 from dse.schedule.cores.planner import NoPlan
 from dse.schedule.cores.relaxation import Placement
@@ -241,7 +241,12 @@ def not_planned(
         sum(r.dram_cycles * n for r, _, n in bounds),
         sum(r.cycles * n for r, _, n in bounds),
     )
-    too_small = stored_bytes > description.chip.dram_capacity_bytes
+    why: Infeasibility | None = None
+    if stored_bytes > description.chip.dram_capacity_bytes:
+        why = _memory_too_small(description, stored_bytes)
+    else:  # nothing is planned for what does not fit whatever the plan
+        ends = (_too_much_off_chip(description, stored_bytes, *at_the_ends(find_work(g))) for g, _ in graphs)
+        why = next((e for e in ends if e is not None), None)
     return ChipEvaluation(
         float("inf"),
         float("inf"),
@@ -249,7 +254,7 @@ def not_planned(
         next(iter(rates.values())).clock_hz,
         tokens,
         feasible=False,
-        infeasibility=(_memory_too_small(description, stored_bytes),) if too_small else (),
+        infeasibility=(why,) if why is not None else (),
         bound=None,
         bound_share=0.0,
         roofline=total,
@@ -419,7 +424,13 @@ def _memory_too_small(description: ChipDescription, need: float) -> Infeasibilit
 
 def off_chip_too_small(description: ChipDescription, stored_bytes: float, outcome: Outcome) -> Infeasibility | None:
     """Why the activations of a plan do not fit the memory off chip beside weights and caches; None where they do."""
-    have, (need, there) = description.chip.dram_capacity_bytes, off_chip_bytes(outcome)
+    return _too_much_off_chip(description, stored_bytes, *off_chip_bytes(outcome))
+
+
+def _too_much_off_chip(
+    description: ChipDescription, stored_bytes: float, need: float, there: tuple[tuple[str, float], ...]
+) -> Infeasibility | None:
+    have = description.chip.dram_capacity_bytes
     if stored_bytes + need <= have:
         return None
     listed = ", ".join(f"'{name}' {size / BYTES_PER_KIB:.0f} KiB" for name, size in there[:3])

@@ -150,11 +150,16 @@ def _must(what: str) -> Callable[[str, ErrorDetails], str]:
     return words
 
 
+def _too_short(key: str, detail: ErrorDetails) -> str:
+    kind = "mapping" if isinstance(detail["input"], dict) else "list"
+    return _must(f"a {kind} of at least {{min_length}}")(key, detail)
+
+
 def _given(value: Any) -> str:
     if isinstance(value, str):
         return f"the text '{value[:60]}'"
     if isinstance(value, dict):
-        return "a mapping"
+        return "a mapping" if value else "an empty one"
     if isinstance(value, list):
         return f"the list {render(value)[:60]}"
     return render(value)[:60]
@@ -202,7 +207,7 @@ _WORDS: Final[Mapping[str, Callable[[str, ErrorDetails], str]]] = {
     "greater_than_equal": _must("at least {ge:g}"),
     "less_than": _must("below {lt:g}"),
     "less_than_equal": _must("at most {le:g}"),
-    "too_short": _must("a list of at least {min_length}"),
+    "too_short": _too_short,
     "too_long": _must("a list of at most {max_length}"),
     "string_too_short": _must("a text of at least {min_length} characters"),
     "string_too_long": _must("a text of at most {max_length} characters"),

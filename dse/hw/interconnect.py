@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from heapq import heappop, heappush
+from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    import networkx as nx
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,38 +48,48 @@ class Interconnect:
         return {c.name: c for c in self.channels}
 
     @cached_property
-    def _network(self) -> nx.DiGraph:
-        import networkx as nx  # 0.1 s, which accelerators of one core need not spend
-
-        net: nx.DiGraph = nx.DiGraph()
-        net.add_nodes_from(self.nodes)
+    def _leaving(self) -> Mapping[str, tuple[Channel, ...]]:
+        """Channels over which each node may send."""
+        found: dict[str, list[Channel]] = {node: [] for node in self.nodes}
         for c in self.channels:
-            for a in c.sources:
-                for b in c.targets:
-                    seconds = len(c.sources) / c.bytes_per_s
-                    if a != b and (not net.has_edge(a, b) or seconds < net.edges[a, b]["seconds"]):
-                        net.add_edge(a, b, channel=c, seconds=seconds)
-        return net
+            for node in c.sources:
+                found[node].append(c)
+        return {node: tuple(channels) for node, channels in found.items()}
 
     @cached_property
     def _found(self) -> dict[str, Mapping[str, tuple[Channel, ...]]]:
         return {}
 
     def _routes_from(self, source: str) -> Mapping[str, tuple[Channel, ...]]:
-        """Routes to every node that `source` reaches; found once."""
-        import networkx as nx
-
-        if source not in self._found:
-            own = {source} | {gate for gate, behind in self.gates if behind == source}
-
-            def seconds(u: str, v: str, edge: Mapping[str, float]) -> float | None:
-                blocked = u in gates and u not in own and gates[u] != v
-                return None if blocked else edge["seconds"]
-
-            gates = dict(self.gates)
-            paths = nx.single_source_dijkstra_path(self._network, source, weight=seconds)
-            channel = self._network.edges
-            self._found[source] = {b: tuple(channel[u, v]["channel"] for u, v in pairwise(path)) for b, path in paths.items()}
+        """Routes to every node that `source` reaches; found once, by Dijkstra's algorithm over channels: each is gone over once, from the
+        first of its nodes that is reached, however many it joins."""
+        if source in self._found:
+            return self._found[source]
+        gates, own = dict(self.gates), {source} | {gate for gate, behind in self.gates if behind == source}
+        seconds: dict[str, float] = {source: 0.0}
+        before: dict[str, tuple[str, Channel]] = {}
+        done: set[str] = set()
+        crossed: set[str] = set()
+        queue: list[tuple[float, int, str]] = [(0.0, 0, source)]
+        pushed = 0
+        while queue:
+            at, _, node = heappop(queue)
+            if node in done:
+                continue
+            done.add(node)
+            only = gates[node] if node in gates and node not in own else None
+            for c in self._leaving[node]:
+                if c.name in crossed:
+                    continue
+                if only is None:
+                    crossed.add(c.name)
+                there = at + len(c.sources) / c.bytes_per_s
+                for target in c.targets:
+                    if target != node and (only is None or target == only) and there < seconds.get(target, inf):
+                        seconds[target], before[target] = there, (node, c)
+                        pushed += 1
+                        heappush(queue, (there, pushed, target))
+        self._found[source] = _ways(source, before)
         return self._found[source]
 
     def connected(self, source: str, target: str) -> bool:
@@ -110,6 +119,19 @@ class Interconnect:
     @cached_property
     def _buses(self) -> tuple[Channel, ...]:
         return tuple(c for c in self.channels if len(c.targets) > 2)
+
+
+def _ways(source: str, before: Mapping[str, tuple[str, Channel]]) -> Mapping[str, tuple[Channel, ...]]:
+    """Routes from `source` to every node, each given by the node and the channel before it."""
+    routes: dict[str, tuple[Channel, ...]] = {source: ()}
+    for target in before:
+        way: list[Channel] = []
+        node = target
+        while node != source:
+            node, channel = before[node]
+            way.append(channel)
+        routes[target] = tuple(reversed(way))
+    return routes
 
 
 def transfer_s(channels: Iterable[Channel], size_bytes: float) -> float:

@@ -27,7 +27,7 @@ class CoreKindForm(FileForm):
     """The vector unit; left out where the core has none."""
     memories: dict[Name, Annotated[RegistersForm | BufferForm, Field(discriminator="kind")]]
     """Memories of one core from inner to outer: registers, one buffer or more."""
-    op_types: tuple[OpType, ...] | None = None
+    op_types: Annotated[tuple[OpType, ...], Field(min_length=1)] | None = None
     """ONNX operator types that it may run; left out, all that its units can."""
     leakage_w: NotNegative = 0.0
     """Power in W that flows in one core at all times."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 CELLS: Final = ".cells"
 """What is added to a memory's name for the node behind its port."""
+MOST_LISTED: Final = 16
+"""Names that a message lists."""
 
 
 def core_names(kind: str, count: int) -> tuple[str, ...]:
@@ -72,7 +74,7 @@ def _channels(name: str, form: AnyConnection, known: dict[str, tuple[str, ...]],
     wrong = [
         Problem(
             document.where(("links", name, key, i)),
-            f"'{end}' is no core and no memory; there are {', '.join(known)}.{did_you_mean(end, known)}",
+            f"'{end}' is no core and no memory; there are {_listed(tuple(known))}.{did_you_mean(end, known)}",
         )
         for i, end in enumerate(given)
         if end not in known
@@ -91,6 +93,8 @@ def _channels(name: str, form: AnyConnection, known: dict[str, tuple[str, ...]],
     if doubled:
         return [], [Problem(where, f"'{doubled[0]}' is named twice; name each once, alone or by its kind")]
     if isinstance(form, BusForm):
+        if name in known:
+            return [], [Problem(where, f"'{name}' is also the name of a core or a memory; rename one of them")]
         if len(nodes) < 2:
             return [], [Problem(where, f"a bus needs at least two members; given: {', '.join(nodes)}")]
         return [Channel(name, tuple(nodes), tuple(nodes), *_costs(form), f"links.{name}")], []
@@ -104,6 +108,14 @@ def _channels(name: str, form: AnyConnection, known: dict[str, tuple[str, ...]],
         )
         return [], [Problem(where, f"{message}; change the count of the cores, or rows and columns")]
     return list(_mesh(name, nodes, form, rows, columns)), []
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    """Names with commas, of many the first and the last."""
+    if len(names) <= MOST_LISTED:
+        return ", ".join(names)
+    half = MOST_LISTED // 2
+    return f"{', '.join(names[:half])}, … {', '.join(names[-half:])} ({len(names)} in all)"
 
 
 def grid_of(form: MeshForm, cores: int) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from math import prod
+from math import isqrt, prod
 from typing import TYPE_CHECKING, Final
 
 from dse.ir.operator import Kind
@@ -74,8 +74,9 @@ class Segment:
 def slice_counts(size: int, step: int = SLICE_STEP) -> tuple[int, ...]:
     """Ways to cut a stream of `size` indices into equal parts: divisors from `size` down, each at most a `step`-th of the one before."""
     found = [size]
-    for count in range(size // step, 1, -1):
-        if size % count == 0 and count * step <= found[-1]:
+    low = [d for d in range(1, isqrt(size) + 1) if size % d == 0]
+    for count in sorted({*low, *(size // d for d in low)}, reverse=True):
+        if count > 1 and count * step <= found[-1]:
             found.append(count)
     return tuple(found)
 
