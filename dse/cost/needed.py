@@ -1,4 +1,4 @@
-"""Which of many combinations are kept: a few such that at every reference point one of them is about as fast as the best."""
+"""Which of many combinations are kept: a few such that at every reference point one of them is about as fast, or as frugal, as the best."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ if TYPE_CHECKING:
 
 CAPACITIES_BYTES: Final = tuple(16 * BYTES_PER_KIB * 2.0**i for i in range(17))
 """Buffers, 16 KiB to 1 GiB, at which combinations are compared, beside those from which one is faster than all that need less."""
-BALANCES_MACS_PER_BYTE: Final = tuple(16.0 * 2**i for i in range(7))
-"""Array peak over DRAM rate: from memory-rich edge chips to twice the ends of today's; between two that are a factor of four apart
-neither's best may be good."""
+BALANCES_MACS_PER_BYTE: Final = (4.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0)
+"""Array peak over DRAM rate: from edge chips with much faster memory to twice the ends of today's; where most chips are, between two
+that are a factor of four apart neither's best may be good."""
 RATES: Final = ((16.0, 32.0), (64.0, 32.0), (256.0, 32.0), (64.0, 8.0))
 """(array peak over vector rate, over buffer rates): h100_sxm has 32, tpu7x 64, fusemax 256; tpu7x 21 to 32, edge32 8
 (accelerators/catalogue)."""
 COMMON: Final = RATES[1:2]
 """What most chips have, for what is compared first and where the buffer has no room to spare."""
+DRAM_AND_BUFFER_PJ_PER_BYTE: Final = ((32.0, 2.0), (64.0, 8.0))
+"""Energies at which they are compared: tpu7x 32 and 1.9 to 3.1, flat_cloud 64 and 8 (accelerators/catalogue)."""
 WORSE: Final = 0.005
 """Combinations that at every reference point are within this share of another one are not priced."""
 NEAR: Final = 0.05
@@ -40,19 +42,35 @@ NEAR: Final = 0.05
 
 
 def needed(table: WindowTable, geometry: Geometry) -> list[int]:
-    """Numbers of a few sequences of `table`, ascending, such that at every reference point one of them is within `WORSE` of the best."""
-    near, capacities = _near(table, geometry)
+    """Numbers of a few sequences of `table`, ascending, such that at every reference point one of them is within `WORSE` of the least
+    latency, and one of the least product of latency and energy."""
+    scale = _energies(table)
+    near, capacities = _near(table, geometry, scale)
     points = [
         *product(CAPACITIES_BYTES, BALANCES_MACS_PER_BYTE, RATES),
         *product(capacities, BALANCES_MACS_PER_BYTE, COMMON),
     ]
     latency = table.take(near).latency_s(_reference(geometry, points))  # [N, D]
-    return sorted(near[_cover(latency)].tolist())
+    return sorted(near[_cover(np.concatenate([latency * s[near] for s in scale], axis=1))].tolist())
 
 
-def _cover(latency: FloatArray) -> IntArray:
-    """The fewest that a greedy choice finds, best for most points first."""
-    good = (latency <= latency.min(axis=0) * (1 + WORSE)) & np.isfinite(latency)
+def _energies(table: WindowTable) -> list[FloatArray]:
+    """What latency is multiplied by to be compared, [N, 1] each: 1, and reference energies.
+
+    To what a sequence moves comes as much as the most frugal one moves, for what all of them spend alike.
+    """
+    found = [np.ones((len(table.needed_bytes), 1))]
+    for dram, buffer in DRAM_AND_BUFFER_PJ_PER_BYTE:
+        moved = (
+            table.totals[:, [DRAM_READ, DRAM_WRITE]].sum(axis=1) * dram + table.totals[:, [BUFFER_READ, BUFFER_WRITE]].sum(axis=1) * buffer
+        )
+        found.append((moved + moved.min())[:, None])
+    return found
+
+
+def _cover(values: FloatArray) -> IntArray:
+    """The fewest that a greedy choice finds of values [N, D], best for most points first."""
+    good = (values <= values.min(axis=0) * (1 + WORSE)) & np.isfinite(values)
     kept: list[int] = []
     open_points = good.any(axis=0)
     while open_points.any():
@@ -61,31 +79,49 @@ def _cover(latency: FloatArray) -> IntArray:
     return np.array(kept, dtype=np.int64)
 
 
-def _near(table: WindowTable, geometry: Geometry) -> tuple[IntArray, FloatArray]:
-    """Sequences that come near the best of those that need no more room than they have, and the capacities from which one is faster
+def _near(table: WindowTable, geometry: Geometry, scale: Sequence[FloatArray]) -> tuple[IntArray, FloatArray]:
+    """Sequences that come near the best of those that need no more room than they have, and the capacities from which one is better
     than all smaller ones.
 
     A sequence that needs b bytes is looked at in b, in 2 b and in a buffer without end. In c bytes those of at most c are known to be
     as fast as in what they need, those of at most c / 2 as fast as in twice of it.
     """
-    need = table.needed_bytes
-    tight, twice, wide = (_alone(table, geometry, factor) for factor in (1.0, 2.0, None))  # [N, B] each
-    order = np.argsort(need, kind="stable")
-    sizes = need[order]
-    least_tight, least_twice = (np.minimum.accumulate(x[order], axis=0) for x in (tight, twice))
+    rooms = [_alone(table, geometry, factor) for factor in (1.0, 2.0, None)]  # [N, B] each
+    near, better = np.zeros((2, len(table.needed_bytes)), dtype=np.bool_)
+    for s in scale:
+        known = _Known(table.needed_bytes, *(room * s for room in rooms))
+        near |= known.near()
+        better |= known.better()
+    return np.flatnonzero(near), np.unique(table.needed_bytes[better])
 
-    def known(capacity: FloatArray, side: str) -> FloatArray:
-        """What is known to be reached in `capacity` [N], [N, B]; with side left, by less need."""
-        found = np.full((len(capacity), tight.shape[1]), np.inf)
-        for least, room in ((least_tight, capacity), (least_twice, capacity / 2)):
-            fitting = np.searchsorted(sizes, room, side=side)  # type: ignore[call-overload]  # left or right
+
+class _Known:
+    """What sequences are known to reach: values [N, B] in what they need, in twice of it and in any buffer."""
+
+    def __init__(self, need: FloatArray, tight: FloatArray, twice: FloatArray, wide: FloatArray) -> None:
+        order = np.argsort(need, kind="stable")
+        self._need, self._tight, self._twice, self._wide, self._sizes = need, tight, twice, wide, need[order]
+        self._least = [np.minimum.accumulate(x[order], axis=0) for x in (tight, twice)]
+
+    def near(self) -> NDArray[np.bool_]:
+        """Those within `NEAR` of what is known somewhere, [N]."""
+        limit = 1 + NEAR
+        found = self._tight <= self._reached(self._need, smaller=False) * limit
+        found |= self._twice <= self._reached(2 * self._need, smaller=False) * limit
+        found |= self._wide <= self._wide.min(axis=0) * limit
+        return np.asarray(found.any(axis=1))
+
+    def better(self) -> NDArray[np.bool_]:
+        """Those that in what they need beat all that need less, [N]."""
+        return np.asarray((self._tight < self._reached(self._need, smaller=True) * (1 - WORSE)).any(axis=1))
+
+    def _reached(self, capacity: FloatArray, *, smaller: bool) -> FloatArray:
+        """What is known to be reached in `capacity` [N], [N, B]; `smaller`: by those that need less."""
+        found = np.full(self._tight.shape, np.inf)
+        for least, room in zip(self._least, (capacity, capacity / 2), strict=True):
+            fitting = np.searchsorted(self._sizes, room, side="left" if smaller else "right")
             np.minimum(found, np.where(fitting[:, None] > 0, least[fitting - 1], np.inf), out=found)
         return found
-
-    limit = 1 + NEAR
-    near = (tight <= known(need, "right") * limit) | (twice <= known(2 * need, "right") * limit) | (wide <= wide.min(axis=0) * limit)
-    faster = (tight < known(need, "left") * (1 - WORSE)).any(axis=1)
-    return np.flatnonzero(near.any(axis=1)), np.unique(need[faster])
 
 
 def _alone(table: WindowTable, geometry: Geometry, factor: float | None) -> FloatArray:
