@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from dse.mapping.two_level_attention import AttentionShape, Form
 
 _SIZES = ("heads", "queries", "keys", "qk", "v")
-_FLAGS = ("shared_kv", "alias_v")
+_COLUMNS = "columns"
+_FLAGS = ("shared_kv", "alias_v", "statistics")
 
 
 def register(app: typer.Typer) -> None:
@@ -31,7 +32,8 @@ def register(app: typer.Typer) -> None:
 def frontier(
     gemm: Annotated[str | None, typer.Option(metavar="M,K,N", help="C[M,N] = A[M,K] B[K,N].")] = None,
     attention: Annotated[
-        str | None, typer.Option(metavar="heads=H,queries=Q,keys=L,qk=E,v=F[,shared_kv][,alias_v]", help="Softmax attention.")
+        str | None,
+        typer.Option(metavar="heads=H,queries=Q,keys=L,qk=E,v=F[,columns=C][,shared_kv][,alias_v][,statistics]", help="Softmax attention."),
     ] = None,
     factors: Annotated[FactorsName, typer.Option(help="Tile sides of --gemm: any integer, or divisors only.")] = FactorsName.RAGGED,
     fused: Annotated[bool, typer.Option("--fused", help="Scores never leave the chip.")] = False,
@@ -110,13 +112,12 @@ def _attention_shape(text: str) -> AttentionShape:
             raise UsageError(f"--attention: {name} is given twice; give each once")
         if name in _FLAGS and not equals:
             flags[name] = True
-        elif name in _SIZES and equals:
+        elif name in (*_SIZES, _COLUMNS) and equals:
             sizes[name] = _size("--attention", name, value)
         else:
-            near = did_you_mean(name, (*_SIZES, *_FLAGS))
-            raise UsageError(
-                f"--attention: '{word}' is not understood.{near} Give {', '.join(f'{s}=NUMBER' for s in _SIZES)}, {', '.join(_FLAGS)}"
-            )
+            near = did_you_mean(name, (*_SIZES, _COLUMNS, *_FLAGS))
+            known = ", ".join((*(f"{s}=NUMBER" for s in (*_SIZES, _COLUMNS)), *_FLAGS))
+            raise UsageError(f"--attention: '{word}' is not understood.{near} Give {known}")
     missing = [name for name in _SIZES if name not in sizes]
     if missing:
         raise UsageError(f"--attention lacks {', '.join(missing)}; give heads=H,queries=Q,keys=L,qk=E,v=F")

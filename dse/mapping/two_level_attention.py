@@ -1,11 +1,13 @@
 """Attention on the two-level machine: buffer elements against DRAM elements, fused and unfused.
 
-N_q query rows against N_k keys, widths E (query, key) and F (value); softmax statistics neglected. Sources: FlashAttention
+N_q query rows against N_k keys, widths E (query, key) and F (value); softmax statistics neglected unless asked for. Sources: FlashAttention
 (NeurIPS 2022) and FlashAttention-2 orders, FLAT (ASPLOS 2023), AccelForge 1.0.467 for the unfused and query-stationary
 points; formulas of T and need:
 
-    query stationary, B rows:  need B (E + F) + 2 B,           T = N_q (E + F) + ceil(N_q / B) N_k W
+    query stationary, B rows:  need B (E + F) + 2 B c,         T = N_q (E + F) + ceil(N_q / B) N_k W, c keys at a time
     key stationary, B keys:    need B W + E + F + 2,           T = N_k W + t N_q E + (2 t - 1) N_q F, t = ceil(N_k / B)
+    whole rows (FLAT):         need B (E + F) + B N_k + max(E, F), T as query stationary
+    statistics of rows:        2 more per row held, and 2 (2 t - 1) N_q more moved where keys stay (written out at the end as well)
     unfused:                   the two products one after the other, and the scores out and in again for the softmax
     mixed:                     the same with the softmax folded into one of the products
 
@@ -43,6 +45,10 @@ class AttentionShape:
     shared_kv: bool = False
     alias_v: bool = False
     """Values are the first `v` columns of the keys."""
+    columns: int = 1
+    """Keys that meet a block of queries at a time: 1 on a scalar machine, the width of the array on a spatial one."""
+    statistics: bool = False
+    """Count the maximum and the sum that online softmax keeps for each row."""
 
     def __post_init__(self) -> None:
         """Check sizes.
@@ -50,7 +56,7 @@ class AttentionShape:
         Raises:
             UsageError: a size below 1, or an alias wider than the keys.
         """
-        for name in ("heads", "queries", "keys", "qk", "v"):
+        for name in ("heads", "queries", "keys", "qk", "v", "columns"):
             if getattr(self, name) < 1:
                 raise UsageError(f"attention: {name} = {getattr(self, name)}; give a whole number of at least 1")
         if self.alias_v and self.v > self.qk:
@@ -65,6 +71,11 @@ class AttentionShape:
     def rows(self) -> int:
         """Query rows of one problem."""
         return self.queries * (self.heads if self.shared_kv else 1)
+
+    @property
+    def statistics_per_row(self) -> int:
+        """Elements kept for each row: maximum and sum, where they are counted."""
+        return 2 if self.statistics else 0
 
     @property
     def key_width(self) -> int:
@@ -86,7 +97,7 @@ class Form(StrEnum):
     """What happens to the scores."""
 
     FUSED = "fused"
-    """They never leave the chip: the least of query- and key-stationary."""
+    """They never leave the chip: the least of query stationary, key stationary and whole rows."""
     UNFUSED = "unfused"
     """Written, read by the softmax, written, read again."""
     MIXED = "mixed"
@@ -103,28 +114,39 @@ def attention_frontier(shape: AttentionShape, form: Form) -> tuple[AttentionPoin
     if form in (Form.MIXED, Form.BEST):
         points += _unfused(shape, "mixed", passes=0)
     if form in (Form.FUSED, Form.BEST):
-        points += [*_query_stationary(shape), *_key_stationary(shape)]
+        points += [*_query_stationary(shape), *_key_stationary(shape), *_whole_rows(shape)]
     need = np.array([p.footprint_elements for p in points])
     moved = np.array([p.dram_elements for p in points])
     return tuple(points[i] for i in staircase(need, moved))
 
 
 def _query_stationary(shape: AttentionShape) -> list[AttentionPoint]:
-    rows, wide = shape.rows, shape.qk + shape.v
+    per_row = shape.qk + shape.v + 2 * min(shape.columns, shape.keys) + shape.statistics_per_row
+    return [AttentionPoint(b * per_row, _moved_by_rows(shape, b), "query_stationary", b) for b in all_sides(shape.rows, 1).side.tolist()]
+
+
+def _whole_rows(shape: AttentionShape) -> list[AttentionPoint]:
+    """Rows of scores are kept whole, so softmax needs no statistics that are put right later (FLAT)."""
+    per_row, besides = shape.qk + shape.v + shape.keys, max(shape.qk, shape.v)
     return [
-        AttentionPoint(
-            b * wide + 2 * b, shape.problems * (rows * wide + -(-rows // b) * shape.keys * shape.key_width), "query_stationary", b
-        )
-        for b in all_sides(rows, 1).side.tolist()
+        AttentionPoint(b * per_row + besides, _moved_by_rows(shape, b), "whole_rows", b) for b in all_sides(shape.rows, 1).side.tolist()
     ]
+
+
+def _moved_by_rows(shape: AttentionShape, block: int) -> int:
+    """Queries and results once, keys and values once for every block of rows."""
+    once = shape.rows * (shape.qk + shape.v)
+    return shape.problems * (once + -(-shape.rows // block) * shape.keys * shape.key_width)
 
 
 def _key_stationary(shape: AttentionShape) -> list[AttentionPoint]:
     points = []
     for b in all_sides(shape.keys, 1).side.tolist():
         t = -(-shape.keys // b)
-        moved = shape.keys * shape.key_width + t * shape.rows * shape.qk + (2 * t - 1) * shape.rows * shape.v
-        points.append(AttentionPoint(b * shape.key_width + shape.qk + shape.v + 2, shape.problems * moved, "key_stationary", b))
+        again = (2 * t - 1) * shape.rows
+        moved = shape.keys * shape.key_width + t * shape.rows * shape.qk + again * (shape.v + shape.statistics_per_row)
+        need = b * shape.key_width + shape.qk + shape.v + 2 + shape.statistics_per_row
+        points.append(AttentionPoint(need, shape.problems * moved, "key_stationary", b))
     return points
 
 
