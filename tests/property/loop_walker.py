@@ -41,7 +41,7 @@ class LoopWalker:
 
     A kept tile is fetched when it differs from the one held; partial sums leave when their tile is replaced unfinished
     and come back when it returns. The array takes one pass at a time and holds one operand, over several passes only in
-    mappings whose tiles are one pass each.
+    mappings whose tiles are one pass each. An element that does several MACs in a cycle takes as many steps of k at once.
     """
 
     problem: MatmulProblem
@@ -50,6 +50,10 @@ class LoopWalker:
     tile: dict[str, int]
     order: tuple[str, ...]
     kept: str
+    together: int = 1
+    """Groups that run at the same time on several arrays, each with tiles of its own."""
+    shared: bool = False
+    """Arrays that hold sums and would be idle take a stretch of k of the others' sums; the parts are added outside."""
     counts: np.ndarray = field(default_factory=lambda: np.zeros(6))
     held: dict[str, tuple] = field(default_factory=dict)
     in_array: tuple | None = None
@@ -63,18 +67,22 @@ class LoopWalker:
         self.width = {"A": p.left_bits / 8, "B": p.right_bits / 8, "C": p.out_bits / 8}
         self.partial = p.partial_bits / 8
         side = MAPPED[self.dataflow]
-        self.array_side = {d: getattr(array, side[d]) if d in side else max(self.size.values()) for d in DIMS}
+        self.rate = dict(array.macs_per_pe_per_cycle)[p.dtype]
+        packed = {"k": self.rate} if "k" in side else {}
+        self.array_side = {d: getattr(array, side[d]) * packed.get(d, 1) if d in side else max(self.size.values()) for d in DIMS}
         self.stream = next(d for d in DIMS if d not in side)
+        self.written: dict[tuple, int] = {}
 
     def walk(self) -> np.ndarray:
         """Footprint, DRAM read and write, buffer read and write bytes, array cycles."""
-        for _ in range(self.problem.groups):
-            self.held, self.in_array, self.progress = {}, None, {}
+        for group in range(self.problem.groups):
+            self.held, self.in_array, self.progress, self.written = {}, None, {}, {}
+            self.first = group % self.together == 0  # of those that run together
             for span in self._steps(self.order, {d: (0, self.size[d]) for d in DIMS}, self.tile):
                 self._work(span)
         if self.geometry.array.folds is Folds.PIPELINED:
             self.counts[CYCLES] += self._fill_and_drain()
-        self.counts[FOOTPRINT] = sum(self._footprint(x) for x in self.kept)
+        self.counts[FOOTPRINT] = sum(self._footprint(x) for x in self.kept) * self.together
         return self.counts
 
     def _work(self, span: Span) -> None:
@@ -84,29 +92,49 @@ class LoopWalker:
         pieces = list(self._steps(DIMS, span, self.array_side))
         for piece in pieces:
             self._array_pass(piece)
-        if self.geometry.array.count > 1:
+        if self.geometry.array.count > 1 and self.first:
             self._deal_out(pieces)
         if "C" in self.kept and span["k"][1] == self.size["k"]:
             self._cross("dram", "write", "C", span, self.width["C"])
 
     def _deal_out(self, pieces: list[Span]) -> None:
-        """Cycles of the passes of one tile over several arrays that hold weights: turn by turn, a pass on each; arrays that would be idle
-        take equal parts of the others' streams. A turn is as long as a pass with the most rows."""
+        """Cycles of the passes of one tile, of all groups that run together, over several arrays: turn by turn, a pass on each. Arrays that
+        would be idle take equal parts of the others' streams where weights stay, and of the others' sums where these are shared. A turn
+        is as long as a pass with the most rows."""
         arrays = self.geometry.array.count
-        across = next(d for d, side in MAPPED[self.dataflow].items() if side == "rows")
         longest = max(piece[self.stream][1] - piece[self.stream][0] for piece in pieces)
-        rows = max(piece[across][1] - piece[across][0] for piece in pieces)
-        waiting, turns = len(pieces), 0
+        rows = max(self._rows(piece) for piece in pieces)
+        waiting, turns = len(pieces) * self.together, 0
         while waiting > 0:
             waiting -= arrays
             turns += 1
-        parts = max(arrays // len(pieces), 1)
-        length = -(-longest // parts)
+        weights = IN_ARRAY[self.dataflow] != "C"
+        parts = max(arrays // (len(pieces) * self.together), 1) if weights else self.parts()
+        length = self._steps_of(-(-longest // parts))
         if self.geometry.array.folds is Folds.SERIAL:
             length += self._fill_and_drain()
         elif self.geometry.array.folds is Folds.PIPELINED:
             length = max(length, rows)
         self.counts[CYCLES] += turns * length
+
+    def parts(self) -> int:
+        """Arrays that work on one sum: as many as a whole tile leaves idle, at most one for each step of its stretch of k."""
+        if not self.shared:
+            return 1
+        passes = self.together
+        for d in MAPPED[self.dataflow]:
+            passes *= -(-self.tile[d] // self.array_side[d])
+        return min(max(self.geometry.array.count // passes, 1), self._steps_of(self.tile["k"]))
+
+    def _steps_of(self, elements: int) -> int:
+        """Cycles in which so many elements stream past."""
+        return -(-elements // self.rate) if self.stream == "k" else elements
+
+    def _rows(self, piece: Span) -> int:
+        """Rows in use."""
+        across = next(d for d, side in MAPPED[self.dataflow].items() if side == "rows")
+        elements = piece[across][1] - piece[across][0]
+        return -(-elements // self.rate) if across == "k" else elements
 
     def _steps(self, order: tuple[str, ...], outer: Span, step: dict[str, int]) -> Iterator[Span]:
         for pieces in itertools.product(*(spans(*outer[d], step[d]) for d in order)):
@@ -150,26 +178,29 @@ class LoopWalker:
         self.in_array = self._key(stationary, piece)
         if self.geometry.array.count > 1:
             return
-        length = piece[self.stream][1] - piece[self.stream][0]
-        across = next(d for d, side in MAPPED[self.dataflow].items() if side == "rows")
+        length = self._steps_of(piece[self.stream][1] - piece[self.stream][0])
         if self.geometry.array.folds is Folds.SERIAL:
             self.counts[CYCLES] += length + self._fill_and_drain()
         elif self.geometry.array.folds is Folds.BROADCAST or (stays and stationary != "C"):
             self.counts[CYCLES] += length
         else:
-            self.counts[CYCLES] += max(length, piece[across][1] - piece[across][0])
+            self.counts[CYCLES] += max(length, self._rows(piece))
 
     def _sum_outputs(self, piece: Span, level: str, *, holds_outputs: bool, stays: bool) -> None:
         """Partial sums come back unless this is their first visit or they stayed in the array, and leave unless they stay."""
         key = ("piece", *self._key("C", piece))
-        if self.progress.get(key, 0) > 0 and not (holds_outputs and stays):
+        done = piece["k"][1] == self.size["k"]
+        parts = self.parts()
+        goes = done or not (holds_outputs and self._outputs_stay())
+        if parts == 1 and self.progress.get(key, 0) > 0 and not (holds_outputs and stays):
             self._cross(level, "read", "C", piece, self.partial)
+        for part in range(parts if goes else 0):
+            if parts > 1 and self.written.get(key, 0) > 0:  # added to what is there
+                self._cross(level, "read", "C", piece, self.partial)
+            self.written[key] = self.written.get(key, 0) + 1
+            self._cross(level, "write", "C", piece, self.width["C"] if done and part == parts - 1 else self.partial)
         self.progress[key] = piece["k"][1]
         self.progress[self.held.get("C", key)] = piece["k"][1]
-        if piece["k"][1] == self.size["k"]:
-            self._cross(level, "write", "C", piece, self.width["C"])
-        elif not (holds_outputs and self._outputs_stay()):
-            self._cross(level, "write", "C", piece, self.partial)
 
     def _outputs_stay(self) -> bool:
         """The next pass sums into the same outputs: one pass per tile and k innermost among the loops that turn."""
@@ -185,10 +216,10 @@ class LoopWalker:
         for d in AXES[operand]:
             tiles *= -(-self.size[d] // self.tile[d])
             elements *= self.tile[d]
-        copies = 2 if self.geometry.double_buffered and (tiles > 1 or self.problem.groups > 1) else 1
+        copies = 2 if self.geometry.double_buffered and (tiles > 1 or self.problem.groups > self.together) else 1
         width = self.width[operand]
         if operand == "C":
             passes = -(-self.tile["k"] // self.array_side["k"]) > 1 and IN_ARRAY[self.dataflow] != "C"
-            if passes or self.tile["k"] < self.size["k"]:
+            if passes or self.parts() > 1 or self.tile["k"] < self.size["k"]:
                 width = self.partial
         return elements * copies * width
