@@ -8,7 +8,7 @@ couple the dimensions.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -16,16 +16,17 @@ import numpy as np
 from dse.hw.accelerator import Dataflow, OperandName
 from dse.mapping.counts import COUNT_NAMES, INNER_COLUMNS, OperandTraffic, counts_of
 from dse.mapping.crossings import AXES, OUTERMOST, Home, Trips, moved, tile_bytes_per_element
-from dse.mapping.matmul import InnerTile, Kept, MatmulMapping, Stationary, TileGrid, array_cycles, sum_shares
+from dse.mapping.matmul import InnerTile, Kept, MatmulMapping, Stationary, TileGrid, array_cycles, array_passes, in_rounds, sum_shares
 from dse.mapping.registers import register_bytes, register_traffic
 from dse.mapping.residence import TRANSPOSED
+from dse.mapping.tiles import sides as sides_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from numpy.typing import NDArray
 
-    from dse.hw.accelerator import Geometry, MemoryGeometry
+    from dse.hw.accelerator import ArrayGeometry, Geometry, MemoryGeometry
     from dse.mapping.counts import Counts
     from dse.mapping.problem import MatmulProblem
     from dse.mapping.residence import Residence
@@ -42,6 +43,8 @@ LACKED: Final = (2, 0, 1)
 STAYS: Final = {Stationary.LEFT: 0, Stationary.RIGHT: 1, Stationary.OUT: 2}
 ARRAYS: Final = "arrays"
 """Name of the dimension of equal arrays in the short form."""
+REMEMBERED: Final = 4096
+"""Most mappings of a block whose array passes are remembered for other problems: 32 KiB."""
 FOOTPRINT, DRAM_READ, DRAM_WRITE, BUFFER_READ, BUFFER_WRITE, CYCLES = range(6)
 
 
@@ -140,12 +143,12 @@ class Block:
     """The tile of the operand in the array is one array pass, and stays there while the innermost loop runs."""
     shared_sums: bool = False
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, int, int]:
         """Numbers of tilings of m, k and n."""
         return len(self.tilings[0]), len(self.tilings[1]), len(self.tilings[2])
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of mappings."""
         m, k, n = self.shape
@@ -369,8 +372,7 @@ class Block:
         """Busy cycles of the array for all mappings and every number of groups in `together` [T], [T, *shape]; they follow from inner
         sides and from how long the array's operand stays."""
         if self.inner_stays is None:  # sides differ, and how long the operand stays follows from them
-            m, k, n = np.ix_(*(np.arange(size) for size in self.shape))
-            return np.asarray(self.cycles((m, k, n), together[:, None, None, None]))
+            return self._flat_cycles(together)
         where: list[IntArray] = []
         first: list[IntArray] = []
         for at, tiling in enumerate(self.tilings):
@@ -382,6 +384,16 @@ class Block:
         m, k, n = np.ix_(*first)
         every = self.cycles((m, k, n), together[:, None, None, None])
         return np.asarray(every[np.ix_(np.arange(len(together)), *where)])
+
+    def _flat_cycles(self, together: IntArray) -> FloatArray:
+        if self.shared_sums or self.size * len(together) > REMEMBERED:
+            m, k, n = np.ix_(*(np.arange(size) for size in self.shape))
+            return np.asarray(self.cycles((m, k, n), together[:, None, None, None]))
+        view = self.view
+        sides = tuple((size, tiling.inner.side.tobytes()) for size, tiling in zip(view.sizes, self.tilings, strict=True))
+        passes = _passes(view.geometry.array, view.dataflow, self.stays, view.rate, view.covered, sides, tuple(together.tolist()))
+        groups = together[:, None, None, None]
+        return in_rounds(view.problem, passes, view.geometry.array, dataflow=view.dataflow, together=groups)
 
     def alike(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
         """For m, k and n: tilings in order of size that move the same bytes; only groups of more than one.
@@ -483,6 +495,25 @@ class Block:
             return None
         left, right, out = found
         return (right, left, out) if self.view.transposed else (left, right, out)
+
+
+@lru_cache(maxsize=512)
+def _passes(
+    array: ArrayGeometry,
+    dataflow: Dataflow,
+    stays: Stationary,
+    rate: int,
+    covered: tuple[int, int, int],
+    sides: tuple[tuple[int, bytes], ...],
+    together: tuple[int, ...],
+) -> FloatArray:
+    """`array_passes` of all tiles with (size, sides) of m, k and n, [T, *shape]: the same for an operand in DRAM or on chip, and for any
+    number of groups."""
+    tiles = [sides_of(size, np.frombuffer(side, dtype=np.int64), along) for (size, side), along in zip(sides, covered, strict=True)]
+    grid = TileGrid(*(tile.along(axis) for axis, tile in enumerate(tiles)))
+    groups = np.array(together)[:, None, None, None]
+    found = array_passes(grid, array, dataflow=dataflow, stationary=stays, rate=rate, together=groups)
+    return np.broadcast_to(found, (len(together), *map(len, tiles)))
 
 
 def transposed_stationary(stationary: Stationary) -> Stationary:

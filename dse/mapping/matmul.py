@@ -141,6 +141,31 @@ def array_cycles(
     (`sum_shares`) of them work on one output each take a stretch of its sum. `stay` is the length of stream for which weights
     that fill the array once stay, the whole stream unless given.
     """
+    total = array_passes(grid, array, dataflow=dataflow, stationary=stationary, rate=rate, together=together, shares=shares, stay=stay)
+    return in_rounds(problem, total, array, dataflow=dataflow, together=together)
+
+
+def in_rounds(
+    problem: MatmulProblem, passes: FloatArray, array: ArrayGeometry, *, dataflow: Dataflow, together: int | IntArray
+) -> FloatArray:
+    """Busy cycles of all groups from those of the passes of one round of `together` groups (`array_passes`)."""
+    total = passes * (-(-problem.groups // together) * problem.work_share)
+    weights = dataflow is Dataflow.WEIGHT_STATIONARY
+    return total + fill_and_drain_cycles(array, weights=weights) if array.folds is Folds.PIPELINED else total
+
+
+def array_passes(
+    grid: TileGrid,
+    array: ArrayGeometry,
+    *,
+    dataflow: Dataflow,
+    stationary: Stationary,
+    rate: int,
+    together: int | IntArray = 1,
+    shares: NDArray[np.int64] | None = None,
+    stay: IntArray | None = None,
+) -> FloatArray:
+    """Cycles of all passes of one round of groups, fill and drain of the array left out where passes overlap; see `array_cycles`."""
     weights = dataflow is Dataflow.WEIGHT_STATIONARY
     stream, rows, columns = (grid.m, grid.k, grid.n) if weights else (grid.k, grid.m, grid.n)
     shape = _Passes(array, stream_rate=array.stream if weights else rate, row_rate=rate if weights else 1, weights=weights)
@@ -150,8 +175,7 @@ def array_cycles(
             total = np.minimum(total, shape.with_resident_weights(stream, rows, columns, stay))
     else:
         total = shape.on_several_arrays(stream, rows, columns, together, shares)
-    total = total * (-(-problem.groups // together) * problem.work_share)
-    return total + fill_and_drain_cycles(array, weights=weights) if array.folds is Folds.PIPELINED else total
+    return total
 
 
 @dataclass(frozen=True, slots=True)

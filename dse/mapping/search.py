@@ -25,6 +25,8 @@ CELL: Final = ((96, 8), (24, 4), (8, 2))
 """(tilings, cell): a dimension with at least so many tilings is cut into cells of so many neighbours."""
 SMALL: Final = 8192
 """Blocks of at most so many mappings are counted whole."""
+FEW: Final = 256
+"""Mappings of a block that are counted without looking first which of them are worth it."""
 FURTHER: Final = (32_768, 2)
 """All are compared with each other again when so many were taken in, and this many times as many as there were."""
 SAMPLE: Final = 128
@@ -60,7 +62,8 @@ def search(blocks: Sequence[Block]) -> tuple[FloatArray, IntArray]:
     cut = []
     for number, block in enumerate(blocks):
         if block.size <= SMALL:
-            small.setdefault(number if block.same_tiles is None else block.same_tiles, []).append((number, block))
+            tiles = block.same_tiles
+            small.setdefault(number if tiles is None else tiles, []).append((number, block))
         else:
             cut.append(_Cells(number, block, cycles, comparison))
     counted = [_whole(alike, cycles) for alike in small.values()] + [cells.samples() for cells in cut]
@@ -83,10 +86,14 @@ class _Known:
         keep = not_dominated(rows[:, :width])
         self._rows, self._at = [rows[keep]], [at[keep]]
         self._further = 0
-        self.pivots = self._pivots()
+        self._chosen: list[_Pivots] | None = None
 
-    def _pivots(self) -> list[_Pivots]:
-        return [_Pivots(self._rows[0][:, : self._width], most) for most in PIVOTS]
+    @property
+    def pivots(self) -> list[_Pivots]:
+        """A few, then more of those compared last."""
+        if self._chosen is None:
+            self._chosen = [_Pivots(self._rows[0][:, : self._width], most) for most in PIVOTS]
+        return self._chosen
 
     def add(self, rows: FloatArray, at: IntArray) -> None:
         """Take mappings in that no pivot beats; where they are many, compare all with each other and choose new pivots."""
@@ -99,7 +106,7 @@ class _Known:
         self._further += len(keep)
         if self._further > max(FURTHER[0], FURTHER[1] * len(self._rows[0])):
             self._compare()
-            self.pivots = self._pivots()
+            self._chosen = None
 
     def _unbeaten(self, rows: FloatArray) -> IntArray:
         """Indices of those that are not beaten by what beats most of a sample of them, be it known or one of them."""
@@ -193,7 +200,7 @@ class _Cycles:
         cycles = self._cycles.get(key)
         if cycles is None:
             cycles = self._cycles[key] = block.all_cycles(np.array(together))
-        alike = block.alike()
+        alike = block.alike() if cycles.size > FEW else ((), (), ())
         kept = key, alike
         worth = self._worth.get(kept)
         if worth is None:
