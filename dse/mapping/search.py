@@ -29,6 +29,9 @@ FEW: Final = 256
 """Mappings of a block that are counted without looking first which of them are worth it."""
 FURTHER: Final = (32_768, 2)
 """All are compared with each other again when so many were taken in, and this many times as many as there were."""
+FEW_COLUMNS: Final = 6
+"""With at most so many columns the mappings of a block are compared with each other before they are tried against pivots; with more that
+takes longer, and what beats most of a sample of them is tried first."""
 SAMPLE: Final = 128
 """Mappings of a block for which the best pivots are looked for, where it has at least `SAMPLED` that nothing has beaten yet."""
 SAMPLED: Final = 1024
@@ -97,10 +100,15 @@ class _Known:
 
     def add(self, rows: FloatArray, at: IntArray) -> None:
         """Take mappings in that no pivot beats; where they are many, compare all with each other and choose new pivots."""
-        for some in self.pivots:
-            keep = np.flatnonzero(~some.beat(rows[:, : self._width]))
-            rows, at = rows[keep], at[keep]
-        keep = self._unbeaten(rows[:, : self._width])
+        seen = rows[:, : self._width]
+        if self._width <= FEW_COLUMNS:
+            keep = not_dominated(seen)
+            keep = keep[~self.pivots[-1].beat(seen[keep])]
+        else:
+            keep = np.arange(len(rows))
+            for some in self.pivots:
+                keep = keep[~some.beat(seen[keep])]
+            keep = keep[self._unbeaten(seen[keep])]
         self._rows.append(rows[keep])
         self._at.append(at[keep])
         self._further += len(keep)
