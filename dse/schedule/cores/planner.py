@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from dse.cost.frontier_pricing import TIE_TOLERANCE
 from dse.cost.metrics import Objective
 from dse.errors import UsageError
+from dse.schedule.cores.abreast import side_by_side
 from dse.schedule.cores.charges import ChipCharges
 from dse.schedule.cores.cp_sat import Proposals
 from dse.schedule.cores.energy import plan_j
@@ -56,6 +57,8 @@ MIDDLE_EFFORT: Final = 0.4
 """... so much where the plan takes more than ..."""
 NEAR: Final = 1.15
 """... so many times its bound, ..."""
+AT_BOUND: Final = 1.02
+"""A plan that takes at most so many times its bound is not tried with branches side by side."""
 LONG_EFFORT: Final = 1.0
 """... and all where a long one is asked for."""
 
@@ -93,6 +96,8 @@ class _Start:
     chosen: list[int]
     shapes: ChosenShapes
     trials: int
+    beside: _Start | None = None
+    """Another start, with branches side by side, that is nearly as good or better."""
 
 
 class Planner:
@@ -123,7 +128,7 @@ class Planner:
 
     def first(self, groups: tuple[Group, ...]) -> Planned | NoPlan:
         """The plan that follows from the estimates alone."""
-        return self._start(groups, self._offered(groups)).planned
+        return self._best_start(self._start(groups, self._offered(groups))).planned
 
     def by_estimate(self, formations: list[tuple[Group, ...]]) -> list[tuple[float, tuple[Group, ...]]]:
         """Ways to form groups with the estimate of their best shapes, least first."""
@@ -175,15 +180,34 @@ class Planner:
             now = list(found.choices)
             planned, tried = self._feasible(groups, offered, now, found.own)
             count += tried
-            start = _Start(planned, now, found, count)
-            if (
-                best is None
-                or isinstance(best.planned, NoPlan)
-                or (isinstance(planned, Planned) and better(planned.outcome, best.planned.outcome, self.objective))
-            ):
-                best = start
+            if best is None or self._improves(planned, best.planned):
+                best = _Start(planned, now, found, count)
         assert best is not None
-        return _Start(best.planned, best.chosen, best.shapes, count)
+        return replace(best, trials=count, beside=self._beside(groups, offered, best))
+
+    def _beside(self, groups: tuple[Group, ...], offered: list[list[Shape]], start: _Start) -> _Start | None:
+        """A start with branches side by side, unless it is much worse than `start`, or that cannot be bettered."""
+        narrow = None if self.objective is Objective.ENERGY or self._at_bound(start) else side_by_side(groups, offered, self.estimators[0])
+        if narrow is None:
+            return None
+        found = choose_shapes(groups, narrow, self.estimators[0])
+        now = [offered[i].index(narrow[i][k]) for i, k in enumerate(found.choices)]
+        planned, tried = self._feasible(groups, offered, now, start.shapes.own)
+        hopeless = isinstance(planned, NoPlan) or (isinstance(start.planned, Planned) and planned.value > NEAR * start.planned.value)
+        return None if hopeless else _Start(planned, now, start.shapes, tried)
+
+    def _best_start(self, start: _Start) -> _Start:
+        return start.beside if start.beside is not None and self._improves(start.beside.planned, start.planned) else start
+
+    def _improves(self, found: Planned | NoPlan, best: Planned | NoPlan) -> bool:
+        """Whether a plan is to be preferred; anything is to none."""
+        if isinstance(best, NoPlan):
+            return True
+        return isinstance(found, Planned) and better(found.outcome, best.outcome, self.objective)
+
+    def _at_bound(self, start: _Start) -> bool:
+        """Whether a plan takes so little more than the bound that nothing is to be gained."""
+        return isinstance(start.planned, Planned) and start.planned.outcome.latency_s <= AT_BOUND * self.least_s
 
     def plan(self, groups: tuple[Group, ...], seed: int, placement: Placement = Placement.AUTO) -> Planned | NoPlan:
         """The best assignment found for `groups`.
@@ -200,8 +224,8 @@ class Planner:
                 "take cp-sat, search or auto"
             )
         if placement is Placement.EXACT or (placement is Placement.AUTO and count <= MAX_ENUMERATED):
-            return self._enumerate(groups, places, self._start(groups, offered).planned)
-        found = self._search(groups, offered, seed, long=placement is not Placement.AUTO)
+            return self._enumerate(groups, places, self._best_start(self._start(groups, offered)).planned)
+        found = self._searched(groups, offered, seed, long=placement is not Placement.AUTO)
         return self._proposed(groups, places, found, seed) if placement is Placement.CP_SAT and isinstance(found, Planned) else found
 
     def _proposed(self, groups: tuple[Group, ...], places: list[list[Assigned]], best: Planned, seed: int) -> Planned:
@@ -264,13 +288,23 @@ class Planner:
         found = self._run(layout)
         return found if better(found, best, self.objective) else None
 
-    def _search(self, groups: tuple[Group, ...], offered: list[list[Shape]], seed: int, *, long: bool) -> Planned | NoPlan:
+    def _searched(self, groups: tuple[Group, ...], offered: list[list[Shape]], seed: int, *, long: bool) -> Planned | NoPlan:
+        """The best of the searches from all starts."""
+        start = self._start(groups, offered)
+        found = self._search(groups, offered, start, seed, long=long)
+        if start.beside is None:
+            return found
+        other = self._search(groups, offered, start.beside, seed, long=long)
+        trials = sum(x.trials for x in (found, other) if isinstance(x, Planned))
+        best = other if self._improves(other, found) else found
+        return replace(best, trials=trials) if isinstance(best, Planned) else best
+
+    def _search(self, groups: tuple[Group, ...], offered: list[list[Shape]], start: _Start, seed: int, *, long: bool) -> Planned | NoPlan:
         """Shapes of single groups are changed, cores found again, and what the simulation approves is kept.
 
         What costs least by the estimates is tried first, and nothing that costs more than the plan takes above its bound.
         """
         random_ = random.Random(seed)
-        start = self._start(groups, offered)
         spent = self._spent()
         best, now, count = start.planned, start.chosen, start.trials
         if isinstance(best, NoPlan):

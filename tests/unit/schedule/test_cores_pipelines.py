@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from dse.cost.many_core import ChipEvaluation, evaluate_chip
 from dse.cost.metrics import Objective
+from dse.schedule.cores.abreast import _branches
+from dse.schedule.cores.groups import find_work, single_groups
 from dse.schedule.cores.progress import Progress
 from dse.schedule.plan import Schedule
 from tests.unit.schedule.chips import small_chip
-from tests.unit.schedule.graphs import attention
+from tests.unit.schedule.graphs import attention, swiglu_chain
 
 
 def evaluated(cores: int, schedule: Schedule = Schedule.FUSED) -> ChipEvaluation:
@@ -66,3 +68,22 @@ def test_what_is_ready_covers_what_is_read(indices: int, reads: int, writes: int
     whole = min(writes, int(worked * writes + 1e-6))
     done = whole if worked >= 1 - 1e-9 else whole - behind
     assert done / writes >= last / indices - 1e-9
+
+
+def test_branches_run_side_by_side() -> None:
+    """Gate and up projection of 8 columns on arrays of 8 x 8: divided over all four cores each part would be two columns wide, and both
+    would wait for the same rows to pass. Two cores each, at the same time, take less."""
+    chip = small_chip(4, capacity_kib=256, dram_gb_per_s=512, bus_gb_per_s=512)
+    graph = swiglu_chain(8, 8, 8, 1)
+    found = evaluate_chip(chip, ((graph, 1),), tokens=1, stored_bytes=0.0, objective=Objective.LATENCY)
+    by_name = {g.group: g for g in found.groups}
+    gate, up = by_name["gate0"], by_name["up0"]
+    assert not set(gate.cores) & set(up.cores)
+    assert max(gate.start_s, up.start_s) < min(gate.end_s, up.end_s)
+
+
+def test_branches_are_found_by_what_waits_for_what() -> None:
+    """gate, sigmoid and silu against up; down and product wait for all."""
+    work = find_work(swiglu_chain(8, 8, 8, 2))
+    names = [{work.order[i].name for i in members} for members in _branches(single_groups(work))]
+    assert names == [{"gate0", "sigmoid0", "silu0", "up0"}, {"gate1", "sigmoid1", "silu1", "up1"}]
