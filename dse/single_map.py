@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from dse.cost.capacity import Infeasibility
@@ -17,14 +17,14 @@ from dse.hw.limits import LARGEST
 from dse.ir.tensor import DATA_TYPES
 from dse.mapping.file_form import MappingFile
 from dse.mapping.given import mapping_text, read_mapping
-from dse.mapping.held_tiles import HeldTile, held_tiles
+from dse.mapping.held_tiles import HeldTile, crowded, held_tiles
 from dse.mapping.loop_nest import NestLoop, loop_nest
 from dse.mapping.matmul import inner_json
 from dse.mapping.problem import MatmulProblem
 from dse.plugins import load_accelerator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from dse.files import Document
     from dse.hw.accelerator import ArrayGeometry
@@ -67,6 +67,8 @@ class ExplainedMap:
     nest: tuple[NestLoop, ...] = ()
     tiles: tuple[HeldTile, ...] = ()
     """Tiles by memory, the outermost first."""
+    crowded: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Operands that more memories may hold than a mapping uses (`dse.mapping.held_tiles.crowded`)."""
     levers: tuple[Lever, ...] = ()
     file: str = ""
     """The mapping as a file that `dse map --mapping` takes."""
@@ -120,6 +122,7 @@ class ExplainedMap:
             "inner": inner_json(m.mapping),
             "borders": [asdict(border) | {"ratio": border.ratio} for border in m.borders],
             "tiles": [tile.to_json_dict() for tile in self.tiles],
+            "two_tiles_in": {operand: list(memories) for operand, memories in self.crowded.items()},
             "loop_nest": [asdict(loop) for loop in self.nest],
             "counts": counts,
             "busy_cycles": {name: seconds * self.clock_hz for name, seconds in m.busy_s.items()},
@@ -278,8 +281,9 @@ def _asked(description: AcceleratorDescription, product: Product, objective: str
 def _explained(found: ExplainedMap, description: AcceleratorDescription, mapped: MappedProduct, levers: tuple[Lever, ...]) -> ExplainedMap:
     geometry = description.geometry
     nest = loop_nest(found.problem, geometry, mapped.mapping)
-    tiles = held_tiles(found.problem, geometry, mapped.mapping, (*found.inner, found.memories[0]))
-    return replace(found, mapped=mapped, nest=nest, tiles=tiles, levers=levers, file=mapping_text(found.problem, geometry, mapped.mapping))
+    names = (*found.inner, found.memories[0])
+    tiles, text = held_tiles(found.problem, geometry, mapped.mapping, names), mapping_text(found.problem, geometry, mapped.mapping)
+    return replace(found, mapped=mapped, nest=nest, tiles=tiles, levers=levers, file=text, crowded=crowded(geometry, names))
 
 
 def type_of_width(array: ArrayGeometry, bits: int, name: str) -> str:

@@ -144,6 +144,9 @@ def _write_tables(found: ExplainedMap) -> None:
     else:
         title += f"least {found.objective}"
         facts.append({"quantity": "searched", "value": f"the whole space; {mapped.counted:,} mappings counted, no other is better"})
+    for operand, memories in found.crowded.items():
+        said = f"may lie in {', '.join(memories)}; a mapping has tiles of it in two of them"
+        facts.append({"quantity": operand, "value": said})
     write_records(facts, ("quantity", "value"), Format.TABLE, title=title)
     rows = [_nest_row(loop) for loop in found.nest if loop.count > 1] or [_nest_row(found.nest[-1])]
     write_records(rows, tuple(rows[0]), Format.TABLE, title="Loop nest, outermost first; loops of one step left out")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from dse.hw.accelerator import OperandName
 from dse.mapping.crossings import OUTERMOST
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from dse.mapping.matmul import MatmulMapping
     from dse.mapping.problem import MatmulProblem
 
+MOST_TILES: Final = 2
+"""Tiles of an operand in memories on chip."""
 _DIMS = {OperandName.LEFT: ("m", "k"), OperandName.RIGHT: ("k", "n"), OperandName.OUT: ("m", "n")}
 _STAYS = {Stationary.LEFT: OperandName.LEFT, Stationary.RIGHT: OperandName.RIGHT, Stationary.OUT: OperandName.OUT}
 
@@ -66,3 +68,11 @@ def held_tiles(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMappin
             rank = len(geometry.inner) if at == OUTERMOST else at
             found.append((-rank, HeldTile(names[at], str(operand), sides, _STAYS[stationary] is operand, instances)))
     return tuple(tile for _, tile in sorted(found, key=lambda pair: pair[0]))
+
+
+def crowded(geometry: Geometry, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Operands that three or more memories on chip may hold, with these, from inner to outer: a mapping has tiles of each in two of them
+    at most, beside the element that stays in the array. `names` as of `held_tiles`."""
+    where = residence(geometry)
+    found = {str(operand): tuple(names[at] for at in where.of(operand)) for operand in OperandName}
+    return {operand: memories for operand, memories in found.items() if len(memories) > MOST_TILES}
