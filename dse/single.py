@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dse.cost.many_core import ChipEvaluation
+    from dse.cost.plan_front import FrontPoint
+    from dse.cost.workload_pricing import CompiledWorkload
+    from dse.hw.table import DesignTable
 
 DEFAULT_PRECISION: Final = "bf16"
 """Format whose measured constants an ONNX file with formats of its own takes."""
@@ -75,6 +78,44 @@ def evaluate_any(
     )
 
 
+def front_any(
+    workload: WorkloadOptions,
+    accelerator: str,
+    settings: Sequence[str] = (),
+    *,
+    schedule: str = "fused",
+    placement: str = "auto",
+    calibrated: bool = False,
+    mapping_excess: float = 0.0,
+) -> tuple[Evaluation | ChipEvaluation, tuple[FrontPoint, ...]]:
+    """The choice of least energy-delay product, explained, and all choices between the fastest and the most frugal, the fastest first.
+
+    On one core every choice of plans and mappings that is best for some worth of a second in joules (`plan_front`); on a chip of many
+    cores those of `evaluate_any` for latency, energy and their product that no other one beats. No choices where it is infeasible.
+
+    Raises:
+        UsageError: as `evaluate_any`.
+        InputError: as `evaluate_any`.
+    """
+    from dse.cost.plan_front import FrontPoint, not_dominated, plan_front
+
+    if names_chip(accelerator):
+        by = {
+            o: evaluate_any(workload, accelerator, settings, objective=o, schedule=schedule, placement=placement, calibrated=calibrated)
+            for o in map(str, Objective)
+        }
+        points = {FrontPoint(e.latency_s, e.energy_j) for e in by.values() if e.feasible}
+        best = min(by.values(), key=lambda e: e.energy_j * e.latency_s)
+        return best, tuple(not_dominated(points))
+    if placement != "auto":
+        raise UsageError(f"--placement {placement}: {accelerator} has one core; placements are for chips of many cores")
+    made = _made(workload, accelerator, settings, schedule=schedule, calibrated=calibrated, mapping_excess=mapping_excess)
+    if isinstance(made, Evaluation):
+        return made, ()
+    compiled, table = made
+    return evaluate(compiled, table, Objective.EDP), plan_front(compiled, table)
+
+
 def evaluate_single(
     workload: WorkloadOptions,
     accelerator: str,
@@ -94,6 +135,14 @@ def evaluate_single(
         UsageError: unknown names, options or settings, with what is allowed; calibrated, and nothing was measured of the chip.
         InputError: a file is missing or wrong, or the array cannot compute in the workload's data type.
     """
+    made = _made(workload, accelerator, settings, schedule=schedule, calibrated=calibrated, mapping_excess=mapping_excess)
+    return made if isinstance(made, Evaluation) else evaluate(*made, Objective(objective))
+
+
+def _made(
+    workload: WorkloadOptions, accelerator: str, settings: Sequence[str], *, schedule: str, calibrated: bool, mapping_excess: float
+) -> Evaluation | tuple[CompiledWorkload, DesignTable]:
+    """The compiled step and its only design point; the verdict where nothing need be compiled for it."""
     description = load_accelerator(accelerator)
     loaded = load_workload(workload)
     if calibrated:
@@ -109,4 +158,4 @@ def evaluate_single(
     if verdict is not None:
         return verdict
     compiled = compile_step(step, description.geometry_for(mapping_excess=mapping_excess), schedule=Schedule(schedule))
-    return evaluate(compiled, table, Objective(objective))
+    return compiled, table

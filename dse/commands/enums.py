@@ -50,6 +50,15 @@ class ObjectiveName(StrEnum):
     EDP = "edp"
 
 
+class PlanObjectiveName(StrEnum):
+    """The same, and all plans between the fastest and the most frugal."""
+
+    LATENCY = "latency"
+    ENERGY = "energy"
+    EDP = "edp"
+    PARETO = "pareto"
+
+
 class MapObjectiveName(StrEnum):
     """As `dse.cost.one_operator.MapObjective`."""
 

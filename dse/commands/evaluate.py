@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from dse.commands.common import FormatOption, SetOption, examples
-from dse.commands.enums import ObjectiveName, PlacementName, ScheduleName
+from dse.commands.enums import ObjectiveName, PlacementName, PlanObjectiveName, ScheduleName
 from dse.commands.workload_options import with_workload
 from dse.errors import InfeasibleError
 from dse.report.output import Format, write_json, write_records
 
 if TYPE_CHECKING:
     from dse.cost.evaluation import Evaluation
+    from dse.cost.plan_front import FrontPoint
     from dse.report.output import Cell
     from dse.workload import WorkloadOptions
 
 AcceleratorOption = Annotated[str, typer.Option("-a", "--accelerator", help="Accelerator of the catalogue, or a YAML.", show_default=False)]
 ObjectiveOption = Annotated[ObjectiveName, typer.Option(help="What mappings and plans minimise.")]
+PlanObjectiveOption = Annotated[
+    PlanObjectiveName, typer.Option(help="What mappings and plans minimise; pareto lists all between the fastest and the most frugal.")
+]
 PlacementOption = Annotated[
     PlacementName,
     typer.Option(help="How cores of a chip are found; exact tries all, cp-sat (OR-Tools) proves a gap."),
 ]
+FRONT_COLUMNS: Final = ("latency_s", "latency_cycles", "energy_j", "edp_js")
 ScheduleOption = Annotated[ScheduleName, typer.Option(help="fused keeps intermediates on chip where that is best.")]
 
 
@@ -40,7 +45,7 @@ def eval_(
     workload: WorkloadOptions,
     accelerator: AcceleratorOption,
     settings: SetOption = [],  # noqa: B006  typer copies it
-    objective: ObjectiveOption = ObjectiveName.LATENCY,
+    objective: PlanObjectiveOption = PlanObjectiveName.LATENCY,
     schedule: ScheduleOption = ScheduleName.FUSED,
     placement: PlacementOption = PlacementName.AUTO,
     calibrated: Annotated[
@@ -55,35 +60,43 @@ def eval_(
 
     The roofline is the larger of MACs at peak and compulsory bytes at the DRAM rate. Exit code 4 where the accelerator
     cannot hold the workload. On a chip of many cores operators are divided over cores and simulated over its channels.
+    With the objective pareto the choice of least energy-delay product is explained and all others are listed (CSV: these alone).
     """
     from dse.commands.chip_tables import write_chip_tables
     from dse.cost.many_core import ChipEvaluation
-    from dse.single import evaluate_any
+    from dse.single import evaluate_any, front_any
 
-    found = evaluate_any(
-        workload,
-        accelerator,
-        settings,
-        objective=objective.value,
-        schedule=schedule.value,
-        placement=placement.value,
-        calibrated=calibrated,
-        mapping_excess=mapping_excess,
-    )
+    front: tuple[FrontPoint, ...] = ()
+    shown, how = objective, {"schedule": schedule.value, "placement": placement.value}
+    if objective is PlanObjectiveName.PARETO:
+        found, front = front_any(workload, accelerator, settings, calibrated=calibrated, mapping_excess=mapping_excess, **how)
+        shown = PlanObjectiveName.EDP
+    else:
+        found = evaluate_any(
+            workload, accelerator, settings, objective=objective.value, calibrated=calibrated, mapping_excess=mapping_excess, **how
+        )
+    rows = [p.to_json_dict(found.clock_hz) for p in front]
     if form is Format.JSON:
-        write_json(found.to_json_dict())
+        write_json(found.to_json_dict() | ({"front": rows} if objective is PlanObjectiveName.PARETO else {}))
+    elif form is Format.CSV and objective is PlanObjectiveName.PARETO:
+        write_records(rows, FRONT_COLUMNS, form)
     elif form is Format.CSV:
-        rows = found.to_json_dict()["breakdown"]
-        write_records(rows, ("operator", "component", "role", "cycles", "energy_j", "bytes"), form)  # type: ignore[arg-type]
-    elif isinstance(found, ChipEvaluation):
-        write_chip_tables(found, objective.value)
+        found_rows = found.to_json_dict()["breakdown"]
+        write_records(found_rows, ("operator", "component", "role", "cycles", "energy_j", "bytes"), form)  # type: ignore[arg-type]
     elif found.feasible:
-        _write_tables(found, objective)
+        if front:
+            write_records(rows, FRONT_COLUMNS, form, title="Choices that are best for some worth of a second in joules")
+        if isinstance(found, ChipEvaluation):
+            write_chip_tables(found, shown.value)
+        else:
+            _write_tables(found, shown)
+    elif isinstance(found, ChipEvaluation):
+        write_chip_tables(found, shown.value)
     if not found.feasible:
         raise InfeasibleError("; ".join(map(str, found.infeasibility)))
 
 
-def _write_tables(found: Evaluation, objective: ObjectiveName) -> None:
+def _write_tables(found: Evaluation, objective: PlanObjectiveName) -> None:
     values = found.to_json_dict()
     facts: list[dict[str, Cell]] = [
         {"quantity": name, "value": values[name]}  # type: ignore[dict-item]

@@ -177,12 +177,15 @@ def edp_weight_w(compiled: CompiledWorkload, table: DesignTable, costs: Costs | 
     `costs` are those of `table`, where they are known.
     """
     known = costs or Costs(compiled.geometry, table)
+    return weight_w(lambda objective, weight: step_totals(compiled, table, known, objective, weight))
 
-    def totals(objective: Objective, weight: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-        best = [known.part(p).best(objective, weight) for p in compiled.parts]
-        return _totals(compiled, table, [b.latency_s for b in best], [b.energy_j for b in best])
 
-    return weight_w(totals)
+def step_totals(
+    compiled: CompiledWorkload, table: DesignTable, costs: Costs, objective: Objective, weight_w: FloatArray | None
+) -> tuple[FloatArray, FloatArray]:
+    """Seconds and joules [D] of a step whose parts are each the best for an objective, or for energy + `weight_w` x latency."""
+    best = [costs.part(p).best(objective, weight_w) for p in compiled.parts]
+    return _totals(compiled, table, [b.latency_s for b in best], [b.energy_j for b in best])
 
 
 def price_part(
