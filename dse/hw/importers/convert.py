@@ -32,6 +32,7 @@ LACKS: Final = {"I1": "n", "I2": "m", "O": "k"}
 LAYER_LOOPS: Final = {"B": "m", "OX": "m", "OY": "m", "D": "m", "C": "k", "FX": "k", "FY": "k", "K": "n", "G": "groups", "H": "groups"}
 """Layer dimensions of ZigZag's Gemm and Conv and the loops of a matrix product."""
 DEFAULT_TYPE: Final = "int8"
+OF_A_CHIP: Final = "; the cores of a Stream chip have their DRAM in the chip's own file: import that"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +141,14 @@ def _split(source: CoreSource) -> tuple[NestMemory, list[NestMemory]]:
         raise InputError.single(source.path, f"no memory holds {', '.join(lacking)}; a matrix product needs I1, I2 and O")
     last = {machine.levels(o)[-1].name for o in OPERANDS}
     if len(last) > 1:
-        text = f"operands end in different memories ({', '.join(sorted(last))}); our form needs one DRAM that holds all of them"
+        text = f"operands end in different memories ({', '.join(sorted(last))}); our form needs one DRAM that holds all of them{OF_A_CHIP}"
         raise InputError.single(source.path, text)
     dram = machine.levels("O")[-1]
     chip = [m for m in machine.memories if m is not dram and m.operands]
     everywhere = {name for name, _ in machine.dimensions}
     if not any(set(m.serves) >= everywhere for m in chip):
         text = f"'{dram.name}' is the only memory that the whole array shares; an accelerator needs an on-chip buffer and DRAM behind it"
+        text += OF_A_CHIP
         raise InputError.single(source.path, text)
     return dram, chip
 
