@@ -30,8 +30,8 @@ FEW: Final = 256
 FURTHER: Final = (32_768, 2)
 """All are compared with each other again when so many were taken in, and this many times as many as there were."""
 FEW_COLUMNS: Final = 6
-"""With at most so many columns the mappings of a block are compared with each other before they are tried against pivots; with more that
-takes longer, and what beats most of a sample of them is tried first."""
+"""With at most so many columns what pivots leave of a block is compared with each other; with more that takes longer, and only what beats
+most of a sample of it is tried."""
 SAMPLE: Final = 128
 """Mappings of a block for which the best pivots are looked for, where it has at least `SAMPLED` that nothing has beaten yet."""
 SAMPLED: Final = 1024
@@ -100,15 +100,11 @@ class _Known:
 
     def add(self, rows: FloatArray, at: IntArray) -> None:
         """Take mappings in that no pivot beats; where they are many, compare all with each other and choose new pivots."""
-        seen = rows[:, : self._width]
-        if self._width <= FEW_COLUMNS:
-            keep = not_dominated(seen)
-            keep = keep[~self.pivots[-1].beat(seen[keep])]
-        else:
-            keep = np.arange(len(rows))
-            for some in self.pivots:
-                keep = keep[~some.beat(seen[keep])]
-            keep = keep[self._unbeaten(seen[keep])]
+        seen, keep = rows[:, : self._width], np.arange(len(rows))
+        for some in self.pivots:
+            keep = keep[~some.beat(seen[keep])]
+        few = self._width <= FEW_COLUMNS
+        keep = keep[not_dominated(seen[keep]) if few else self._unbeaten(seen[keep])]
         self._rows.append(rows[keep])
         self._at.append(at[keep])
         self._further += len(keep)

@@ -18,7 +18,7 @@ from dse.mapping.problem import MatmulProblem
 from dse.plugins import load_accelerator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from dse.hw.accelerator import Geometry
 
@@ -90,9 +90,15 @@ def summary(found: list[Found]) -> Iterator[str]:
         rows, seconds = sorted(x.rows for x in here), sorted(x.cpu_s for x in here)
         limit = 0.1 if here[0].levels == 1 else 0.5
         yield (
-            f"{name}: {len(here)} frontiers; rows {rows[0]:,} / {statistics.median(rows):,.0f} / {rows[-1]:,}; CPU s {seconds[0]:.3f} / "
-            f"{statistics.median(seconds):.3f} / {seconds[-1]:.3f} (least / median / most); {sum(s < limit for s in seconds)} below {limit:g} s"
+            f"{name}: {len(here)} frontiers; rows {_spread(rows, ',.0f')}; CPU s {_spread(seconds, '.3f')} (least / median / nine in ten / most); "
+            f"{sum(s < limit for s in seconds)} below {limit:g} s"
         )
+
+
+def _spread(values: Sequence[float], form: str) -> str:
+    """Least, median, what nine in ten are at most, and most of sorted values."""
+    nine_in_ten = values[-(-9 * len(values) // 10) - 1]
+    return " / ".join(format(v, form) for v in (values[0], statistics.median(values), nine_in_ten, values[-1]))
 
 
 def main(file: str | None) -> None:
