@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from dse.cost.combinations import make_combinations
 from dse.cost.metrics import Objective, Priced
 from dse.cost.workload_pricing import CompiledPart, CompiledPlan, CompiledWorkload, PricerPool, price_workload
+from dse.errors import GraphError
 from dse.ir.onnx_read import read_onnx
 from dse.ir.tensor import Role
 from dse.schedule.place import place
@@ -80,7 +81,7 @@ def compile_step(step: Step, geometry: Geometry, *, schedule: Schedule = Schedul
     """Build the plans and frontiers of a step for one geometry.
 
     Raises:
-        GraphError: a contraction in a data type that the array cannot compute.
+        GraphError: a contraction in a data type that the array cannot compute, or nothing to compute.
     """
     pool = PricerPool(geometry)
     parts = []
@@ -89,6 +90,8 @@ def compile_step(step: Step, geometry: Geometry, *, schedule: Schedule = Schedul
         plans = []
         for plan in book.plans:
             placed = place(book, plan, geometry)
+            if not placed:
+                raise GraphError.single(graph.name, "nothing to compute: its results have no elements, or are its inputs in other shapes")
             plans.append(CompiledPlan(plan, placed, tuple(pool.pricer(o.work) for o in placed)))
         overlapping = make_combinations(book, plans, geometry) if schedule is Schedule.FUSED and book.order else None
         parts.append(CompiledPart(graph.name, count, book, tuple(plans), overlapping))

@@ -165,6 +165,9 @@ def _read_node(flat_node: FlatNode, context: ReadingContext) -> tuple[Operator, 
     try:
         operators = tuple(READERS[node.op_type](node, context))
     except (ValueError, KeyError, IndexError, ZeroDivisionError) as e:
+        gone = [given for given, here in zip(flat_node.proto.input, node.inputs, strict=False) if given and not here]
+        if gone:
+            raise node.error(f"input '{gone[0]}' has no elements, so there is nothing to compute from; give its dimensions sizes") from e
         raise node.error(f"inputs, attributes and shapes do not fit each other ({e}); see the ONNX definition of {node.op_type}") from e
     return operators if visible == 1 else tuple(replace(o, visible=visible) for o in operators)
 

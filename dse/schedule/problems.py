@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dse.errors import GraphError
 from dse.ir.graph import multiply_type
 from dse.ir.operator import matmul_shape
+from dse.mapping.limits import LARGEST_FACE, LARGEST_PRODUCT, LARGEST_SIZE
 from dse.mapping.problem import MatmulProblem
 from dse.schedule.masks import touched_share
 
@@ -29,7 +30,7 @@ def contraction_problem(graph: OperatorGraph, operator: Operator, parts: Mapping
     """The matrix product of one slice of a contraction, all operands in DRAM; each loop of `parts` is cut into so many.
 
     Raises:
-        GraphError: the array cannot compute in the wider data type of the two operands.
+        GraphError: the array cannot compute in the wider data type of the two operands, or sizes beyond `dse.mapping.limits`.
     """
     shape = matmul_shape(sliced_along(operator, parts))
     left, right, out = (graph.tensors[x.tensor] for x in (*operator.inputs[:2], operator.outputs[0]))
@@ -40,6 +41,13 @@ def contraction_problem(graph: OperatorGraph, operator: Operator, parts: Mapping
             f"{graph.name}: node '{operator.name}'",
             f"multiplies in {dtype.name}, which the array cannot compute; it computes {known}. "
             "Choose another precision, or add the type to core.array.macs_per_pe_per_cycle",
+        )
+    sizes = sorted((shape.m, shape.k, shape.n))
+    if sizes[2] > LARGEST_SIZE or sizes[1] * sizes[2] > LARGEST_FACE or shape.groups * prod(sizes) > LARGEST_PRODUCT:
+        raise GraphError.single(
+            f"{graph.name}: node '{operator.name}'",
+            f"{shape.groups} products of {shape.m} x {shape.k} x {shape.n} are too large; allowed: sizes up to {LARGEST_SIZE}, two "
+            f"multiply to at most {LARGEST_FACE}, MACs are at most {LARGEST_PRODUCT}",
         )
     return MatmulProblem(
         groups=shape.groups,

@@ -134,3 +134,9 @@ def test_sparse_constants_and_strings_are_refused():
     source = model([helper.make_node("Constant", [], ["c"], value_string=b"x"), node("Identity", ["c"], ["y"], name="i")], {}, ["y"])
     with pytest.raises(GraphError):
         read_onnx(source, name="bad")
+
+
+def test_what_is_computed_from_nothing():
+    nothing = {"a": [5, 0], "b": [0, 3]}
+    message = str(error([node("MatMul", ["a", "b"], ["y"], name="p")], nothing, ["y"]))
+    assert message.endswith("input 'a' has no elements, so there is nothing to compute from; give its dimensions sizes")
