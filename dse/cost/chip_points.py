@@ -32,7 +32,11 @@ if TYPE_CHECKING:
     BoolArray = NDArray[np.bool_]
     Point = Mapping[str, float]
     """Values of price fields by path, laid over the chip."""
+    Values = tuple[tuple[str, float], ...]
+    """(path, value), sorted by path."""
 
+FAR: Final = 4.0
+"""Prices that are so many times the described one, nearer than to it by their ratio, have plans of their own."""
 CHUNK_POINTS: Final = 512
 """Design points replayed at a time, so that the times of all tasks stay small."""
 
@@ -66,7 +70,9 @@ class ChipPlans:
 
     Plans are made once for each set of capacities on chip, at the other prices of the chip as described; points replay them at their
     own prices and take the best. Groups, cores, mappings, places, routes and orders are those of the plans: valid schedules at every
-    point, though not those that planning at the point would choose. What is found depends on the chip and the point alone.
+    point, though not those that planning at the point would choose. Points with a price far from the described one have other plans to
+    choose from beside: made at the described prices times the powers of `FAR` that are nearest. What is found depends on the chip and
+    the point alone.
     """
 
     def __init__(
@@ -83,7 +89,10 @@ class ChipPlans:
         self.description, self.graphs = description, graphs
         self.tokens, self.stored_bytes = tokens, stored_bytes
         self.objective, self.schedule, self.seed = objective, schedule, seed
-        self._made: dict[tuple[tuple[str, float], ...], _Planned] = {}
+        self._made: dict[tuple[Values, Values], _Planned] = {}
+        self._base = {
+            p.path: float(p.value) for p in description.paths() if _is_price(p.path, objective) and isinstance(p.value, (int, float))
+        }
 
     def price(self, columns: Mapping[str, FloatArray], size: int) -> ChipPrices:
         """All of `size` points: `{path of a price field: [D]}` laid over the chip.
@@ -95,8 +104,10 @@ class ChipPlans:
         wide = {path: np.broadcast_to(np.asarray(column, dtype=np.float64), (size,)) for path, column in columns.items()}
         latency, energy, moved = np.full(size, np.inf), np.full(size, np.inf), np.zeros(size)
         bound = np.full(size, -1, dtype=np.int64)
-        for capacities, rows in _classes(wide, size):
-            planned = self._planned(capacities)
+        cells = {path: self._cells(path, column) for path, column in wide.items() if self._base.get(path)}
+        capacities = {path: column for path, column in wide.items() if _on_chip(path)}
+        for values, rows in _classes({**capacities, **cells}, size):
+            planned = self._offered(tuple(v for v in values if v[0] in capacities), tuple(v for v in values if v[0] in cells))
             for at in (rows[i : i + CHUNK_POINTS] for i in range(0, len(rows), CHUNK_POINTS)) if planned.parts else ():
                 fitting = self._priced(planned, {path: column[at] for path, column in wide.items()}, len(at))
                 latency[at], energy[at], moved[at], bound[at] = fitting
@@ -115,7 +126,9 @@ class ChipPlans:
     def _explained(self, point: Point) -> ChipEvaluation:
         description = self.description.with_overrides(point, origin="space") if point else self.description
         unknown = not_planned(description, self.graphs, tokens=self.tokens, stored_bytes=self.stored_bytes)
-        planned = self._planned(tuple((path, float(value)) for path, value in sorted(point.items()) if _on_chip(path)))
+        given = sorted((path, float(value)) for path, value in point.items())
+        far = tuple((path, float(self._cells(path, np.array(value)))) for path, value in given if self._base.get(path))
+        planned = self._offered(tuple((path, value) for path, value in given if _on_chip(path)), far)
         if not unknown.infeasibility and planned.why is not None:
             unknown = replace(unknown, infeasibility=(planned.why,))
         if unknown.infeasibility:
@@ -130,16 +143,35 @@ class ChipPlans:
             parts.append(replace(part, planned=replace(part.planned, outcome=best, exact=False)))
         return explained(unknown, tuple(parts), chip, charges)
 
-    def _planned(self, capacities: tuple[tuple[str, float], ...]) -> _Planned:
-        if capacities not in self._made:
+    def _cells(self, path: str, column: FloatArray) -> FloatArray:
+        """The price of a path that stands for those of `column`: the described one times a power of `FAR`."""
+        base = self._base[path]
+        with np.errstate(divide="ignore"):
+            powers = np.round(np.log(np.asarray(column) / base) / np.log(FAR))
+        return np.asarray(base * FAR ** np.where(np.isfinite(powers), powers, 0.0))
+
+    def _offered(self, capacities: Values, cell: Values) -> _Planned:
+        """Plans at the described prices, and those at the prices of a cell where these are others."""
+        near = self._planned(capacities, ())
+        far = tuple((path, value) for path, value in cell if value != self._base[path])
+        if not far or not near.parts:
+            return near
+        other = self._planned(capacities, far)
+        if not other.parts:
+            return near
+        return replace(near, offered=tuple((*a, *b) for a, b in zip(near.offered, other.offered, strict=True)))
+
+    def _planned(self, capacities: Values, prices: Values) -> _Planned:
+        """Plans made for capacities on chip and prices."""
+        if (capacities, prices) not in self._made:
             whole = {p.path for p in self.description.paths() if p.type == "integer"}
-            given = {path: int(value) if path in whole else value for path, value in capacities}
+            given = {path: max(1, round(value)) if path in whole else value for path, value in (*capacities, *prices)}
             description = self.description.with_overrides(given, origin="space") if given else self.description
             found = plan_step(description, self.graphs, objective=self.objective, schedule=self.schedule, seed=self.seed)
             parts, why = ((), found) if isinstance(found, Infeasibility) else (found, None)
             offered = tuple((p.planned.outcome, *p.planned.others) for p in parts)
-            self._made[capacities] = _Planned(description, parts, why, offered)
-        return self._made[capacities]
+            self._made[capacities, prices] = _Planned(description, parts, why, offered)
+        return self._made[capacities, prices]
 
     def _priced(
         self, planned: _Planned, columns: Mapping[str, FloatArray], size: int
@@ -184,9 +216,15 @@ def _on_chip(path: str) -> bool:
     return path.endswith(".capacity_kib")
 
 
-def _classes(columns: Mapping[str, FloatArray], size: int) -> Iterator[tuple[tuple[tuple[str, float], ...], IntArray]]:
-    """Sets of capacities on chip, with the points that have them."""
-    names = sorted(path for path in columns if _on_chip(path))
+def _is_price(path: str, objective: Objective) -> bool:
+    """Whether a field decides which plan is best: rates, clock and latencies; energies where these are minimised."""
+    times = path == "clock_mhz" or path.endswith(("_gb_per_s", ".lanes", ".latency_ns"))
+    return times or (objective is not Objective.LATENCY and "_pj" in path)
+
+
+def _classes(columns: Mapping[str, FloatArray], size: int) -> Iterator[tuple[Values, IntArray]]:
+    """Sets of values, with the points that have them."""
+    names = sorted(columns)
     table = np.stack([columns[name] for name in names], axis=1) if names else np.zeros((size, 0))
     kinds, which = np.unique(table, axis=0, return_inverse=True) if names else (table[:1], np.zeros(size, dtype=np.int64))
     for i, row in enumerate(kinds):

@@ -143,3 +143,20 @@ def test_more_memory_off_chip_makes_room_for_activations() -> None:
     small = next(plans.evaluate([{}]))
     assert small.infeasibility[0].resource == "dram_capacity"
     assert "'x0' 524288 KiB" in small.infeasibility[0].message
+
+
+def test_far_prices_have_plans_of_their_own() -> None:
+    """At a sixteenth and sixteen times the bandwidth off chip more memory costs no time, and plans made at the point are no better than
+    those of its cell, alone or among other points."""
+    chip, graphs = small_chip(2, capacity_kib=64), ((swiglu_chain(48, 32, 64, 2), 1),)
+    dram, sram = "memories.dram.bandwidth_gb_per_s", "cores.mac.memories.sram.capacity_kib"
+    plans = ChipPlans(chip, graphs, tokens=1, stored_bytes=0.0, objective=Objective.LATENCY)
+    columns = {dram: np.repeat([1.0, 16.0, 256.0], 3), sram: np.tile([8.0, 16.0, 64.0], 3)}
+    found = plans.price(columns, 9).latency_s.reshape(3, 3)
+    assert (found[:, 1:] <= found[:, :-1] * 1.02).all()
+    for row, rate in enumerate((1.0, 16.0, 256.0)):
+        at_point = chip.with_overrides({dram: rate, sram: 16})
+        made = evaluate_chip(at_point, graphs, tokens=1, stored_bytes=0.0, objective=Objective.LATENCY)
+        alone = next(plans.evaluate([{dram: rate, sram: 16.0}]))
+        assert alone.latency_s == pytest.approx(found[row, 1], rel=1e-12)
+        assert alone.latency_s <= made.latency_s * 1.0005
