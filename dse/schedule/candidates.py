@@ -22,6 +22,8 @@ MAX_SEGMENT_OPERATORS: Final = 24
 """Longest segment tried; bounds the plan search to a linear number of runs."""
 ROWS_STEP: Final = 2
 """Ratio between the numbers of slices of queries tried around the keys of a softmax: keys are read again for each of them."""
+MOST_KEY_BLOCKS: Final = 4
+"""Blocks of keys that stay while all queries run past them."""
 SOFTMAX_WITHIN: Final = 4
 """Operators behind the product of scores among which its softmax is sought: scale, mask, soft cap, softmax."""
 
@@ -62,6 +64,8 @@ def _ways(builder: SegmentBuilder, first: int) -> Iterator[Way]:
     yield from (Way(cuts, Hold.SHARED) for cuts in _within(builder, first, streams))
     for cuts in (*single, *_nested(builder, first, streams)):
         yield Way(cuts, Hold.ALL)
+    if builder.spills:
+        yield from (Way(cuts, Hold.SPILLED) for cuts in _key_stationary(builder, first, streams))
 
 
 def runs(builder: SegmentBuilder, most_bytes: float, elements: int) -> Iterator[Front]:
@@ -98,7 +102,7 @@ def segment_of(builder: SegmentBuilder, first: int, last: int, way: Way) -> Segm
 
 def is_held(storage: Storage, first: int, last: int, way: Way) -> bool:
     """Whether a segment keeps a storage that its operators touch."""
-    if way.hold is Hold.ALL:
+    if way.hold in (Hold.ALL, Hold.SPILLED):
         return True
     readers = [r for r in storage.readers if first <= r <= last]
     written_inside = not storage.from_outside and bool(storage.writers) and first <= storage.writers[0]
@@ -139,6 +143,20 @@ def _nested(builder: SegmentBuilder, first: int, streams: list[str]) -> Iterator
             outers += [(Cut(s, sizes[s]), part) for s in around for part in parts if s not in (inner, part.stream)]
         for outer in outers:
             yield from ((*outer, Cut(inner, count)) for count in slice_counts(sizes[inner])[1:])
+
+
+def _key_stationary(builder: SegmentBuilder, first: int, streams: list[str]) -> Iterator[tuple[Cut, ...]]:
+    """Rows of queries inside a few blocks of the keys of a softmax that follows, which stay, alone or inside every index of a further
+    stream: FlashAttention's first order (NeurIPS 2022, algorithm 1). More blocks never pay: results come and go with each. Nor do
+    fewer queries than a block has keys: they are less to keep."""
+    sizes = builder.streams.sizes
+    around = [s for s in streams if s in builder.sliceable[first]]
+    for keys in (s for s in streams if s in builder.summed and _scores(builder, first, s)):
+        blocks = [Cut(keys, t) for t in range(2, MOST_KEY_BLOCKS + 1) if sizes[keys] % t == 0]
+        for rows in (s for s in around if s != keys and sizes[s] * MOST_KEY_BLOCKS >= sizes[keys]):
+            parts = [Cut(rows, n) for n in slice_counts(sizes[rows])]
+            outers: list[tuple[Cut, ...]] = [(), *((Cut(s, sizes[s]),) for s in around if s not in (keys, rows))]
+            yield from ((*outer, block, part) for outer in outers for block in blocks for part in parts)
 
 
 def _scores(builder: SegmentBuilder, first: int, keys: str) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dse.schedule.candidates import Candidate
+from dse.schedule.growth import Hold
 from dse.schedule.lattice import bits
 
 if TYPE_CHECKING:
@@ -38,11 +39,15 @@ class Choice:
             np.concatenate([getattr(f, name) for f in fronts]) for name in ("peak_bytes", "dram_bytes", "cycles")
         )
         self._arcs = _arcs(fronts, self._masks, deps, states)
+        self._spilled = np.concatenate([[w.hold is Hold.SPILLED for w in f.ways] for f in fronts])
+        self.spills = bool(self._spilled.any())
+        """Whether some way lets unfinished sums go out and come back."""
 
-    def least(self, budgets: Sequence[float], bytes_per_cycle: float) -> list[tuple[Candidate, ...]]:
+    def least(self, budgets: Sequence[float], bytes_per_cycle: float, *, spill: bool = True) -> list[tuple[Candidate, ...]]:
         """For each budget of bytes held the groups that cover all operators with least DRAM bytes plus the bytes that could have
-        moved during their cycles; fewest bytes held where costs are equal."""
-        cost, held = self._of_groups(np.array(budgets, dtype=np.float64), bytes_per_cycle)
+        moved during their cycles; fewest bytes held where costs are equal. Without `spill` unfinished sums never leave the chip."""
+        peak = self._peak if spill else np.where(self._spilled, np.inf, self._peak)
+        cost, held = self._of_groups(np.array(budgets, dtype=np.float64), bytes_per_cycle, peak)
         best = np.zeros((len(budgets), len(self._arcs)))
         most = np.zeros_like(best)
         taken = np.zeros(best.shape, dtype=np.int64)
@@ -53,23 +58,23 @@ class Choice:
             holds = np.where(total <= least[:, None], np.maximum(most[:, before], held[:, group]), np.inf)
             pick = np.argmin(holds, axis=1)
             best[:, state], most[:, state], taken[:, state] = least, holds[rows, pick], pick
-        return [self._path(taken[i], budget, bytes_per_cycle) for i, budget in enumerate(budgets)]
+        return [self._path(taken[i], budget, bytes_per_cycle, peak) for i, budget in enumerate(budgets)]
 
-    def _of_groups(self, budgets: FloatArray, bytes_per_cycle: float) -> tuple[FloatArray, FloatArray]:
+    def _of_groups(self, budgets: FloatArray, bytes_per_cycle: float, peak: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Least cost of each group within each budget, and the fewest bytes held with it, [budgets, groups]."""
         every = self._dram + self._cycles * bytes_per_cycle
-        fitting = np.where(self._peak <= budgets[:, None], every, np.inf)
+        fitting = np.where(peak <= budgets[:, None], every, np.inf)
         cost = np.minimum.reduceat(fitting, self._starts, axis=1)
-        least = np.where(fitting <= np.repeat(cost, self._sizes, axis=1), self._peak, np.inf)
+        least = np.where(fitting <= np.repeat(cost, self._sizes, axis=1), peak, np.inf)
         return cost, np.minimum.reduceat(least, self._starts, axis=1)
 
-    def _path(self, taken: IntArray, budget: float, bytes_per_cycle: float) -> tuple[Candidate, ...]:
+    def _path(self, taken: IntArray, budget: float, bytes_per_cycle: float, peak: FloatArray) -> tuple[Candidate, ...]:
         found, state = [], len(self._arcs) - 1
         while state:
             before, groups = self._arcs[state]
             pick = int(taken[state])
-            front = self._fronts[int(groups[pick])]
-            every = np.where(front.peak_bytes <= budget, front.dram_bytes + front.cycles * bytes_per_cycle, np.inf)
+            front, start = self._fronts[int(groups[pick])], int(self._starts[int(groups[pick])])
+            every = np.where(peak[start : start + len(front.ways)] <= budget, front.dram_bytes + front.cycles * bytes_per_cycle, np.inf)
             way = int(np.argmin(every))
             totals = (float(c[way]) for c in (front.peak_bytes, front.dram_bytes, front.cycles))
             found.append(Candidate(front.members, front.ways[way], *totals))

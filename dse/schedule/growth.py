@@ -40,6 +40,8 @@ class Hold(StrEnum):
     """That, and inputs that several operators or every slice would read again."""
     ALL = "all"
     """Everything its operators touch, so that sums may be cut as well."""
+    SPILLED = "spilled"
+    """The same, the sum cut around the last cut: unfinished sums go out and come back for every part of it but the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,13 @@ class Way:
 
     cuts: tuple[Cut, ...]
     hold: Hold
+
+    @property
+    def summed(self) -> Cut | None:
+        """The cut that the last operator may sum over; None where nothing is cut."""
+        if not self.cuts:
+            return None
+        return self.cuts[-2] if self.hold is Hold.SPILLED else self.cuts[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +86,15 @@ class Ways:
         self._stream = np.array([[-1 if c is None else self._streams[c.stream] for c in row] for row in cuts], dtype=np.int64)
         self._stream = self._stream.reshape(len(ways), deepest)
         """Number of the stream of each, in the same shape; -1 where a way has fewer."""
-        self._last = np.array([self._streams[w.cuts[-1].stream] if w.cuts else -1 for w in ways], dtype=np.int64)
+        self.spilled = np.array([w.hold is Hold.SPILLED for w in ways])
+        self._summed = np.array([self._streams[w.summed.stream] if w.summed else -1 for w in ways], dtype=np.int64)
+        """Number of the stream that may be summed over."""
+        self.parts = np.array([float(w.summed.slices) if w.summed else 1.0 for w in ways])
+        """Parts into which it is cut."""
         self.slices = self._cut_by.prod(axis=1)  # [V]
         self.cut = self.slices > 1
         self.shared = np.array([w.hold is Hold.SHARED for w in ways])
-        self.all = np.array([w.hold is Hold.ALL for w in ways])
+        self.all = np.array([w.hold in (Hold.ALL, Hold.SPILLED) for w in ways])
         self._share: dict[frozenset[str], FloatArray] = {}
         self._refill: dict[frozenset[str], FloatArray] = {}
         self._fits: dict[int, tuple[BoolArray, BoolArray]] = {}
@@ -110,19 +123,19 @@ class Ways:
         return self._refill[streams]
 
     def fits(self, position: int) -> tuple[BoolArray, BoolArray]:
-        """Ways in which an operator gives its own part of every output; these, and those in which it sums over the last cut, [V] each."""
+        """Ways in which an operator gives its own part of every output; these, and those in which it sums over a cut, [V] each."""
         if position not in self._fits:
             own = self._among(self.builder.sliceable[position], none=True)[self._stream]
             every: BoolArray = np.logical_and.reduce(own, axis=1)
-            inner = np.arange(own.shape[1]) >= (self._stream >= 0).sum(axis=1, keepdims=True) - 1
-            outer = np.logical_and.reduce(own | inner, axis=1)
+            depth = (self._stream >= 0).sum(axis=1, keepdims=True) - 1 - self.spilled[:, None]
+            outer = np.logical_and.reduce(own | (np.arange(own.shape[1]) == depth), axis=1)
             self._fits[position] = every, every | (self.all & self.sums_inner(position) & outer)
         return self._fits[position]
 
     def sums_inner(self, position: int) -> BoolArray:
-        """Ways whose last cut an operator sums over, [V]."""
+        """Ways that cut what an operator sums over, [V]."""
         if position not in self._inner:
-            self._inner[position] = self._among(self.builder.reducible[position])[self._last]
+            self._inner[position] = self._among(self.builder.reducible[position])[self._summed]
         return self._inner[position]
 
     def cycles(self, position: int, wanted: BoolArray) -> FloatArray:
@@ -283,9 +296,10 @@ class Growth:
         self._effects[storage.name] = (now, first, index)
 
     def front(self) -> Front | None:
-        """The ways that make sense for the group as it is; None where there is none. Ways that sum over their last cut end here."""
+        """The ways that make sense for the group as it is; None where there is none. Ways that sum over a cut end here."""
         ways, last = self._ways, self.members[-1]
-        peak, cycles = self._peak(), self._array
+        peak, cycles, dram = self._peak(), self._array, self._dram
+        reduces: BoolArray = np.zeros(len(ways.ways), dtype=bool)
         good = self._alive & (self._held > 0)
         if self._builder.order[last].kind is Kind.CONTRACTION and ways.sums_inner(last).any():
             reduces = ways.sums_inner(last)
@@ -293,13 +307,16 @@ class Growth:
             peak, cycles = peak + np.where(reduces, sums, 0.0), cycles + np.where(reduces, vector, 0.0)
             good &= (peak <= self._most) & ~self._unfinished(reduces)
             self._alive = self._alive & ~reduces
+            if (reduces & ways.spilled).any():
+                once = self._builder.spilled_bytes(self.members, 2)
+                dram = dram + np.where(reduces & ways.spilled, (ways.parts - 1) * once, 0.0)
         elif self._running is not None:
             good &= self._running < 0
         if len(self.members) == 1:
             good &= ~ways.all
-        found = np.flatnonzero(good)
+        found = np.flatnonzero(good & (reduces | ~ways.spilled))
         named = [ways.ways[v] for v in found]
-        columns = [peak[found], self._dram[found], cycles[found]]
+        columns = [peak[found], dram[found], cycles[found]]
         if len(self.members) == 1:
             alone = self._alone(last)
             named.insert(0, Way((), Hold.NOTHING))
@@ -339,5 +356,8 @@ def _front(members: tuple[int, ...], ways: list[Way], peak: FloatArray, dram: Fl
     order = np.lexsort((cycles, dram, peak))
     peak, dram, cycles = peak[order], dram[order], cycles[order]
     beats = (dram[:, None] <= dram) & (cycles[:, None] <= cycles)  # [by, of]
+    spilled = np.array([ways[i].hold is Hold.SPILLED for i in order])
+    if spilled.any():
+        beats &= ~spilled[:, None] | spilled  # estimates know nothing of what sums that come and go cost on chip
     kept = np.flatnonzero(~np.triu(beats, 1).any(axis=0))
     return Front(members, tuple(ways[order[i]] for i in kept), peak[kept], dram[kept], cycles[kept])

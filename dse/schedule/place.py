@@ -176,7 +176,8 @@ def _combine(book: PlanBook, plan: Plan, segment: Segment, position: int) -> Pla
     """Adds what a slice gives to a running sum: two reads and a write per element, an addition and, after a softmax in pieces,
     a multiplication by the correction of its maximum, with the statistics of each row.
 
-    The first slice and the final division count as additions as well. Source: FlashAttention-2, arXiv 2307.08691, algorithm 1.
+    The first slice and the final division count as additions as well. Unfinished sums of a cut that another one is inside of are
+    written to DRAM and read again, `SegmentBuilder.spilled_bytes` in all. Source: FlashAttention-2, arXiv 2307.08691, algorithm 1.
     """
     operator = book.order[position]
     output = operator.outputs[0]
@@ -189,10 +190,12 @@ def _combine(book: PlanBook, plan: Plan, segment: Segment, position: int) -> Pla
     if softmax is not None:
         rows = _rows(sliced_along(book.order[softmax], dict(book.builder.loops(softmax, segment.cuts))))
         operations = 2 * elements + STATISTICS_OPS_PER_ROW * rows
-    problem = VectorProblem(0.0, 0.0, 2 * size, size, operations, 0.0, rereads=False)
-    work = Work(problem, segment.slices, 0.0, 0.0, plan.reserved_bytes[position], 0, touches_dram=False)
+    moved = book.builder.spilled_bytes(range(segment.first, segment.last + 1), segment.spilled_parts) / 2 / segment.slices
+    problem = VectorProblem(moved, moved, 2 * size, size, operations, 0.0, rereads=False)
+    work = Work(problem, segment.slices, 0.0, 0.0, plan.reserved_bytes[position], 0, touches_dram=moved > 0)
     port = Port(output.tensor, tensor.role, size, on_chip=True)
-    return PlacedOperator(f"{operator.name}.combine", "Combine", work, (port, port), (port,), (), (), segment.stream)
+    away = (Port(output.tensor, tensor.role, moved, on_chip=False),) if moved else ()
+    return PlacedOperator(f"{operator.name}.combine", "Combine", work, (port, port, *away), (port, *away), (), (), segment.stream)
 
 
 def _port(book: PlanBook, segment: Segment, operand: Operand, on_chip: frozenset[str]) -> Port:

@@ -56,6 +56,10 @@ LEAST_EXCESS: Final = 0.0005
 as ties (TIE_TOLERANCE)."""
 
 
+Totals = tuple[float, float, float, float]
+"""Bytes held at once, DRAM bytes, array cycles, and vector operations of what is formed again."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """Segments in order, and storages that stay on chip across segments from their first writer to their last reader."""
@@ -99,7 +103,9 @@ class PlanBook:
         return self if own is None else replace(self, graph=self.builders[own].graph, builder=self.builders[own])
 
 
-def make_plans(graph: OperatorGraph, schedule: Schedule, geometry: Geometry, *, any_order: bool = True, recompute: bool = True) -> PlanBook:
+def make_plans(
+    graph: OperatorGraph, schedule: Schedule, geometry: Geometry, *, any_order: bool = True, recompute: bool = True, spill: bool = True
+) -> PlanBook:
     """Plans for `graph`: for each budget of held bytes and each balance, the cut into segments of least cost.
 
     Cost is the sum over segments of DRAM bytes plus the bytes that the balance could have moved during their cycles, so that
@@ -107,8 +113,9 @@ def make_plans(graph: OperatorGraph, schedule: Schedule, geometry: Geometry, *, 
     `MAX_SEGMENT_OPERATORS` operators in any order that their dependences allow, each run in the ways of `candidates`; over the
     prefixes of the schedule order, so exact for its runs, where a graph has too many downsets or groups, or without `any_order`.
     Ties go to fewer bytes held. With `recompute` each of these plans is offered a second time with intermediates formed again
-    where that costs less (see `with_recomputation`). Plans that another one beats in bytes held, DRAM bytes, cycles and vector
-    operations are left out. Which of the others runs is decided for each design point when it is priced.
+    where that costs less (see `with_recomputation`); with `spill` unfinished sums may go out and come back. Plans that another one
+    beats in bytes held, DRAM bytes, cycles and vector operations are left out. Which of the others runs is decided for each
+    design point when it is priced.
 
     Raises:
         GraphError: a contraction in a data type that the array cannot compute.
@@ -117,7 +124,7 @@ def make_plans(graph: OperatorGraph, schedule: Schedule, geometry: Geometry, *, 
     streams = find_streams(graph)
     storages = find_storages(graph, order, streams.axes)
     cycles = CycleTable(graph, geometry)
-    builder = SegmentBuilder(graph, order, streams, storages, cycles, cycles.prepare)
+    builder = SegmentBuilder(graph, order, streams, storages, cycles, cycles.prepare, spill)
     alone = [builder.build(p, p, (), frozenset()) for p in range(len(order))]
     first = Plan(tuple(alone), frozenset(), (0.0,) * len(order))
     if schedule is Schedule.LAYER_BY_LAYER or not order:
@@ -129,35 +136,43 @@ def _fused(builder: SegmentBuilder, first: Plan, elements: int, *, any_order: bo
     """The plan that holds nothing, and those that no other one beats."""
     deps = dependences(builder)
     choice, exact = _choice(builder, deps, elements, any_order=any_order)
-    outlines: dict[tuple[Candidate, ...], tuple[float, float]] = {}
-    for intensity in BALANCES_MACS_PER_BYTE:
-        for budget, groups in zip(BUDGETS_BYTES, choice.least(BUDGETS_BYTES, elements / intensity), strict=True):
-            outlines.setdefault(in_order(groups, deps), (budget, elements / intensity))
-    plans = {first: (*plan_totals(builder, first), 0.0)}
-    balance: dict[Plan, tuple[float, float]] = {}
     maker = _PlanMaker(builder, elements)
+    plans = {first: (*plan_totals(builder, first), 0.0)}
+    outlines = _outlines(choice, deps, elements, spill=False)
+    balance: dict[Plan, tuple[float, float]] = {}
     for groups, outline in outlines.items():
-        cycles = sum(c.cycles for c in groups)
-        for plan in maker.plans(groups, outline[0]):
+        for plan, totals in maker.plans(groups, outline[0]):
             if plan not in plans:
-                plans[plan] = (plan.peak_bytes, plan_totals(maker.builder(plan), plan)[1], cycles, 0.0)
-                balance[plan] = outline
+                plans[plan], balance[plan] = totals, outline
     kept = _not_beaten(plans)
     if recompute:
         more = [found for p in kept if p in balance for found in maker.again(p, plans[p], *balance[p])]
         kept = _not_beaten({p: plans[p] for p in kept} | dict(more))
+    if choice.spills:
+        others = {g: b for g, b in _outlines(choice, deps, elements, spill=True).items() if g not in outlines}
+        spilled = dict(found for groups, outline in others.items() for found in maker.plans(groups, outline[0]))
+        kept += tuple(p for p in _not_beaten(plans | spilled) if p not in plans)
     own = {p.again or p.order: maker.builder(p) for p in kept}
     return PlanBook(builder.graph, builder, kept, exact, {key: b for key, b in own.items() if key is not None})
 
 
-def _not_beaten(plans: Mapping[Plan, tuple[float, float, float, float]]) -> tuple[Plan, ...]:
-    """Plans that no other one beats in (bytes held, DRAM bytes, cycles, more vector operations); the first is always among them."""
+def _outlines(choice: Choice, deps: Dependences, elements: int, *, spill: bool) -> dict[tuple[Candidate, ...], tuple[float, float]]:
+    """The best groups of every budget and balance, each with the first (bytes held, bytes per cycle) for which they are."""
+    found: dict[tuple[Candidate, ...], tuple[float, float]] = {}
+    for intensity in BALANCES_MACS_PER_BYTE:
+        for budget, groups in zip(BUDGETS_BYTES, choice.least(BUDGETS_BYTES, elements / intensity, spill=spill), strict=True):
+            found.setdefault(in_order(groups, deps), (budget, elements / intensity))
+    return found
+
+
+def _not_beaten(plans: Mapping[Plan, Totals]) -> tuple[Plan, ...]:
+    """Plans that no other one beats; the first is always among them."""
     totals = list(plans.values())
     found = {0, _least_bytes(totals), *not_dominated(np.array(totals), excess=PLAN_EXCESS).tolist()}
     return tuple(p for i, p in enumerate(plans) if i in found)
 
 
-def _least_bytes(totals: list[tuple[float, float, float, float]]) -> int:
+def _least_bytes(totals: list[Totals]) -> int:
     """Of the plans with about the fewest cycles and among them about the fewest DRAM bytes the one that holds least."""
     fast = [i for i, t in enumerate(totals) if t[2] <= min(t[2] for t in totals) * (1 + PLAN_EXCESS)]
     few = [i for i in fast if totals[i][1] <= min(totals[j][1] for j in fast) * (1 + LEAST_EXCESS)]
@@ -192,9 +207,7 @@ class _PlanMaker:
             return self._again[plan.again]
         return self._builder if plan.order is None else self._builders[plan.order]
 
-    def again(
-        self, plan: Plan, totals: tuple[float, float, float, float], budget_bytes: float, bytes_per_cycle: float
-    ) -> Iterator[tuple[Plan, tuple[float, float, float, float]]]:
+    def again(self, plan: Plan, totals: Totals, budget_bytes: float, bytes_per_cycle: float) -> Iterator[tuple[Plan, Totals]]:
         """The plan with intermediates formed again where that costs less, in as many bytes held as before or the budget; and its totals."""
         room = max(budget_bytes, plan.peak_bytes)
         builder = self.builder(plan)
@@ -210,8 +223,8 @@ class _PlanMaker:
         moved = plan_totals(draft.builder, found)[1]
         yield found, (found.peak_bytes, moved, totals[2] + cycles - before[0], operations - before[1])
 
-    def plans(self, groups: tuple[Candidate, ...], budget_bytes: float) -> tuple[Plan, ...]:
-        """Without and with intermediates that stay across segments, in the budget and in a wider one."""
+    def plans(self, groups: tuple[Candidate, ...], budget_bytes: float) -> list[tuple[Plan, Totals]]:
+        """Without and with intermediates that stay across segments, in the budget and in a wider one; with their totals."""
         positions = tuple(p for c in groups for p in c.members)
         order = None if positions == tuple(range(len(positions))) else positions
         builder = self._builder
@@ -226,13 +239,15 @@ class _PlanMaker:
             segments.append(self._segments[order, c])
             first += len(c.members)
         bare = Plan(tuple(segments), frozenset(), tuple(r for s in segments for r in s.reserved_bytes), order)
-        return bare, *(_with_residents(builder, bare, b) for b in (budget_bytes, RESIDENTS_STEP * budget_bytes))
+        found = (bare, *(_with_residents(builder, bare, b) for b in (budget_bytes, RESIDENTS_STEP * budget_bytes)))
+        cycles = sum(c.cycles for c in groups)
+        return [(p, (p.peak_bytes, plan_totals(builder, p)[1], cycles, 0.0)) for p in dict.fromkeys(found)]
 
 
 def _reordered(builder: SegmentBuilder, order: tuple[int, ...]) -> SegmentBuilder:
     operators = tuple(builder.order[p] for p in order)
     storages = find_storages(builder.graph, operators, builder.streams.axes)
-    return SegmentBuilder(builder.graph, operators, builder.streams, storages, builder.cycles)
+    return SegmentBuilder(builder.graph, operators, builder.streams, storages, builder.cycles, spills=builder.spills)
 
 
 def plan_totals(builder: SegmentBuilder, plan: Plan) -> tuple[float, float, float]:

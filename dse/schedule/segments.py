@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from dse.ir.operator import Kind
 from dse.schedule.storage import touched_bytes
+from dse.schedule.streams import SOFTMAX
 from dse.units import BITS_PER_BYTE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from dse.ir.graph import OperatorGraph
     from dse.ir.operator import Operator
@@ -24,6 +25,8 @@ SLICE_STEP: Final = 4
 """Ratio between the numbers of slices tried."""
 ACCUMULATOR_COPIES: Final = 2
 """A running sum, which ends as the result, and a fresh contribution."""
+STATISTICS_PER_ROW: Final = 2
+"""Maximum and sum of a row of online softmax."""
 PIPELINED_ACCUMULATOR_COPIES: Final = 3
 """And one more, that the array writes while the vector unit adds the other."""
 
@@ -53,7 +56,9 @@ class Segment:
     reserved_bytes: tuple[float, ...]
     """Bytes that held storages occupy while each operator runs."""
     reducer: int | None = None
-    """Position of the contraction that adds up what the slices of the last cut give."""
+    """Position of the contraction that adds up what the slices of a cut give."""
+    spilled_parts: int = 1
+    """Parts of that cut where it is not the last: for each but the first unfinished sums come back from DRAM; 1 where they stay."""
 
     @property
     def slices(self) -> int:
@@ -114,6 +119,8 @@ class SegmentBuilder:
     """Least array cycles of one slice: operator, its streamed loops with their numbers of slices."""
     prepare: Callable[[Operator, Iterable[tuple[tuple[str, int], ...]]], None] | None = None
     """Finds those of several slicings at once, before they are asked for one by one."""
+    spills: bool = True
+    """Whether unfinished sums may leave the chip and come back."""
 
     @cached_property
     def accesses(self) -> tuple[tuple[Access, ...], ...]:
@@ -177,12 +184,36 @@ class SegmentBuilder:
         if reducer is not None:
             sums = self.accumulator_bytes(reducer, cuts)
             reserved = [r + sums for r in reserved]
-        return Segment(first, last, cuts, held, moved, cycles, tuple(reserved), reducer)
+        return Segment(first, last, cuts, held, moved, cycles, tuple(reserved), reducer, self.spilled_parts(last, cuts))
 
     def reducer(self, last: int, cuts: tuple[Cut, ...]) -> int | None:
-        """`last`, where it is a contraction that sums over the last cut."""
-        summed = bool(cuts) and cuts[-1].stream in self.reducible[last] and self.order[last].kind is Kind.CONTRACTION
+        """`last`, where it is a contraction that sums over the last cut, or over the one around it."""
+        summed = any(c.stream in self.reducible[last] for c in cuts[-2:]) and self.order[last].kind is Kind.CONTRACTION
         return last if summed else None
+
+    def spilled_parts(self, last: int, cuts: tuple[Cut, ...]) -> int:
+        """Parts of the cut that a reducer sums over, where another cut is inside it: its sums are unfinished when the next ones begin."""
+        if self.reducer(last, cuts) is None or cuts[-1].stream in self.reducible[last]:
+            return 1
+        return cuts[-2].slices
+
+    def spilled_bytes(self, members: Sequence[int], parts: int) -> float:
+        """Bytes that unfinished sums, and the maximum and the sum of each row of a softmax in pieces, go out and come back with when
+        the sum of the last of `members` is cut into `parts`.
+
+        2 (parts - 1) (N_q F + 2 N_q) of the width of sums for attention: key stationary, FlashAttention (NeurIPS 2022), algorithm 1.
+        """
+        if parts == 1:
+            return 0.0
+        return 2 * (parts - 1) * self.accumulator_sums(members[-1], 1) * (1 + self._statistics_share(members))
+
+    def _statistics_share(self, members: Sequence[int]) -> float:
+        """Elements of the statistics of a softmax among `members` for each element of the last one's result; 0 without softmax."""
+        softmax = next((self.order[p] for p in members if self.order[p].op_type == SOFTMAX), None)
+        if softmax is None:
+            return 0.0
+        rows = prod(size for dim, size in softmax.dims if dim not in softmax.reduced_dims)
+        return STATISTICS_PER_ROW * rows / self.order[members[-1]].outputs[0].elements
 
     def accumulator_bytes(self, position: int, cuts: tuple[Cut, ...], copies: int = ACCUMULATOR_COPIES) -> float:
         """Bytes of the running sums of a contraction whose sum is cut, the place of its result among them."""
@@ -241,6 +272,7 @@ class SegmentBuilder:
                 moved[inside[0] - first] += both
             elif inside and storage.to_outside:
                 moved[inside[0] - first] += self.drain_bytes(storage, first, last)
+        moved[-1] += self.spilled_bytes(range(first, last + 1), self.spilled_parts(last, cuts))
         return tuple(moved)
 
     def fill_bytes(self, storage: Storage, first: int, last: int, cuts: tuple[Cut, ...] = ()) -> float:

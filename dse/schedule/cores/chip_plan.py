@@ -133,7 +133,7 @@ def _fused(work: Work, planner: Planner, chip: Chip, kinds: Mapping[str, KindPri
     if not computing:
         return []
     kind = max(computing, key=lambda k: kinds[k].geometry.array.elements)
-    plans = make_plans(work.graph, Schedule.FUSED, kinds[kind].geometry, any_order=False, recompute=False).plans
+    plans = make_plans(work.graph, Schedule.FUSED, kinds[kind].geometry, any_order=False, recompute=False, spill=False).plans
     found = [single_groups(work)]
     for plan in plans:
         groups = tuple(g for s in plan.segments for g in _runnable(work, planner, s))

@@ -71,20 +71,36 @@ class Walker:
                 found.append((0, size))
         return tuple(found)
 
+    def summed(self, position: int, cuts: tuple[tuple[str, int], ...]) -> int | None:
+        """Number of the cut that an operator sums over."""
+        operator = self.order[position]
+        for dim, i in self.dims(operator, cuts).items():
+            if operator.kind is Kind.CONTRACTION and all(dim not in x.axes for x in operator.outputs):
+                return i
+        return None
+
     def sums(self, position: int, cuts: tuple[tuple[str, int], ...]) -> bool:
         """Whether an operator sums over the last cut."""
-        operator = self.order[position]
-        if not cuts or cuts[-1][0] not in self.streams.loops[operator.name]:
-            return False
-        dim = self.streams.loops[operator.name][cuts[-1][0]]
-        return operator.kind is Kind.CONTRACTION and all(dim not in x.axes for x in operator.outputs)
+        return self.summed(position, cuts) == len(cuts) - 1 and bool(cuts)
+
+    def spilled(self, piece: Piece, position: int, at: tuple[int, ...]) -> int:
+        """Bytes of unfinished sums, and of the maximum and sum of each row of a softmax before them, that one slice reads and writes:
+        none come in at the first part of the cut that is summed over, none go out at the last."""
+        where = self.summed(position, piece.cuts)
+        if where is None or where == len(piece.cuts) - 1:
+            return 0
+        size = _size(self.region(self.order[position], self.order[position].outputs[0], piece.cuts, at))
+        softmax = next((self.order[p] for p in piece.members if self.order[p].op_type == "Softmax"), None)
+        if softmax is not None:
+            rows = self.region(softmax, softmax.outputs[0], piece.cuts, at)[:-1]
+            size += 2 * _size(rows)
+        return SUM_BYTES * size * ((at[where] > 0) + (at[where] < piece.cuts[where][1] - 1))
 
     def moved_bytes(self, piece: Piece, needed_later: set[str]) -> int:
         """Bytes to and from DRAM of one piece; `needed_later`: tensors that someone behind it reads."""
         moved = 0
         on_chip: dict[str, Region] = {}
         formed: set[str] = set()
-        last = len(piece.cuts) and piece.cuts[-1][1] - 1
         for at in product(*(range(n) for _, n in piece.cuts)):
             for p in piece.members:
                 operator = self.order[p]
@@ -103,7 +119,9 @@ class Walker:
                         continue
                     here = self.region(operator, x, piece.cuts, at)
                     formed.add(x.tensor)
-                    complete = not self.sums(p, piece.cuts) or at[-1] == last
+                    where = self.summed(p, piece.cuts)
+                    complete = where is None or at[where] == piece.cuts[where][1] - 1
+                    moved += self.spilled(piece, p, at)
                     leaves = x.tensor in self.outputs or x.tensor in needed_later
                     if complete and (leaves or x.tensor not in piece.held):
                         moved += BYTES * _size(here)

@@ -88,18 +88,24 @@ def runs_so(builder: SegmentBuilder, first: int, last: int, way: Way) -> bool:
     for p in range(first, last + 1):
         if all(s in builder.sliceable[p] for s in streams):
             continue
-        outer_good = all(s in builder.sliceable[p] for s in streams[:-1])
-        if way.hold is not Hold.ALL or not outer_good or streams[-1] not in builder.reducible[p]:
+        summed = way.summed.stream if way.summed is not None else None
+        others_good = all(s in builder.sliceable[p] for s in streams if s != summed)
+        if way.hold not in (Hold.ALL, Hold.SPILLED) or not others_good or summed not in builder.reducible[p]:
             return False
         if builder.order[p].kind is Kind.CONTRACTION:
             if p == first or p != last:
                 return False  # a sum that is cut ends its segment, and something must have been cut before
         elif softmax is None:
             softmax = p
-    if way.hold is Hold.ALL and first == last:
+    if way.hold in (Hold.ALL, Hold.SPILLED) and first == last:
         return False
-    if softmax is None:
-        return True
+    if way.hold is Hold.SPILLED and builder.spilled_parts(last, way.cuts) == 1:
+        return False  # nothing is summed: the cuts are another way's
+    return softmax is None or put_right(builder, softmax, last, way)
+
+
+def put_right(builder: SegmentBuilder, softmax: int, last: int, way: Way) -> bool:
+    """Whether a softmax in pieces ends in the sum that puts it right, and nobody else needs what lies between."""
     if builder.reducer(last, way.cuts) is None:
         return False
     written = {a.storage for p in range(softmax, last) for a in builder.accesses[p] if not a.reads}
