@@ -138,6 +138,7 @@ def array_of(folds: Folds, stationary: tuple[OperandName, ...] = (L, R, OUT)) ->
     n=st.sampled_from([1, 6, 13]),
     folds=st.sampled_from(list(Folds)),
     stationary=st.sampled_from([(L, R, OUT), (R,), (OUT,), (L, OUT)]),
+    on_chip=st.sampled_from([(False, False), (False, True), (True, False)]),
     inner=st.sampled_from(INNER_OF_DIMS),
     kib=st.sampled_from([0.01, 0.2, 1, 4000]),
     inner_bytes=st.sampled_from([4, 64, 3000]),
@@ -151,6 +152,7 @@ def test_no_mapping_on_any_way_to_use_an_array_is_better(
     n: int,
     folds: Folds,
     stationary: tuple[OperandName, ...],
+    on_chip: tuple[bool, bool],
     inner: tuple[MemoryGeometry, ...],
     kib: float,
     inner_bytes: float,
@@ -162,7 +164,7 @@ def test_no_mapping_on_any_way_to_use_an_array_is_better(
     table = load_accelerator("edge32").table({})
     table = with_inner(table, inner, inner_bytes, rate)
     table = replace(table, buffer_capacity_bytes=np.array([1024 * kib]), dram_bytes_per_s=table.dram_bytes_per_s * rate)
-    problem = MatmulProblem(groups, m, k, n, 8, 8, 8, 32, "int8")
+    problem = MatmulProblem(groups, m, k, n, 8, 8, 8, 32, "int8", *on_chip)
     found = best_mapping(problem, geometry, table, objective)
     assert not isinstance(found, Infeasibility)
     first, second = criteria(np.array([found.latency_s]), np.array([found.energy_pj]), found.counts[None], objective)
