@@ -80,3 +80,24 @@ def test_other_energies_are_refused() -> None:
     with pytest.raises(UsageError, match="equal energies of reading and writing DRAM"):
         Charges.of(chip.geometry_for(), table)
     Charges.of(chip.geometry, table)
+
+
+@pytest.mark.parametrize(("chip", "sizes"), [("h100_sxm", (300, 500, 700)), ("rtx_pro_6000", (33, 128, 250))])
+def test_no_shorter_frontier_is_exact(chip: str, sizes: tuple[int, int, int]) -> None:
+    """Every row is the one of least latency on a design that has just its room, and on which it keeps all resources equally busy."""
+    description = load_accelerator(chip)
+    pricer = OperatorPricer(Work(MatmulProblem(1, *sizes, 16, 16, 16, 32, "bf16"), 1, 0.0, 0.0, 0.0, 1, True), description.geometry_for())
+    counts, (buffer, _), (dram, _) = pricer.counts, description.file.buffer, description.file.dram
+    seconds = counts[:, 5] / 1e9
+    tiny = 1e-3  # bytes: where a row needs none, a rate that lets no other row need any
+    columns = {
+        "clock_mhz": np.full(len(counts), 1e3),
+        f"memories.{buffer}.capacity_kib": np.maximum(counts[:, 0], tiny) / 1024,
+        f"memories.{dram}.bandwidth_gb_per_s": (counts[:, 1] + counts[:, 2]) / seconds / 1e9,
+        f"memories.{buffer}.read_gb_per_s": np.maximum(counts[:, 3], tiny) / seconds / 1e9,
+        f"memories.{buffer}.write_gb_per_s": np.maximum(counts[:, 4], tiny) / seconds / 1e9,
+    }
+    found = pricer.price(description.table(columns), Objective.LATENCY)
+    assert len(counts) > 100
+    assert found.latency_s == pytest.approx(seconds)
+    assert np.array_equal(found.row, np.arange(len(counts)))
