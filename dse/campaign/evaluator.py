@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from dse import plugins
 from dse.campaign.plan_workloads import scenario_fields
 from dse.campaign.prepared import LoweredStep, PreparedWorkload, RoughWorkload, ScreenedWorkload, actual, alias
-from dse.campaign.sources import ACCELERATOR, CHOICES, MAX_INNER, MAX_INNER_OF_CHIP, WORKLOAD, located, located_routing
+from dse.campaign.sources import ACCELERATOR, CHOICES, MAX_INNER, MAX_INNER_OF_CHIP, OBJECTIVE, WORKLOAD, located, located_routing
 from dse.campaign.totals import step_totals
 from dse.cost.metrics import Objective
 from dse.evaluate import Schedule, compile_step, read_step
@@ -161,7 +161,7 @@ class WorkloadEvaluator:
         return RoughChip(description, steps)
 
     def _objective(self, choice: Mapping[str, Value]) -> Objective:
-        return Objective(str(choice.get("mapping.objective", self._form.mapping.objective)))
+        return Objective(str(choice.get(OBJECTIVE, self._form.mapping.objective)))
 
     def _description(self, choice: Mapping[str, Value]) -> AcceleratorDescription | ChipDescription:
         name = str(choice.get(ACCELERATOR, self._accelerators[0]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,6 +15,8 @@ from dse.search.quantities import DESIGN_QUANTITIES, QUANTITIES, Across, column_
 
 __all__ = ["MAX_POINTS", "CampaignForm", "Scalar", "ValuesForm", "WorkloadForm"]
 
+PARETO: Final = "pareto"
+"""All objectives of mappings, as a dimension."""
 WorkloadName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=32)]
 
 
@@ -70,8 +72,9 @@ class ObjectiveForm(MetricForm):
 class MappingForm(FileForm):
     """How a mapping is chosen for each design."""
 
-    objective: Objective = Objective.EDP
-    """`latency`, `energy` or `edp`."""
+    objective: Objective | Literal["pareto"] = Objective.EDP
+    """`latency`, `energy`, `edp`, or `pareto`: each of them, as a dimension `mapping.objective`, so that the front has the fastest, the
+    most frugal and the balanced plan of a design."""
 
 
 class StagnationForm(FileForm):
@@ -195,6 +198,10 @@ class CampaignForm(FileForm):
             raise ValueError("'accelerator' is missing; write it, or a 'system' of many chips, but not both")
         if self.system is None and (self.parallel or self.chip_model != "roofline"):
             raise ValueError("'parallel' and 'chip_model' belong to a 'system'; leave them out")
+        if self.system is not None and self.mapping.objective == PARETO:
+            raise ValueError(
+                "'mapping.objective': pareto is of the plans of one chip, the steps of a system are as fast as they can be; leave it out"
+            )
         names = [objective.column for objective in self.objectives]
         if len(set(names)) != len(names):
             raise ValueError(f"'objectives': a metric is given twice in {', '.join(names)}; keep one")

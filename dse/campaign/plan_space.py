@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from pydantic import ValidationError
 
-from dse.campaign.form import WorkloadForm
+from dse.campaign.form import PARETO, WorkloadForm
 from dse.campaign.plan_workloads import precision_problem, routing_problem, unknown_scheme
-from dse.campaign.sources import ACCELERATOR, CHOICES, MAX_INNER, WORKLOAD, inside
+from dse.campaign.sources import ACCELERATOR, CHOICES, MAX_INNER, OBJECTIVE, WORKLOAD, inside
 from dse.errors import DseError, InputError, Problem, did_you_mean
 from dse.search.space import Dimension, Scale, Space
 
@@ -68,6 +68,7 @@ class SpaceBuilder:
                 outer.append(self._words(path, values))
             else:
                 self._accelerator(path, values, outer, inner)
+        outer += self._objectives()
         if not self._problems and not outer and not inner:
             message = "'space' is empty: there is nothing to search; add a dimension (path: {values: [...]}), or use dse eval"
             self._problem("", message)
@@ -89,6 +90,15 @@ class SpaceBuilder:
     def _distinct_accelerators(self) -> None:
         for name in {name for name in self._accelerators if self._accelerators.count(name) > 1}:
             self._problems.append(Problem(self._document.where((ACCELERATOR,)), f"accelerator '{name}' is given twice; keep one"))
+
+    def _objectives(self) -> Iterator[Dimension]:
+        """Every objective of mappings where the campaign asks for all; the last dimension, so that neighbours share what is compiled."""
+        if self._form.mapping.objective != PARETO:
+            return
+        if OBJECTIVE in self._form.space:
+            self._problem(OBJECTIVE, f"'space.{OBJECTIVE}' and 'mapping: {{objective: {PARETO}}}' say the same; keep one")
+        else:
+            yield Dimension(OBJECTIVE, CHOICES[OBJECTIVE], Scale.CATEGORICAL)
 
     def _words(self, path: str, form: ValuesForm) -> Dimension:
         for value in form.values or (None,):

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 ACCELERATOR: Final = "accelerator"
 WORKLOAD: Final = "workload."
-CHOICES: Final = {"schedule": ("fused", "layer_by_layer"), "mapping.objective": ("latency", "energy", "edp")}
+OBJECTIVE: Final = "mapping.objective"
+CHOICES: Final = {"schedule": ("fused", "layer_by_layer"), OBJECTIVE: ("latency", "energy", "edp")}
 """Other dimensions and the words that they take."""
 MAX_INNER: Final = 20_000_000
 """Most inner points of one outer choice: about a quarter of an hour of pricing."""
