@@ -30,6 +30,18 @@ class Operand:
     """Loop dimension that indexes each tensor axis; None where the axis is not indexed by one loop alone."""
     elements: int
     """Distinct elements touched: below the tensor's own number for gathers, in-place updates and slices."""
+    reach: tuple[tuple[str, int, int, int], ...] = ()
+    """(loop dimension, step, span, positions) of windows without gaps between them: an index of the dimension covers `span` of the
+    `positions` of a tensor axis, `step` further on than the index before it."""
+
+    def elements_of(self, dim: str, indices: int, size: int) -> int:
+        """Distinct elements that `indices` neighbours of the `size` indices of a loop touch: windows at their edges whole."""
+        if dim not in self.axes:
+            return self.elements
+        for windowed, step, span, positions in self.reach:
+            if windowed == dim:
+                return ceil(self.elements * min(positions, (indices - 1) * step + span) / positions)
+        return ceil(self.elements * indices / size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Final
 
@@ -90,7 +91,7 @@ def convolution(node: Node, context: ReadingContext, source: str, weight: str) -
             context.operand(windows, window_axes, touched),
         )
     )
-    left = context.operand(windows, window_axes, touched)
+    left = replace(context.operand(windows, window_axes, touched), reach=_reach(node, in_shape, out_shape, kernel))
     right, view = _split_channels(node, context, weight, dims, groups, ("m", "c", *n_k), f"{out}.filters")
     views += view
     if groups == 1 or per_group == 1:
@@ -102,6 +103,20 @@ def convolution(node: Node, context: ReadingContext, source: str, weight: str) -
         product = context.operand(split, split_axes)
         after = [_view(f"{node.name}.groups", dims, product, context.operand(out, ("n", None, *n_o)))]
     return (*views, _contraction(node, dims, left, right, product), *after)
+
+
+def _reach(node: Node, source: Sequence[int], out: Sequence[int], kernel: Sequence[int]) -> tuple[tuple[str, int, int, int], ...]:
+    """How windows follow each other where no gap lies between them, see `Operand.reach`; gaps inside dilated windows count as covered."""
+    rank = len(kernel)
+    strides, dilations = node.integers("strides") or (1,) * rank, node.integers("dilations") or (1,) * rank
+    pads = leading_pads(node, source[2:], out[2:], kernel)
+    found = []
+    for i, (k, step, dilation) in enumerate(zip(kernel, strides, dilations, strict=True)):
+        span = (k - 1) * dilation + 1
+        if span >= step:
+            positions = touched_positions(source[2 + i], out[2 + i], k, step, dilation, pads[i])
+            found.append((f"o{i}", step, min(span, positions), positions))
+    return tuple(found)
 
 
 @register("ConvTranspose")

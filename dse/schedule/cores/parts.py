@@ -35,7 +35,8 @@ class Move:
 
 
 def part_of(operator: Operator, dim: str | None, indices: int) -> Operator:
-    """`operator` over `indices` of its loop `dim`; vector operations and touched elements in proportion."""
+    """`operator` over `indices` of its loop `dim`; vector operations in proportion, touched elements with the edges that the windows of a
+    convolution share with their neighbours (halos)."""
     if dim is None:
         return operator
     size = operator.size(dim)
@@ -46,7 +47,7 @@ def part_of(operator: Operator, dim: str | None, indices: int) -> Operator:
     return replace(
         operator,
         dims=tuple((d, indices if d == dim else s) for d, s in operator.dims),
-        inputs=tuple(replace(x, elements=share(x.elements, dim in x.axes)) for x in operator.inputs),
+        inputs=tuple(replace(x, elements=x.elements_of(dim, indices, size)) for x in operator.inputs),
         outputs=tuple(replace(x, elements=share(x.elements, dim in x.axes)) for x in operator.outputs),
         macs=share(operator.macs, indexed=True),
         vector_ops=share(operator.vector_ops, indexed=True),
