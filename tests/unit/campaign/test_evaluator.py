@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from dse import plugins
 from dse.campaign.evaluator import CatalogueSources, WorkloadEvaluatorFactory
 from dse.campaign.folder import FolderRequest
 from dse.campaign.plan import make_plan
-from dse.campaign.prepared import actual, alias
+from dse.campaign.prepared import PreparedWorkload, actual, alias
 from dse.campaign.session import SessionRequest, run_session
 from dse.campaign.summary import diagnosis
 from dse.errors import ExitCode
@@ -70,3 +71,17 @@ def test_weights_that_no_dram_holds_are_what_the_diagnosis_names(tmp_path: Path)
     first, second, *_ = diagnosis(result.run).splitlines()
     assert first == "none of 8 designs is feasible: DRAM capacity, area or cost rule out 8 before pricing"
     assert "need more DRAM (memories.dram.capacity_gib)" in second
+
+
+@pytest.mark.parametrize(("path", "alike"), [("memories.dram.write_energy_pj_per_byte", False), ("memories.dram.bandwidth_gb_per_s", True)])
+def test_frontiers_tell_dram_writes_from_reads_where_their_energy_varies(path: str, alike: bool, tmp_path: Path) -> None:
+    """Named by its alias; the designs are priced, so the table and the frontiers agree."""
+    text = CAMPAIGN.replace("accelerator: edge32", "accelerator: flat_edge").replace("memories.dram.bandwidth_gb_per_s", path)
+    text = text.replace("[1, 4]", "[1]").replace("[16, 32]", "[32]")
+    plan = make_plan(parse_yaml(text, str(tmp_path / "once.yaml")), CatalogueSources(str(tmp_path)))
+    prepared = WorkloadEvaluatorFactory(plan)().prepare(plan.space.choice(0))
+    assert isinstance(prepared, PreparedWorkload)
+    assert [compiled.geometry.dram_alike for compiled in prepared.compiled] == [alike]
+    (priced,) = prepared.price(plan.space.columns(np.arange(plan.space.inner_size)), plan.space.inner_size)
+    assert priced.feasible.all()
+    assert alike or priced.energy_j[0] < priced.energy_j[1]
