@@ -108,7 +108,12 @@ def _arcs(fronts: Sequence[Front], masks: list[int], deps: Dependences, states: 
 def in_order(groups: Sequence[Candidate], deps: Dependences) -> tuple[Candidate, ...]:
     """Groups one after another, each behind what it needs, otherwise as their first operators follow in the schedule order."""
     group_of = {p: g for g, c in enumerate(groups) for p in c.members}
-    waits: list[set[int]] = [{group_of[q] for p in c.members for q in bits(deps.needed[p])} - {g} for g, c in enumerate(groups)]
+    waits: list[set[int]] = []
+    for c in groups:
+        needed = inside = 0
+        for p in c.members:
+            needed, inside = needed | deps.needed[p], inside | 1 << p
+        waits.append({group_of[q] for q in bits(needed & ~inside)})
     free = [(c.members[0], g) for g, c in enumerate(groups) if not waits[g]]
     heapify(free)
     found = []

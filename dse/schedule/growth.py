@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -353,11 +354,19 @@ class Growth:
 
 
 def _front(members: tuple[int, ...], ways: list[Way], peak: FloatArray, dram: FloatArray, cycles: FloatArray) -> Front:
+    if len(ways) == 1:
+        return Front(members, tuple(ways), peak, dram, cycles)
     order = np.lexsort((cycles, dram, peak))
     peak, dram, cycles = peak[order], dram[order], cycles[order]
-    beats = (dram[:, None] <= dram) & (cycles[:, None] <= cycles)  # [by, of]
-    spilled = np.array([ways[i].hold is Hold.SPILLED for i in order])
-    if spilled.any():
+    beats = (dram[:, None] <= dram) & (cycles[:, None] <= cycles) & _before(len(ways))  # [by, of]
+    if any(w.hold is Hold.SPILLED for w in ways):
+        spilled = np.array([ways[i].hold is Hold.SPILLED for i in order])
         beats &= ~spilled[:, None] | spilled  # estimates know nothing of what sums that come and go cost on chip
-    kept = np.flatnonzero(~np.triu(beats, 1).any(axis=0))
+    kept = np.flatnonzero(~beats.any(axis=0))
     return Front(members, tuple(ways[order[i]] for i in kept), peak[kept], dram[kept], cycles[kept])
+
+
+@lru_cache(maxsize=256)
+def _before(size: int) -> BoolArray:
+    """Whether the first of two numbers is the smaller one, [size, size]."""
+    return np.arange(size)[:, None] < np.arange(size)

@@ -94,12 +94,14 @@ class _Tree:
         self._deps = deps
         self._all = (1 << len(deps.needed)) - 1
         self._left = MOST_SETS
+        self._beside: dict[int, int] = {}
 
     def root(self, position: int) -> _Node:
-        return self._node(position, [1 << position], 1 << position, 0, 1)
+        return self._node(position, [1 << position], 1 << position, self._deps.needing[position], 0, 1)
 
-    def _node(self, position: int, parts: list[int], mask: int, barred: int, size: int) -> _Node:
-        """`parts`: connected parts of `mask`; `barred`: what can't be added, as something left out lies before it."""
+    def _node(self, position: int, parts: list[int], mask: int, below: int, barred: int, size: int) -> _Node:
+        """`parts`: connected parts of `mask`; `below`: what needs something in it; `barred`: what can't be added, as something left out
+        lies before it."""
         self._left -= 1
         if self._left < 0:
             raise TooWideError
@@ -107,9 +109,6 @@ class _Tree:
         node = _Node(position, len(parts) == 1, [])
         if size == MAX_SEGMENT_OPERATORS:
             return node
-        below = 0
-        for p in bits(mask):
-            below |= deps.needing[p]
         near = [self._near(part) for part in parts]
         later = self._all & ~((1 << position + 1) - 1)
         for t in bits(later):
@@ -124,7 +123,7 @@ class _Tree:
             others = [part for part, n in zip(parts, near, strict=True) if not n & bit]
             merged = [*others, bit | sum(touched)]
             if len(merged) == 1 or all(self._near(part) & open_ & ~bit for part in merged):
-                child = self._node(t, merged, joined, barred, size + 1)
+                child = self._node(t, merged, joined, below | deps.needing[t], barred, size + 1)
                 if child.useful:
                     node.below.append(child)
             if below & bit:
@@ -132,10 +131,13 @@ class _Tree:
         return node
 
     def _near(self, part: int) -> int:
-        found = 0
-        for p in bits(part):
-            found |= self._deps.beside[p]
-        return found & ~part
+        found = self._beside.get(part)
+        if found is None:
+            found = 0
+            for p in bits(part):
+                found |= self._deps.beside[p]
+            found = self._beside[part] = found & ~part
+        return found
 
 
 def every_group(builder: SegmentBuilder, deps: Dependences, most_bytes: float, elements: int) -> list[Front]:

@@ -159,9 +159,12 @@ def _fused(builder: SegmentBuilder, first: Plan, elements: int, *, any_order: bo
 def _outlines(choice: Choice, deps: Dependences, elements: int, *, spill: bool) -> dict[tuple[Candidate, ...], tuple[float, float]]:
     """The best groups of every budget and balance, each with the first (bytes held, bytes per cycle) for which they are."""
     found: dict[tuple[Candidate, ...], tuple[float, float]] = {}
+    ordered: dict[tuple[Candidate, ...], tuple[Candidate, ...]] = {}
     for intensity in BALANCES_MACS_PER_BYTE:
         for budget, groups in zip(BUDGETS_BYTES, choice.least(BUDGETS_BYTES, elements / intensity, spill=spill), strict=True):
-            found.setdefault(in_order(groups, deps), (budget, elements / intensity))
+            if groups not in ordered:
+                ordered[groups] = in_order(groups, deps)
+            found.setdefault(ordered[groups], (budget, elements / intensity))
     return found
 
 
