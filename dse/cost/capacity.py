@@ -73,8 +73,10 @@ class Infeasibility:
         }
 
 
-def dram_too_small(graphs: Sequence[tuple[OperatorGraph, int]], stored_bytes: float, capacity_bytes: float) -> Infeasibility | None:
-    """None where DRAM holds weights and caches of the whole step: (graph, times it runs), experts that no token uses included."""
+def dram_too_small(
+    graphs: Sequence[tuple[OperatorGraph, int]], stored_bytes: float, capacity_bytes: float, memory: str = "DRAM"
+) -> Infeasibility | None:
+    """None where `memory` holds weights and caches of the whole step: (graph, times it runs), experts that no token uses included."""
     if stored_bytes <= capacity_bytes:
         return None
     contributors = tuple(_largest(graphs))
@@ -83,7 +85,7 @@ def dram_too_small(graphs: Sequence[tuple[OperatorGraph, int]], stored_bytes: fl
         "dram_capacity",
         stored_bytes,
         capacity_bytes,
-        f"weights and caches take {stored_bytes / BYTES_PER_GIB:.2f} GiB, DRAM holds {capacity_bytes / BYTES_PER_GIB:.2f} GiB; "
+        f"weights and caches take {in_gib(stored_bytes)}, {memory} holds {in_gib(capacity_bytes)}; "
         f"largest in this step: {largest}; {', '.join(LEVERS[:-1])}, or {LEVERS[-1]}",
         contributors,
         LEVERS,
@@ -108,6 +110,11 @@ def _largest(graphs: Sequence[tuple[OperatorGraph, int]]) -> list[tuple[str, flo
                 times = f" x {count}" if count > 1 else ""
                 found.append((f"{part}{name} ({tensor.role}){times}", count * float(tensor.size_bytes)))
     return sorted(found, key=lambda item: (-item[1], item[0]))[:NAMED]
+
+
+def in_gib(size_bytes: float) -> str:
+    """GiB with two digits behind the point; MiB or KiB where these would say little."""
+    return f"{size_bytes / BYTES_PER_GIB:.2f} GiB" if size_bytes >= BYTES_PER_GIB / 10 else _size(size_bytes)
 
 
 def _size(size_bytes: float) -> str:

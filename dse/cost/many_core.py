@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from dse.cost.capacity import LEVERS, Infeasibility
+from dse.cost.capacity import Infeasibility, dram_too_small, in_gib
 from dse.cost.evaluation import BreakdownRow
 from dse.cost.roofline import Roofline, compulsory_bytes
 from dse.ir.graph import multiply_type
@@ -22,7 +22,7 @@ from dse.schedule.cores.relaxation import Placement
 from dse.schedule.cores.shapes import may_run
 from dse.schedule.cores.tasks import busy_by_resource
 from dse.schedule.plan import Schedule
-from dse.units import BYTES_PER_GB, BYTES_PER_GIB, BYTES_PER_KIB
+from dse.units import BYTES_PER_GB, BYTES_PER_KIB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -241,10 +241,8 @@ def not_planned(
         sum(r.dram_cycles * n for r, _, n in bounds),
         sum(r.cycles * n for r, _, n in bounds),
     )
-    why: Infeasibility | None = None
-    if stored_bytes > description.chip.dram_capacity_bytes:
-        why = _memory_too_small(description, stored_bytes)
-    else:  # nothing is planned for what does not fit whatever the plan
+    why = dram_too_small(graphs, stored_bytes, description.chip.dram_capacity_bytes, f"'{description.file.dram[0]}'")
+    if why is None:  # nothing is planned for what does not fit whatever the plan
         ends = (_too_much_off_chip(description, stored_bytes, *at_the_ends(find_work(g))) for g, _ in graphs)
         why = next((e for e in ends if e is not None), None)
     return ChipEvaluation(
@@ -409,19 +407,6 @@ def _least_s(o: Operator, graph: OperatorGraph, allowed: frozenset[str], form: C
     return amount / rates if rates else 0.0
 
 
-def _memory_too_small(description: ChipDescription, need: float) -> Infeasibility:
-    have = description.chip.dram_capacity_bytes
-    return Infeasibility(
-        "dram_capacity",
-        need,
-        have,
-        f"weights and caches take {need / BYTES_PER_GIB:.2f} GiB, '{description.file.dram[0]}' holds {have / BYTES_PER_GIB:.2f} GiB; "
-        f"{', '.join(LEVERS[:-1])}, or {LEVERS[-1]}",
-        (("weights and caches", need),),
-        LEVERS,
-    )
-
-
 def off_chip_too_small(description: ChipDescription, stored_bytes: float, outcome: Outcome) -> Infeasibility | None:
     """Why the activations of a plan do not fit the memory off chip beside weights and caches; None where they do."""
     return _too_much_off_chip(description, stored_bytes, *off_chip_bytes(outcome))
@@ -438,8 +423,8 @@ def _too_much_off_chip(
         "dram_capacity",
         stored_bytes + need,
         have,
-        f"weights and caches take {stored_bytes / BYTES_PER_GIB:.2f} GiB and activations off chip {need / BYTES_PER_GIB:.2f} GiB at once "
-        f"({listed}), '{description.file.dram[0]}' holds {have / BYTES_PER_GIB:.2f} GiB; use a smaller batch, a narrower precision, more "
+        f"weights and caches take {in_gib(stored_bytes)} and activations off chip {in_gib(need)} at once "
+        f"({listed}), '{description.file.dram[0]}' holds {in_gib(have)}; use a smaller batch, a narrower precision, more "
         "memory on chip, or more DRAM capacity",
         (("weights and caches", stored_bytes), *there[:3]),
         ("use a smaller batch", "a narrower precision", "more memory on chip", "more DRAM capacity"),
