@@ -1,7 +1,7 @@
 """CPU seconds of the first evaluation of whole layers and graphs, and of further hardware points: `python -m tests.benchmark.first_evaluation`.
 
 Each in a process of its own, without frontiers on disk, imports left out: plans, frontiers, combinations and the explained result of one
-design point; then further points of other capacity, bandwidth and clock, priced one at a time.
+design point; then further points of other capacity, bandwidth and clock, one at a time (chips of many cores: at once).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dse.evaluate import Step, compile_step, graph_step, price
 from dse.files import CACHE_FOLDER
 from dse.ir.lowering import Part
 from dse.ir.onnx_read import read_onnx
+from dse.ir.precision import precision
 from dse.plugins import load_accelerator, load_chip
 from dse.workload import WorkloadOptions, load_workload
 from tests.benchmark.test_stream import swiglu
@@ -34,6 +35,8 @@ TARGET_S: Final = 0.5
 TARGET_FURTHER_S: Final = 0.005
 FURTHER: Final = 40
 """Points priced one at a time."""
+FURTHER_ON_CHIP: Final = 2000
+"""Points of chips of many cores, priced at once: prices far from the described ones are planned anew, once."""
 
 
 class First(NamedTuple):
@@ -51,7 +54,7 @@ def _attention(batch: int) -> Step:
 
 
 def _graph(rows: int, width: int, hidden: int, blocks: int) -> Step:
-    return graph_step(read_onnx(swiglu(rows, width, hidden, blocks), name="graph"), rows)
+    return graph_step(read_onnx(swiglu(rows, width, hidden, blocks), name="graph", precision=precision("bf16")), rows)
 
 
 CASES: Final[dict[str, tuple[str, Callable[..., Step], tuple[int, ...]]]] = {
@@ -70,7 +73,7 @@ def measured(case: str) -> First:
     step = make(*sizes)
     if name.endswith("_quad"):
         return _on_chip(case, name, step)
-    accelerator, columns = load_accelerator(name), _columns("memories.vmem.capacity_kib")
+    accelerator, columns = load_accelerator(name), _columns(FURTHER, "memories.vmem.capacity_kib")
     start = time.process_time()
     compiled = compile_step(step, accelerator.geometry_for(columns))
     found = evaluate(compiled, accelerator.table(), Objective.LATENCY)
@@ -84,23 +87,23 @@ def measured(case: str) -> First:
 
 
 def _on_chip(case: str, name: str, step: Step) -> First:
-    chip, columns = load_chip(name), _columns()
+    chip, columns = load_chip(name), _columns(FURTHER_ON_CHIP)
     start = time.process_time()
     plans = ChipPlans(chip, step.graphs, tokens=step.tokens, stored_bytes=step.stored_bytes, objective=Objective.LATENCY)
     found = next(plans.evaluate([{}]))
     first = time.process_time() - start
     start = time.process_time()
-    plans.price(columns, FURTHER)
-    further = (time.process_time() - start) / FURTHER
+    plans.price(columns, FURTHER_ON_CHIP)
+    further = (time.process_time() - start) / FURTHER_ON_CHIP
     return First(case, first, further, found.latency_s * found.clock_hz / found.roofline.cycles)
 
 
-def _columns(capacity_kib: str | None = None) -> dict[str, NDArray[np.float64]]:
+def _columns(points: int, capacity_kib: str | None = None) -> dict[str, NDArray[np.float64]]:
     """Random bandwidths, clocks and capacities of further points."""
     rng = np.random.default_rng(0)
-    found = {"memories.hbm.bandwidth_gb_per_s": rng.uniform(2000, 8000, FURTHER), "clock_mhz": rng.uniform(500, 1500, FURTHER)}
+    found = {"memories.hbm.bandwidth_gb_per_s": rng.uniform(2000, 8000, points), "clock_mhz": rng.uniform(500, 1500, points)}
     if capacity_kib is not None:
-        found[capacity_kib] = rng.integers(8192, 524_288, FURTHER).astype(float)
+        found[capacity_kib] = rng.integers(8192, 524_288, points).astype(float)
     return found
 
 
