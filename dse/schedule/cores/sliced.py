@@ -84,9 +84,19 @@ class SliceCosts:
         array = sum(self.operator_s(o, shape, cuts) for o in group.operators if o.kind is Kind.CONTRACTION)
         vector = sum(self.operator_s(o, shape, cuts) for o in group.operators if o.kind is not Kind.CONTRACTION)
         vector += self._combining_s(group, shape, cuts)
+        array = max(array, self._read_s(group, shape, cuts))
         slices = prod(c.slices for c in cuts)
         in_turns = slices < 2 or 2 * self.peak_bytes(group, shape) > self.kinds[shape.kind].capacity_bytes
         return array + vector if in_turns else max(array, vector) + min(array, vector) / slices
+
+    def _read_s(self, group: Group, shape: Shape, cuts: tuple[Cut, ...]) -> float:
+        """Seconds that the read port of the memory is busy with the operands of the largest part's products, once for each slice."""
+        read = 0.0
+        for position, operator in enumerate(group.operators, group.first):
+            for a in self.work.builder.accesses[position] if operator.kind is Kind.CONTRACTION else ():
+                times = prod(c.slices for c in cuts if c.stream not in a.streams) / (shape.ways if shape.stream in a.streams else 1)
+                read += a.size_bytes * times if a.reads else 0.0
+        return read / float(self.kinds[shape.kind].one.buffer_read_bytes_per_s[0])
 
     def operator_s(self, operator: Operator, shape: Shape, cuts: tuple[Cut, ...] = ()) -> float:
         """Seconds of the largest part of an operator, all slices of `cuts` together, at least."""
