@@ -185,7 +185,9 @@ def test_the_long_form_says_the_same_as_the_short_one(tmp_path: Path, capsys: py
     for shape in ("128,576,4096", "7,61,127"):
         for objective in MapObjective:
             long = run(capsys, "--gemm", shape, "-a", chip, "--objective", objective)
-            assert long == run(capsys, "--gemm", shape, "-a", "edge32", "--objective", objective)
+            short = run(capsys, "--gemm", shape, "-a", "edge32", "--objective", objective)
+            del long["mappings_counted"], short["mappings_counted"]  # how each form was searched
+            assert long == short
 
 
 def test_three_dimensions(tmp_path: Path, capsys: pytest.CaptureFixture[str], repository: Path) -> None:
