@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dse.schedule.candidates import Candidate
-from dse.schedule.growth import Hold
 from dse.schedule.lattice import bits
 
 if TYPE_CHECKING:
@@ -39,14 +38,14 @@ class Choice:
             np.concatenate([getattr(f, name) for f in fronts]) for name in ("peak_bytes", "dram_bytes", "cycles")
         )
         self._arcs = _arcs(fronts, self._masks, deps, states)
-        self._spilled = np.concatenate([[w.hold is Hold.SPILLED for w in f.ways] for f in fronts])
-        self.spills = bool(self._spilled.any())
-        """Whether some way lets unfinished sums go out and come back."""
+        self._beside = np.concatenate([[w.beside for w in f.ways] for f in fronts])
+        self.has_beside = bool(self._beside.any())
+        """Whether some way is offered beside the others."""
 
-    def least(self, budgets: Sequence[float], bytes_per_cycle: float, *, spill: bool = True) -> list[tuple[Candidate, ...]]:
+    def least(self, budgets: Sequence[float], bytes_per_cycle: float, *, beside: bool = True) -> list[tuple[Candidate, ...]]:
         """For each budget of bytes held the groups that cover all operators with least DRAM bytes plus the bytes that could have
-        moved during their cycles; fewest bytes held where costs are equal. Without `spill` unfinished sums never leave the chip."""
-        peak = self._peak if spill else np.where(self._spilled, np.inf, self._peak)
+        moved during their cycles; fewest bytes held where costs are equal. Without `beside` no way that is `Way.beside`."""
+        peak = self._peak if beside else np.where(self._beside, np.inf, self._peak)
         cost, held = self._of_groups(np.array(budgets, dtype=np.float64), bytes_per_cycle, peak)
         best = np.zeros((len(budgets), len(self._arcs)))
         most = np.zeros_like(best)

@@ -59,6 +59,12 @@ class Way:
             return None
         return self.cuts[-2] if self.hold is Hold.SPILLED else self.cuts[-1]
 
+    @property
+    def beside(self) -> bool:
+        """Whether estimates know too little of what the way costs on chip, so that it displaces no other: unfinished sums that come and
+        go, and slices inside slices of which something stays."""
+        return self.hold is Hold.SPILLED or (self.hold is Hold.SHARED and len(self.cuts) > 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Front:
@@ -359,9 +365,9 @@ def _front(members: tuple[int, ...], ways: list[Way], peak: FloatArray, dram: Fl
     order = np.lexsort((cycles, dram, peak))
     peak, dram, cycles = peak[order], dram[order], cycles[order]
     beats = (dram[:, None] <= dram) & (cycles[:, None] <= cycles) & _before(len(ways))  # [by, of]
-    if any(w.hold is Hold.SPILLED for w in ways):
-        spilled = np.array([ways[i].hold is Hold.SPILLED for i in order])
-        beats &= ~spilled[:, None] | spilled  # estimates know nothing of what sums that come and go cost on chip
+    if any(w.beside for w in ways):
+        beside = np.array([ways[i].beside for i in order])
+        beats &= ~beside[:, None] | beside
     kept = np.flatnonzero(~beats.any(axis=0))
     return Front(members, tuple(ways[order[i]] for i in kept), peak[kept], dram[kept], cycles[kept])
 

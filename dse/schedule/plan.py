@@ -138,7 +138,7 @@ def _fused(builder: SegmentBuilder, first: Plan, elements: int, *, any_order: bo
     choice, exact = _choice(builder, deps, elements, any_order=any_order)
     maker = _PlanMaker(builder, elements)
     plans = {first: (*plan_totals(builder, first), 0.0)}
-    outlines = _outlines(choice, deps, elements, spill=False)
+    outlines = _outlines(choice, deps, elements, beside=False)
     balance: dict[Plan, tuple[float, float]] = {}
     for groups, outline in outlines.items():
         for plan, totals in maker.plans(groups, outline[0]):
@@ -148,20 +148,20 @@ def _fused(builder: SegmentBuilder, first: Plan, elements: int, *, any_order: bo
     if recompute:
         more = [found for p in kept if p in balance for found in maker.again(p, plans[p], *balance[p])]
         kept = _not_beaten({p: plans[p] for p in kept} | dict(more))
-    if choice.spills:
-        others = {g: b for g, b in _outlines(choice, deps, elements, spill=True).items() if g not in outlines}
-        spilled = dict(found for groups, outline in others.items() for found in maker.plans(groups, outline[0]))
-        kept += tuple(p for p in _not_beaten(plans | spilled) if p not in plans)
+    if choice.has_beside:
+        others = {g: b for g, b in _outlines(choice, deps, elements, beside=True).items() if g not in outlines}
+        offered = dict(found for groups, outline in others.items() for found in maker.plans(groups, outline[0]))
+        kept += tuple(p for p in _not_beaten(plans | offered) if p not in plans)
     own = {p.again or p.order: maker.builder(p) for p in kept}
     return PlanBook(builder.graph, builder, kept, exact, {key: b for key, b in own.items() if key is not None})
 
 
-def _outlines(choice: Choice, deps: Dependences, elements: int, *, spill: bool) -> dict[tuple[Candidate, ...], tuple[float, float]]:
+def _outlines(choice: Choice, deps: Dependences, elements: int, *, beside: bool) -> dict[tuple[Candidate, ...], tuple[float, float]]:
     """The best groups of every budget and balance, each with the first (bytes held, bytes per cycle) for which they are."""
     found: dict[tuple[Candidate, ...], tuple[float, float]] = {}
     ordered: dict[tuple[Candidate, ...], tuple[Candidate, ...]] = {}
     for intensity in BALANCES_MACS_PER_BYTE:
-        for budget, groups in zip(BUDGETS_BYTES, choice.least(BUDGETS_BYTES, elements / intensity, spill=spill), strict=True):
+        for budget, groups in zip(BUDGETS_BYTES, choice.least(BUDGETS_BYTES, elements / intensity, beside=beside), strict=True):
             if groups not in ordered:
                 ordered[groups] = in_order(groups, deps)
             found.setdefault(ordered[groups], (budget, elements / intensity))
