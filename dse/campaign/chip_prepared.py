@@ -94,7 +94,8 @@ class RoughChip(_ChipWorkload):
     def _bound(self, step: LoweredStep, columns: Columns, size: int) -> Priced:
         table, dtype = chip_table(self.description, columns), step.totals.dtype
         rates = _macs_per_cycle(self.description, dtype)
-        mac_pj = np.min([table.kinds[k].mac_pj[dtype] for k in rates] or [np.zeros(1)], axis=0)
+        prices = [table.kinds[k].mac_pj[dtype] for k in rates] or [np.zeros(1)]
+        mac_pj = np.asarray(np.min(prices, axis=0), dtype=np.float64)
         return bounded(step, size, roofs=_ceilings(self.description, step, columns, size), mac_pj=mac_pj, table=table)
 
 
