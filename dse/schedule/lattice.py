@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from dse.schedule.candidates import MAX_SEGMENT_OPERATORS, WayBook
 from dse.schedule.growth import Growth
+from dse.schedule.repeats import Repeats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Hashable, Iterator
 
     from dse.schedule.growth import Front
     from dse.schedule.segments import SegmentBuilder
@@ -86,6 +87,11 @@ class _Node:
     def useful(self) -> bool:
         return self.connected or bool(self.below)
 
+    def shape(self, first: int, inside: set[int]) -> Hashable:
+        """The sets, positions counted from `first`; their operators are put into `inside`."""
+        inside.add(self.position)
+        return self.position - first, self.connected, tuple([n.shape(first, inside) for n in self.below])
+
 
 class _Tree:
     """Connected convex sets as a tree: operators are added in the schedule order, sets that share their first ones share a path."""
@@ -151,24 +157,39 @@ def every_group(builder: SegmentBuilder, deps: Dependences, most_bytes: float, e
     """
     tree = _Tree(deps)
     roots = [tree.root(p) for p in range(len(builder.order))]
-    book = WayBook(builder)
+    book, repeats = WayBook(builder), Repeats(builder)
     found: list[Front] = []
     for root in roots:
-        stack: list[tuple[_Node, Growth, tuple[int, ...]]] = [(root, Growth(book.starting(root.position), most_bytes, elements), ())]
-        while stack:
-            node, growth, waiting = stack.pop()
-            waiting = (*waiting, node.position)
-            if node.connected:
-                if not all(growth.take(p) for p in waiting):
-                    continue
-                front, waiting = growth.front(), ()
-                if front is not None:
-                    found.append(front)
-                if not growth.alive:
-                    continue
-            for i, child in enumerate(reversed(node.below)):
-                last = i == len(node.below) - 1
-                stack.append((child, growth if last else growth.copy(), waiting))
+        first = root.position
+        inside: set[int] = set()
+        shape = root.shape(first, inside)
+        context = repeats.context(first, inside, shape)
+        fronts = repeats.known(context)
+        if fronts is None:
+            fronts = _fronts(root, Growth(book.starting(first), most_bytes, elements))
+            repeats.keep(context, fronts)
+        found += fronts
+    return found
+
+
+def _fronts(root: _Node, growth: Growth) -> list[Front]:
+    """Fronts of the connected sets that begin with `root`."""
+    found: list[Front] = []
+    stack: list[tuple[_Node, Growth, tuple[int, ...]]] = [(root, growth, ())]
+    while stack:
+        node, growth, waiting = stack.pop()
+        waiting = (*waiting, node.position)
+        if node.connected:
+            if not all(growth.take(p) for p in waiting):
+                continue
+            front, waiting = growth.front(), ()
+            if front is not None:
+                found.append(front)
+            if not growth.alive:
+                continue
+        for i, child in enumerate(reversed(node.below)):
+            last = i == len(node.below) - 1
+            stack.append((child, growth if last else growth.copy(), waiting))
     return found
 
 
