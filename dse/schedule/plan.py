@@ -113,7 +113,8 @@ def make_plans(
     `MAX_SEGMENT_OPERATORS` operators in any order that their dependences allow, each run in the ways of `candidates`; over the
     prefixes of the schedule order, so exact for its runs, where a graph has too many downsets or groups, or without `any_order`.
     Ties go to fewer bytes held. With `recompute` each of these plans is offered a second time with intermediates formed again
-    where that costs less (see `with_recomputation`); with `spill` unfinished sums may go out and come back. Plans that another one
+    where that costs less (see `with_recomputation`); with `spill` unfinished sums may go out and come back. Plans with such ways, and with
+    others that are `Way.beside`, are added to those without and displace none of them. Plans that another one
     beats in bytes held, DRAM bytes, cycles and vector operations are left out. Which of the others runs is decided for each
     design point when it is priced.
 
