@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx.reference import ReferenceEvaluator
 
 from dse.ir.precision import precision
+from tests.onnx_outputs import onnx_outputs
 from workloads.builder import GraphBuilder
 from workloads.config import GqaConfig, MlaConfig, Step
 from workloads.layers import gqa, mla
@@ -143,14 +143,6 @@ def feeds(model: ModelProto, arrays: Arrays) -> Arrays:
     return {value.name: arrays[value.name] for value in model.graph.input}
 
 
-def run(model: ModelProto, arrays: Arrays) -> Arrays:
-    """Outputs by name. A matmul of few finite numbers may raise the flag of an invalid value for lanes that hold none of them; an
-    output that is no number fails the comparisons all the same."""
-    names = [value.name for value in model.graph.output]
-    with np.errstate(invalid="ignore"):
-        return dict(zip(names, ReferenceEvaluator(model).run(names, feeds(model, arrays)), strict=True))
-
-
 @settings(max_examples=40, deadline=None)
 @given(cases())
 def test_every_scheme_equals_a_plain_mla(case: Case):
@@ -158,7 +150,7 @@ def test_every_scheme_equals_a_plain_mla(case: Case):
     expected, cache = plain_mla(case, arrays)
     scale = max(1.0, float(np.abs(expected).max()))
     for scheme in mla.schemes():
-        got = run(lower(case, scheme), arrays)
+        got = onnx_outputs(lower(case, scheme), arrays)
         np.testing.assert_allclose(got["attention_out"] / scale, expected / scale, **TOLERANCE, err_msg=scheme.name)
         np.testing.assert_allclose(got["latent_cache_after"], cache, **TOLERANCE, err_msg=scheme.name)
 
@@ -214,6 +206,6 @@ def test_mha_equals_a_plain_mha(d_model: int, heads: int, width: int, query_len:
             for i, q in enumerate(queries):
                 seen = cached + i + 1
                 expected[n, i] += softmax(keys[:seen] @ q / np.sqrt(width)) @ values[:seen] @ arrays["w_o"][h]
-    got = run(model, arrays)["attention_out"]
+    got = onnx_outputs(model, arrays)["attention_out"]
     scale = max(1.0, float(np.abs(expected).max()))
     np.testing.assert_allclose(got / scale, expected / scale, **TOLERANCE)

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from dse.ir.expert_load import LoadKind, Routing
 from dse.ir.lowering import LoweringRequest, Part, Phase
 from dse.ir.precision import precision
-from tests.property.test_mla_numerics import EPS, TOLERANCE, Arrays, Case, plain_mla, rms_norm, run
+from tests.onnx_outputs import onnx_outputs
+from tests.property.test_mla_numerics import EPS, TOLERANCE, Arrays, Case, plain_mla, rms_norm
 from tests.property.test_moe_variants import acted, selected, sigmoid
 from tests.transformers.lowered import dispatched
 from workloads.catalogue import CATALOGUE
@@ -169,7 +170,7 @@ def plain_experts(c: MoeConfig, x: np.ndarray, a: Arrays) -> tuple[np.ndarray, n
 
 def executed(onnx: ModelProto, arrays: Arrays) -> Arrays:
     """Outputs of a part; floats are fed as the part carries them."""
-    return run(onnx, {k: v.astype(np.float32 if v.dtype.kind == "f" else np.int64) for k, v in arrays.items()})
+    return onnx_outputs(onnx, {k: v.astype(np.float32 if v.dtype.kind == "f" else np.int64) for k, v in arrays.items()})
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

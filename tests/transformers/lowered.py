@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from onnx.reference import ReferenceEvaluator
 
 from dse.ir.expert_load import LoadKind, Routing
 from dse.ir.lowering import LoweringRequest, Part, Phase
 from dse.ir.precision import precision
+from tests.onnx_outputs import onnx_outputs
 from workloads.config import MlaConfig, WindowForm
 from workloads.layers.moe import load_groups
 
@@ -72,11 +72,11 @@ class Lowered:
         positions = np.arange(self.seen, self.seen + s)
         ends = weights.outside(self.state, self.model.config, plus_one=self.plus_one)
         at = np.broadcast_to(positions, (self.batch, s)).astype(np.int64)
-        x = _run(parts["embedding"], {**ends, "token_ids": ids, "position_ids": at})["embedding_out"]
+        x = onnx_outputs(parts["embedding"], {**ends, "token_ids": ids, "position_ids": at})["embedding_out"]
         for index in range(self.model.layers):
             x = self._layer(request, index, x, at)
         self.seen += s
-        return _run(parts["head"], {**ends, "hidden": x[:, -1:] if phase is Phase.PREFILL else x})["logits"]
+        return onnx_outputs(parts["head"], {**ends, "hidden": x[:, -1:] if phase is Phase.PREFILL else x})["logits"]
 
     def _layer(self, request: LoweringRequest, index: int, x: Array, at: NDArray[np.int64]) -> Array:
         c = self.model.config
@@ -104,16 +104,18 @@ class Lowered:
                 axis = 2 if name in ("key_cache", "value_cache") else 1
                 feeds[name] = self._past(index, name, shapes[name], axis, start)
         if not kind.moe:
-            return self._kept(index, _run(onnx, feeds), start)
+            return self._kept(index, onnx_outputs(onnx, feeds), start)
         # The router's choice does not depend on how rows are dispatched, so a first run says what the second one lowers.
         blank = {name: np.zeros(shape, np.int64) for name, shape in shapes.items() if name.startswith(("dispatch", "combine"))}
-        table = _run(onnx, {**feeds, **_stacked(given, shapes, None), **blank})["routed_experts"].reshape(-1, c.moe.experts_per_token)
+        table = onnx_outputs(onnx, {**feeds, **_stacked(given, shapes, None), **blank})["routed_experts"].reshape(
+            -1, c.moe.experts_per_token
+        )
         self.chosen.append(table)
         loads = np.bincount(table.ravel(), minlength=c.moe.experts)
         onnx = self._lower(replace(request, layer=index, routing=Routing(LoadKind.LOADS, counts=tuple(float(n) for n in loads))))
         shapes = {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim) for v in onnx.graph.input}
         members, indices = dispatched(table, loads)
-        return self._kept(index, _run(onnx, {**feeds, **_stacked(given, shapes, members), **indices}), start)
+        return self._kept(index, onnx_outputs(onnx, {**feeds, **_stacked(given, shapes, members), **indices}), start)
 
     def _lower(self, request: LoweringRequest) -> ModelProto:
         (part,) = self.model.lower(request).parts
@@ -185,9 +187,3 @@ def _stacked(given: Mapping[str, Array], shapes: Mapping[str, tuple[int, ...]], 
                 chosen = members[label] if members is not None else list(range(shape[0]))
                 found[name] = np.ascontiguousarray(given[f"{theirs}{part}"][chosen])
     return found
-
-
-def _run(onnx: ModelProto, feeds: Feeds) -> dict[str, Array]:
-    names = [v.name for v in onnx.graph.output]
-    wanted = {v.name: feeds[v.name] for v in onnx.graph.input}
-    return dict(zip(names, ReferenceEvaluator(onnx).run(names, wanted), strict=True))
