@@ -127,7 +127,7 @@ def load_accelerator(name_or_path: str) -> AcceleratorDescription:
     """
     if accelerator_catalogues() and names_chip(name_or_path):
         raise UsageError(
-            f"'{name_or_path}' is a chip of many cores, which dse eval, dse compare, dse trace and campaigns take; "
+            f"'{name_or_path}' is a chip of many cores, which dse eval, dse compare, dse trace, campaigns and systems take; "
             "here give an accelerator of one core"
         )
     return _load(accelerator_catalogues(), name_or_path, "accelerator", beside=chip_names())

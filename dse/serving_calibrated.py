@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from dse.errors import UsageError
+from dse.hw.many_core_read import ChipDescription
 from dse.ir.lowering import Phase
 from dse.ir.tensor import Role
 from dse.system.axes import Cut
@@ -102,8 +103,13 @@ def calibrated_chip(system: System, phase: Phase) -> CalibratedChip:
     """Chips of a system at what was measured of them, or of the nearest chip that their file names.
 
     Raises:
-        UsageError: the accelerator names no calibration, or the system has near-memory units.
+        UsageError: the accelerator names no calibration or has many cores, or the system has near-memory units.
     """
     if system.near_memory is not None:
         raise UsageError(f"--chip-model calibrated: nothing is measured of the near-memory unit of {system.name}; use roofline")
+    if isinstance(system.chip, ChipDescription):
+        raise UsageError(
+            f"--chip-model calibrated: nothing is measured of {system.chip.name}, a chip of many cores; use mapped, which plans its cores, "
+            "or roofline"
+        )
     return CalibratedChip(chip_rates(system.chip), read_chip(system.chip), phase is Phase.PREFILL)

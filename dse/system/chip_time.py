@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import numpy as np
 
-from dse.errors import InputError
+from dse.errors import InputError, UsageError
+from dse.hw.many_core_read import ChipDescription
 from dse.ir.tensor import Role
 from dse.units import JOULES_PER_PJ
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
     Rate = float | FloatArray
+    Hardware: TypeAlias = AcceleratorDescription | ChipDescription
+    """What the chips of a system may be: accelerators of one core, or chips of many cores."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +63,22 @@ class ChipRates:
         return {dtype: 2 * rate / self.dram_bytes_per_s for dtype, rate in self.macs_per_s.items()}
 
 
-def chip_rates(chip: AcceleratorDescription, columns: Mapping[str, FloatArray] | None = None) -> ChipRates:
-    """Sustained rates and prices of an accelerator; DRAM energy is the mean of reading and writing.
+PRODUCTS: Final = frozenset({"MatMul", "Gemm"})
+"""Operator types of the products of a layer: kernels of cores that may run neither do not count among a chip's arrays."""
 
+
+def chip_rates(chip: Hardware, columns: Mapping[str, FloatArray] | None = None) -> ChipRates:
+    """Sustained rates and prices of a chip; DRAM energy is the mean of reading and writing.
+
+    Of a chip of many cores the rates of all cores together, that may run products where arrays are concerned; a MAC or vector
+    operation costs the mean over them, weighted by their rates, and the memory off chip has the rate of its port.
     With `columns` of price paths, [D] each, every rate and price is [D]: many chips of one geometry at once.
 
     Raises:
-        UsageError: a path that is unknown or no price, or a value that is not allowed.
+        UsageError: a path that is unknown or no price, a value that is not allowed, or a chip of many cores without a vector unit.
     """
+    if isinstance(chip, ChipDescription):
+        return _many_core_rates(chip, columns)
     table, array = chip.table(columns), chip.geometry.array
 
     def rate(values: FloatArray) -> Rate:
@@ -88,6 +99,51 @@ def chip_rates(chip: AcceleratorDescription, columns: Mapping[str, FloatArray] |
         leakage_w=rate(table.leakage_w),
         area_mm2=rate(table.area_mm2),
     )
+
+
+def _many_core_rates(chip: ChipDescription, columns: Mapping[str, FloatArray] | None) -> ChipRates:
+    table = chip.table(columns)
+    macs: dict[str, list[tuple[FloatArray, FloatArray]]] = {}
+    vectors: list[tuple[FloatArray, FloatArray]] = []
+    for kind, form in chip.file.cores.items():
+        one, array = table.kinds[kind], chip.kinds[kind].geometry.array
+        if form.array is not None and (form.op_types is None or PRODUCTS & set(form.op_types)):
+            for dtype, each in array.macs_per_pe_per_cycle:
+                rate = form.count * array.elements * each * one.clock_hz * one.array_sustained_fraction
+                macs.setdefault(dtype, []).append((rate, one.mac_pj[dtype]))
+        if form.vector is not None:
+            vectors.append((form.count * one.vector_ops_per_cycle * one.clock_hz, one.vector_pj_per_op))
+    if not vectors:
+        raise UsageError(
+            f"{chip.name}: no kind of core has a vector unit, which every layer of a model needs; give one under cores.KIND.vector"
+        )
+    memory = next(iter(table.kinds.values()))
+
+    def number(values: FloatArray) -> Rate:
+        return np.broadcast_to(values, (table.size,)) if columns else float(np.ravel(values)[0])
+
+    return ChipRates(
+        name=chip.name,
+        macs_per_s={dtype: number(_total(units)) for dtype, units in macs.items()},
+        vector_ops_per_s=number(_total(vectors)),
+        dram_bytes_per_s=number(table.dram_bytes_per_s),
+        launch_s=number(memory.launch_latency_s),
+        mac_pj={dtype: number(_mean_pj(units)) for dtype, units in macs.items()},
+        vector_pj=number(_mean_pj(vectors)),
+        dram_pj_per_byte=number((memory.dram_read_pj_per_byte + memory.dram_write_pj_per_byte) / 2),
+        leakage_w=number(table.leakage_w),
+        area_mm2=number(table.area_mm2),
+    )
+
+
+def _total(units: list[tuple[FloatArray, FloatArray]]) -> FloatArray:
+    """Operations per second of units given as (rate, energy)."""
+    return np.asarray(sum(rate for rate, _ in units))
+
+
+def _mean_pj(units: list[tuple[FloatArray, FloatArray]]) -> FloatArray:
+    """Energy of one operation where each unit does its share."""
+    return np.asarray(sum(rate * pj for rate, pj in units) / _total(units))
 
 
 def system_rates(system: System, columns: Mapping[str, FloatArray] | None = None) -> ChipRates:

@@ -126,11 +126,11 @@ class ChipsForm(FileForm):
     """The chips of the system, all equal."""
 
     accelerator: Annotated[str, Field(min_length=1)]
-    """Accelerator of the catalogue, or the path of an accelerator file beside this one."""
+    """Accelerator or chip of many cores of the catalogue, or the path of such a file beside this one."""
     count: Whole
     """Number of chips."""
     settings: dict[str, Any] = Field(default_factory=dict)  # Any: values of accelerator fields, checked there
-    """Fields of the accelerator that differ here, by path, for example memories.hbm.bandwidth_gb_per_s."""
+    """Fields of the accelerator or chip that differ here, by path, for example memories.hbm.bandwidth_gb_per_s."""
     memory_gib: Positive | None = None
     """GiB per chip; left out: the capacity of the accelerator's DRAM."""
     usable_memory_fraction: Share = 1.0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dse.errors import InputError, UsageError
 from dse.files import load_yaml, validate
-from dse.plugins import load_accelerator
+from dse.plugins import load_hardware
 from dse.system.file_form import SystemFile
 from dse.system.kernels import Region
 from dse.system.system import Exchange, LinkLevel, NearMemory, System
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dse.files import Document
-    from dse.hw.read import AcceleratorDescription
+    from dse.system.chip_time import Hardware
     from dse.system.file_form import ExchangeForm, LinkForm, NearMemoryForm, ProtocolForm
 
 _SLOWEST_SENSIBLE_GB_PER_S: Final = 0.1  # below 1 Gb/s: slower than any network of a computing centre
@@ -33,7 +33,7 @@ class SystemDescription:
 
     document: Document
     file: SystemFile
-    chip: AcceleratorDescription
+    chip: Hardware
 
     @property
     def name(self) -> str:
@@ -48,7 +48,7 @@ class SystemDescription:
     def with_overrides(self, overrides: Mapping[str, Any], *, origin: str = "setting") -> SystemDescription:
         """This system with `{'links.nvlink.bandwidth_gb_per_s': 300}` laid over it; values are what YAML can hold (hence Any).
 
-        Paths that start with `chips.settings.` set fields of the accelerator.
+        Paths that start with `chips.settings.` set fields of the accelerator or chip.
 
         Raises:
             UsageError: unknown path or a value that is not allowed, with what is.
@@ -65,9 +65,9 @@ class SystemDescription:
             file = validate(document, SystemFile)
         except InputError as error:
             raise UsageError(str(error)) from error
-        base = self.chip if chip == self.file.chips.settings else load_accelerator(_located(file.chips.accelerator, document))
+        base = self.chip if chip == self.file.chips.settings else load_hardware(_located(file.chips.accelerator, document))
         if file.chips.accelerator != self.file.chips.accelerator:
-            base = load_accelerator(_located(file.chips.accelerator, document))
+            base = load_hardware(_located(file.chips.accelerator, document))
         laid = base.with_overrides(chip, origin=f"{origin} {_CHIP_SETTINGS}") if chip else base
         return SystemDescription(document, file, laid)
 
@@ -118,7 +118,7 @@ def read_system_file(path: str | Path) -> SystemDescription:
     form = validate(document, SystemFile)
     where = document.where(("chips", "accelerator"))
     try:
-        chip = load_accelerator(_located(form.chips.accelerator, document))
+        chip = load_hardware(_located(form.chips.accelerator, document))
         if form.chips.settings:
             where = document.where(("chips", "settings"))
             chip = chip.with_overrides(form.chips.settings, origin="chips.settings")

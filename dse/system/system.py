@@ -12,7 +12,7 @@ from dse.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dse.hw.read import AcceleratorDescription
+    from dse.system.chip_time import Hardware
     from dse.system.kernels import Region
 
 
@@ -121,7 +121,7 @@ class System:
     name: str
     summary: str
     chips: int
-    chip: AcceleratorDescription
+    chip: Hardware
     memory_bytes: float
     """Of one chip, as far as weights, caches and activations may use it."""
     links: tuple[LinkLevel, ...]
