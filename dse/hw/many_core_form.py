@@ -87,7 +87,7 @@ class MeshForm(_ConnectionForm):
     kind: Literal["mesh"]
     """Neighbours in a grid."""
     cores: Annotated[tuple[Name, ...], Field(min_length=1)]
-    """Cores or kinds of cores, row by row."""
+    """Cores, kinds of cores and memories of the chip, row by row."""
     rows: Whole | None = None
     """Rows of the grid; left out, what its columns leave, or with neither the squarest grid of that many cores, no taller than wide."""
     columns: Whole | None = None

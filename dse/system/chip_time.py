@@ -63,8 +63,8 @@ class ChipRates:
         return {dtype: 2 * rate / self.dram_bytes_per_s for dtype, rate in self.macs_per_s.items()}
 
 
-PRODUCTS: Final = frozenset({"MatMul", "Gemm"})
-"""Operator types of the products of a layer: kernels of cores that may run neither do not count among a chip's arrays."""
+PRODUCTS: Final = frozenset({"MatMul", "Gemm", "Einsum"})
+"""Operator types of the products of a layer: arrays of cores that may run none of them do not count."""
 
 
 def chip_rates(chip: Hardware, columns: Mapping[str, FloatArray] | None = None) -> ChipRates:

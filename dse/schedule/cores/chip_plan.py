@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from dse.cost.metrics import Objective
@@ -179,8 +180,15 @@ def _no_core(work: Work, name: str, chip: Chip) -> str:
     need = f"an array that multiplies {multiply_type(work.graph, operator).name}" if product else "a vector unit"
     return (
         f"no core of {chip.name} may run {operator.op_type}; it needs {need} and its type among a kind's op_types; "
-        f"the chip has {', '.join(kinds)}"
+        f"the chip has {', '.join(kinds)}{_misspelt(operator.op_type, chip)}"
     )
+
+
+def _misspelt(wanted: str, chip: Chip) -> str:
+    """A question where some kind names an operator type that is nearly `wanted`."""
+    listed = sorted({t for core in chip.cores for t in core.op_types or ()})
+    near = get_close_matches(wanted, listed, n=1)
+    return f". Did you mean '{wanted}' where op_types has '{near[0]}'?" if near and near[0] != wanted else ""
 
 
 def no_room_message(found: NoPlan, chip: Chip) -> str:
