@@ -17,16 +17,31 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """Something that starts when all that it waits for is done and all its resources are free."""
+class Use:
+    """What a task takes of the chip; the pieces of a group share one."""
 
-    name: str
-    waits: tuple[int, ...]
-    """Numbers of tasks that must be done first."""
     holds: tuple[tuple[int, float], ...]
     """(resource, seconds that it is held from the start)."""
     lasts_s: float
-    """Seconds until it is done: at least as long as it holds any resource."""
+    """Seconds until the task is done: at least as long as it holds any resource."""
+
+    @property
+    def blocks(self) -> tuple[tuple[float, tuple[int, ...]], ...]:
+        """Resources that are held for the same time."""
+        until: dict[float, list[int]] = {}
+        for resource, seconds in self.holds:
+            if seconds > 0.0:
+                until.setdefault(seconds, []).append(resource)
+        return tuple((seconds, tuple(resources)) for seconds, resources in until.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Something that starts when all that it waits for is done and all its resources are free."""
+
+    waits: tuple[int, ...]
+    """Numbers of tasks that must be done first."""
+    use: Use
 
 
 @dataclass(frozen=True)
@@ -46,83 +61,97 @@ class Simulation:
 class _Run:
     """State of a simulation: what each task still waits for, until when each resource is held, and who queues for it."""
 
-    def __init__(self, tasks: Sequence[Task], resources: int) -> None:
-        self.tasks = tasks
-        self.missing = [len(t.waits) for t in tasks]
-        self.then: list[list[int]] = [[] for _ in tasks]
-        for number, task in enumerate(tasks):
-            for before in task.waits:
-                self.then[before].append(number)
+    def __init__(self, waits: Sequence[tuple[int, ...]], kinds: Sequence[int], uses: Sequence[Use], resources: int) -> None:
+        self.missing = [len(w) for w in waits]
+        self.then: list[list[int]] = [[] for _ in waits]
+        for number, before in enumerate(waits):
+            for b in before:
+                self.then[b].append(number)
+        self.kinds = kinds
+        self.takes = [(tuple(r for r, _ in u.holds), u.blocks, u.lasts_s) for u in uses]
+        """Of each use: its resources, those that are held for the same time, its length."""
         self.free_at_s = [0.0] * resources
         self.queues: list[list[int]] = [[] for _ in range(resources)]
-        self.start_s, self.end_s = [float("nan")] * len(tasks), [float("nan")] * len(tasks)
+        """Tasks that wait for a resource; while there are any, an event stands for the time at which it is free."""
+        self.start_s, self.end_s = [float("nan")] * len(waits), [float("nan")] * len(waits)
         self.order: list[int] = []
-        self.events: list[tuple[float, int, tuple[int, ...], bool]] = []
-        """(time, number of the task, resources that it frees, whether it is done)."""
+        self.events: list[tuple[float, int]] = []
+        """(time, number of the task that is done) or (time, -1 - number of the resource that is free)."""
         self.now_s = 0.0
-        self.held: dict[int, list[tuple[float, tuple[int, ...]]]] = {}
-        """Resources that tasks hold for the same time, by identity of what they hold: pieces of one group share it."""
 
     def start_ready(self, ready: list[int], freed: list[int]) -> None:
         """Start tasks in the order of their numbers: those that became ready, and those first in the queues of freed resources."""
+        if not freed:
+            ready.sort()
+            for number in ready:
+                self._try_start(number)
+            return
+        queues, free_at, now = self.queues, self.free_at_s, self.now_s
         candidates = [(number, -1) for number in ready]
-        candidates.extend((heappop(self.queues[r]), r) for r in freed if self.queues[r])
+        candidates.extend((heappop(queues[r]), r) for r in freed if queues[r] and free_at[r] <= now)
         heapify(candidates)
         while candidates:
             number, queue = heappop(candidates)
             self._try_start(number)
-            if queue >= 0 and self.queues[queue] and self.free_at_s[queue] <= self.now_s:
-                heappush(candidates, (heappop(self.queues[queue]), queue))
+            if queue >= 0 and queues[queue] and free_at[queue] <= now:
+                heappush(candidates, (heappop(queues[queue]), queue))
 
     def _try_start(self, number: int) -> None:
         """Start a task, or let it queue for the first of its resources that is not free."""
-        task, now = self.tasks[number], self.now_s
-        for resource, _ in task.holds:
-            if self.free_at_s[resource] > now:
-                heappush(self.queues[resource], number)
+        resources, blocks, lasts = self.takes[self.kinds[number]]
+        now, free_at, queues, events = self.now_s, self.free_at_s, self.queues, self.events
+        for r in resources:
+            if free_at[r] > now:
+                if not queues[r]:
+                    heappush(events, (free_at[r], -1 - r))
+                heappush(queues[r], number)
                 return
-        done = now + task.lasts_s
-        self.start_s[number], self.end_s[number] = now, done
-        self.order.append(number)
-        freed: tuple[int, ...] = ()
-        for seconds, resources in self._held(task):
+        for seconds, held in blocks:
             at = now + seconds
-            for resource in resources:
-                self.free_at_s[resource] = at
-            if at == done and not freed:
-                freed = resources
-            else:
-                heappush(self.events, (at, number, resources, False))
-        heappush(self.events, (done, number, freed, True))
+            for r in held:
+                free_at[r] = at
+                if queues[r]:
+                    heappush(events, (at, -1 - r))
+        done = now + lasts
+        self.start_s[number] = now
+        self.end_s[number] = done
+        self.order.append(number)
+        heappush(events, (done, number))
 
-    def _held(self, task: Task) -> list[tuple[float, tuple[int, ...]]]:
-        key = id(task.holds)
-        if key not in self.held:
-            until: dict[float, list[int]] = {}
-            for resource, seconds in task.holds:
-                if seconds > 0.0:
-                    until.setdefault(seconds, []).append(resource)
-            self.held[key] = [(seconds, tuple(resources)) for seconds, resources in until.items()]
-        return self.held[key]
-
-    def step(self) -> None:
-        """Advance to the next event, take all of that time, and start what may."""
-        self.now_s = now = self.events[0][0]
-        ready: list[int] = []
-        freed: list[int] = []
-        while self.events and self.events[0][0] == now:
-            _, number, resources, done = heappop(self.events)
-            freed.extend(resources)
-            if done:
-                for following in self.then[number]:
-                    self.missing[following] -= 1
-                    if self.missing[following] == 0:
+    def run(self) -> None:
+        """Event after event: all of the same time are taken, then what may start does."""
+        events, missing, then = self.events, self.missing, self.then
+        self.start_ready([number for number, count in enumerate(missing) if count == 0], [])
+        while events:
+            self.now_s = now = events[0][0]
+            ready: list[int] = []
+            freed: list[int] = []
+            while events and events[0][0] == now:
+                what = heappop(events)[1]
+                if what < 0:
+                    freed.append(-1 - what)
+                    continue
+                for following in then[what]:
+                    missing[following] -= 1
+                    if not missing[following]:
                         ready.append(following)
-        self.start_ready(ready, freed)
+            self.start_ready(ready, freed)
 
 
 def simulate(tasks: Sequence[Task], resources: int) -> Simulation:
-    """Run `tasks`; of those that are ready and whose resources are free, the one with the lowest number starts first.
+    """Run `tasks`; see `simulate_uses`.
+
+    Raises:
+        ValueError: tasks wait for each other in a circle.
+    """
+    uses = list(dict.fromkeys(t.use for t in tasks))
+    number = {use: i for i, use in enumerate(uses)}
+    return simulate_uses([t.waits for t in tasks], [number[t.use] for t in tasks], uses, resources)
+
+
+def simulate_uses(waits: Sequence[tuple[int, ...]], kinds: Sequence[int], uses: Sequence[Use], resources: int) -> Simulation:
+    """Run tasks that wait for the tasks `waits` and take `uses[kinds]`; of those that are ready and whose resources are free, the one
+    with the lowest number starts first.
 
     A task with a lower number that waits for a second resource does not keep others from the first: no resource is idle while
     a ready task that needs nothing else could use it. Events at the same time are taken in the order of their numbers.
@@ -130,34 +159,8 @@ def simulate(tasks: Sequence[Task], resources: int) -> Simulation:
     Raises:
         ValueError: tasks wait for each other in a circle.
     """
-    run = _Run(tasks, resources)
-    run.start_ready([number for number, count in enumerate(run.missing) if count == 0], [])
-    while run.events:
-        run.step()
-    if len(run.order) < len(tasks):
+    run = _Run(waits, kinds, uses, resources)
+    run.run()
+    if len(run.order) < len(waits):
         raise ValueError("tasks wait for each other in a circle")
     return Simulation(np.array(run.start_s), np.array(run.end_s), tuple(run.order))
-
-
-def replay(
-    tasks: Sequence[Task], order: Sequence[int], holds_s: Sequence[FloatArray], lasts_s: Sequence[FloatArray]
-) -> tuple[list[FloatArray], list[FloatArray]]:
-    """When each task starts and ends, each [D], when every resource serves its tasks in `order`, for D sets of durations.
-
-    `holds_s[task]` is [resources of the task, D], `lasts_s[task]` is [D]. A valid schedule for each of the D points: a task
-    starts when what it waits for is done and its resources are free of the tasks before it.
-    """
-    free: dict[int, FloatArray] = {}
-    starts: list[FloatArray] = [np.zeros(())] * len(tasks)
-    ends: list[FloatArray] = [np.zeros(())] * len(tasks)
-    for number in order:
-        task = tasks[number]
-        start: FloatArray = np.zeros(())
-        for before in task.waits:
-            start = np.maximum(start, ends[before])
-        for resource, _ in task.holds:
-            start = np.maximum(start, free.get(resource, start))
-        for (resource, _), seconds in zip(task.holds, holds_s[number], strict=True):
-            free[resource] = start + seconds
-        starts[number], ends[number] = start, start + lasts_s[number]
-    return starts, ends

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from dse.schedule.cores.energy import plan_j
 from dse.schedule.cores.progress import NOTHING
-from dse.schedule.cores.simulate import Simulation, Task, simulate
+from dse.schedule.cores.replay import Order
+from dse.schedule.cores.simulate import Simulation, Use, simulate_uses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +51,7 @@ class TaskNote:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What decides how long a task lasts: a transfer, a share of a group's computation, or an addition; nothing for gates."""
+    """What decides how long a use lasts: a transfer, a share of a group's computation, or an addition; nothing for gates."""
 
     pattern: Pattern | None = None
     size_bytes: float = 0.0
@@ -67,16 +71,30 @@ _NONE: Final = Timing()
 
 @dataclass(frozen=True)
 class TaskList:
-    """Tasks in order of priority with the number of resources: channels first, then cores."""
+    """Tasks in order of priority with the number of resources: channels first, then cores. Columns, one entry for each task."""
 
-    tasks: tuple[Task, ...]
+    waits: tuple[tuple[int, ...], ...]
+    """Tasks that must be done first; none that others of them wait for."""
+    kinds: tuple[int, ...]
+    """Number of its use."""
     notes: tuple[TaskNote, ...]
+    uses: tuple[Use, ...]
+    """What tasks take, each once; ..."""
     timings: tuple[Timing, ...]
+    """... and what decides how long that lasts."""
     resources: int
     last: tuple[tuple[int, ...], ...]
-    """For each group, the tasks after which it is over."""
+    """For each group, tasks after which it is over."""
     first: tuple[tuple[int, ...], ...]
     """For each group, the tasks with which it starts."""
+
+    def holds(self, task: int) -> tuple[tuple[int, float], ...]:
+        """(resource, seconds) of a task."""
+        return self.uses[self.kinds[task]].holds
+
+    def counts(self) -> list[int]:
+        """Tasks of each use."""
+        return [int(n) for n in np.bincount(self.kinds, minlength=len(self.uses))]
 
 
 class _Builder:
@@ -85,9 +103,12 @@ class _Builder:
     ) -> None:
         self.chip, self.here, self.longest_s, self.charges, self.pipelines = chip, here, longest_s, charges, pipelines
         self.channels = chip.interconnect.channels
-        self.held: dict[tuple[int, float, tuple[int, ...]], tuple[tuple[tuple[int, float], ...], float, Timing]] = {}
-        self.timings: list[Timing] = []
-        self.tasks: list[Task] = []
+        self.uses: list[Use] = [Use((), 0.0)]
+        self.timings: list[Timing] = [_NONE]
+        self.moves: dict[tuple[int, float, tuple[int, ...]], int] = {}
+        """Uses of transfers."""
+        self.waits: list[tuple[int, ...]] = []
+        self.kinds: list[int] = []
         self.notes: list[TaskNote] = []
         self.gates: dict[str, int] = {}
         self.last: list[tuple[int, ...]] = []
@@ -95,64 +116,83 @@ class _Builder:
         self.done: dict[int, list[tuple[int, ...]]] = {}
         """Tasks after which each piece of a group is done."""
 
-    def add(self, note: TaskNote, waits: tuple[int, ...], holds: tuple[tuple[int, float], ...], lasts: float, timing: Timing) -> int:
-        self.tasks.append(Task(f"{note.what} {note.tensor}", tuple(dict.fromkeys(waits)), holds, lasts))
+    def add(self, note: TaskNote, waits: tuple[int, ...], kind: int) -> int:
+        """One task more."""
+        self.waits.append(waits)
+        self.kinds.append(kind)
         self.notes.append(note)
-        self.timings.append(timing)
-        return len(self.tasks) - 1
+        return len(self.kinds) - 1
 
-    def moving(self, note: TaskNote, waits: tuple[int, ...], pattern: Pattern, size: float, cores: tuple[int, ...] = ()) -> int:
-        """A transfer; `cores` can do nothing else meanwhile."""
+    def use(self, use: Use, timing: Timing) -> int:
+        """One use more."""
+        self.uses.append(use)
+        self.timings.append(timing)
+        return len(self.uses) - 1
+
+    def moving(self, pattern: Pattern, size: float, cores: tuple[int, ...] = ()) -> int:
+        """The use of a transfer; `cores` can do nothing else meanwhile."""
         key = (id(pattern), size, cores)
-        if key not in self.held:
+        if key not in self.moves:
             lasts = size * pattern.seconds + pattern.latency_s if size and pattern.channels else 0.0
             holds = tuple((c, size * part / self.channels[c].bytes_per_s) for c, part in pattern.channels)
-            self.held[key] = (*holds, *((c, lasts) for c in cores)), lasts, Timing(pattern, size, cores)
-        return self.add(note, waits, *self.held[key])
+            self.moves[key] = self.use(Use((*holds, *((c, lasts) for c in cores)), lasts), Timing(pattern, size, cores))
+        return self.moves[key]
 
     def group(self, laid: LaidGroup, *, overlapped: bool) -> None:
-        """All tasks of one group."""
-        free = (self._gate(laid),)
+        """All tasks of one group.
+
+        A piece of a transfer waits for what the one before it does not wait for already: pieces of a transfer hold the same channels
+        and end in their order.
+        """
+        gate = self._gate(laid)
         cores = tuple(len(self.channels) + c for c in laid.assigned.cores)
-        computed: list[int] = []
-        stores: list[int] = []
         pieces, ahead = _pieces(laid, self.longest_s)
         kind = laid.assigned.shape.kind
-        timing = Timing(part=laid.part, pieces=pieces, kind=kind)
         seconds = laid.part.compute_s / pieces
-        held = tuple((c, seconds) for c in cores)
-        alone = () if overlapped else cores
+        computing = self.use(Use(tuple((c, seconds) for c in cores), seconds), Timing(part=laid.part, pieces=pieces, kind=kind))
+        note, alone = TaskNote(laid.index, "compute", laid.group.name), () if overlapped else cores
         moving, whole = self._loads(laid)
-        early = tuple(self._load(laid, load, free, alone, 1.0, pieces) for load in whole for _ in range(pieces))
+        early = tuple(self._whole(laid, load, gate, alone, pieces) for load in whole)
+        loads = [self._transfer(laid, load, alone, pieces) for load in moving]
+        stores = [] if laid.reduction is not None else [self._store(laid, s, pieces) for s in laid.stores]
+        streamed = any((laid.index, s) in self.pipelines.writers for s in self.here.get(laid.index, ()))
+        computed: list[int] = []
+        done: list[tuple[int, ...]] = []
         for piece in range(pieces):
-            behind = piece - ahead if overlapped else piece - 1
-            waits = (*free, *computed[max(behind, 0) : behind + 1])
-            share = (piece + 1) / pieces
-            loaded = [self._load(laid, load, waits, alone, share, pieces) for load in moving]
-            before = (*loaded, *(computed[-1:] or (*free, *early)), *self._sources(laid, share, first=piece == 0))
-            computed.append(self.add(TaskNote(laid.index, "compute", laid.group.name), before, held, seconds, timing))
+            share, behind = (piece + 1) / pieces, piece - ahead if overlapped else piece - 1
+            room = computed[behind] if behind >= 0 else (computed[max(behind, 0) : behind + 1][-1:] or [gate])[0]
+            loaded = [self.add(n, self._before(laid, load, room, gate, share), k) for load, n, k in loads]
+            before = (*loaded, *(computed[-1:] or (gate, *(e for _, e in early))))
+            if piece == 0 or streamed:
+                before = (*before, *self._sources(laid, share, first=piece == 0))
+            computed.append(self.add(note, before, computing))
             if piece == 0:
-                self.first.append((*early[:1], *loaded, computed[0]))
-            if laid.reduction is None:
-                stored = [self._store(laid.index, s, computed[-1:], pieces) for s in laid.stores]
-                stores += stored
-                self.done.setdefault(laid.index, []).append((computed[-1], *stored))
-        ends = (computed[-1],)
-        if laid.reduction is not None and laid.added is not None:
-            note = TaskNote(laid.index, "reduce", laid.reduction.storage)
-            sent = self.moving(note, ends, laid.reduction.pattern, laid.reduction.size_bytes)
-            note = TaskNote(laid.index, "add", laid.group.name)
-            seconds = float(self.charges.kinds[kind].adding_s(laid.added)[0])
-            ends = (self.add(note, (sent,), ((cores[0], seconds),), seconds, Timing(added=laid.added, kind=kind)),)
-            stores += [self._store(laid.index, s, list(ends), 1) for s in laid.stores]
-        self.last.append((*ends, *stores))
+                self.first.append((*(e for e, _ in early[:1]), *loaded, computed[0]))
+            now = (computed[-1],)
+            done.append((*now, *(self.add(n, now, k) for n, k in stores)))
+        if laid.reduction is None:
+            self.done[laid.index] = done
+            self.last.append(done[-1])
+        else:
+            self.last.append(self._reduced(laid, laid.reduction, computed[-1], cores[0]))
+
+    def _reduced(self, laid: LaidGroup, reduction: Store, computed: int, core: int) -> tuple[int, ...]:
+        """Partial sums come together on the first core, which adds and sends them."""
+        assert laid.added is not None, laid.group.name
+        kind = laid.assigned.shape.kind
+        note = TaskNote(laid.index, "reduce", reduction.storage)
+        sent = self.add(note, (computed,), self.moving(reduction.pattern, reduction.size_bytes))
+        seconds = float(self.charges.kinds[kind].adding_s(laid.added)[0])
+        adding = self.use(Use(((core, seconds),), seconds), Timing(added=laid.added, kind=kind))
+        added = self.add(TaskNote(laid.index, "add", laid.group.name), (sent,), adding)
+        return (added, *(self.add(n, (added,), k) for n, k in (self._store(laid, s, 1) for s in laid.stores)))
 
     def _gate(self, laid: LaidGroup) -> int:
         """A task without length after which the group may take memory: what it waits for is over, and the groups before it in each of
         its memories have taken theirs."""
-        waits = tuple(t for g in laid.waits for t in self.last[g])
-        before = tuple(self.gates[m] for m in laid.takes if m in self.gates)
-        gate = self.add(TaskNote(laid.index, "gate", laid.group.name), (*waits, *before), (), 0.0, _NONE)
+        waits = (t for g in laid.waits for t in self.last[g])
+        before = (self.gates[m] for m in laid.takes if m in self.gates)
+        gate = self.add(TaskNote(laid.index, "gate", laid.group.name), tuple(dict.fromkeys((*waits, *before))), 0)
         self.gates.update(dict.fromkeys(laid.takes, gate))
         return gate
 
@@ -163,7 +203,7 @@ class _Builder:
         for storage, writer in self.here.get(laid.index, {}).items():
             if first or (laid.index, storage) in self.pipelines.writers:
                 found += self._written(laid.index, storage, writer, share)
-        return tuple(found)
+        return tuple(dict.fromkeys(found))
 
     def _written(self, reader: int, storage: str, writer: int, share: float) -> tuple[int, ...]:
         """Tasks after which `writer` has written what the first `share` of `reader` needs of a tensor."""
@@ -189,14 +229,27 @@ class _Builder:
         apart = tuple(x for x in streamed if (laid.index, x.storage) in inside)
         return (*apart, *_together(tuple(x for x in streamed if x not in apart))), _together(tuple(whole))
 
-    def _load(self, laid: LaidGroup, load: Load, waits: tuple[int, ...], cores: tuple[int, ...], share: float, pieces: int) -> int:
-        after = tuple(t for g in load.after for t in self._written(laid.index, load.storage, g, share))
+    def _transfer(self, laid: LaidGroup, load: Load, cores: tuple[int, ...], pieces: int) -> tuple[Load, TaskNote, int]:
+        """A load with the note and the use of its pieces."""
         what = "transfer" if load.source == "cores" else "load"
-        size = load.size_bytes / pieces
-        return self.moving(TaskNote(laid.index, what, load.storage), (*waits, *after), load.pattern, size, cores)
+        return load, TaskNote(laid.index, what, load.storage), self.moving(load.pattern, load.size_bytes / pieces, cores)
 
-    def _store(self, index: int, store: Store, waits: list[int], pieces: int) -> int:
-        return self.moving(TaskNote(index, "store", store.storage), tuple(waits), store.pattern, store.size_bytes / pieces)
+    def _whole(self, laid: LaidGroup, load: Load, gate: int, cores: tuple[int, ...], pieces: int) -> tuple[int, int]:
+        """The first and the last piece of a load that must be there before anything is computed."""
+        _, note, kind = self._transfer(laid, load, cores, pieces)
+        waits = self._before(laid, load, gate, gate, 1.0)
+        added = [self.add(note, waits, kind) for _ in range(pieces)]
+        return added[0], added[-1]
+
+    def _before(self, laid: LaidGroup, load: Load, room: int, gate: int, share: float) -> tuple[int, ...]:
+        """What a piece of a load waits for: the group's `gate`, or the piece computed whose `room` it takes, and what writes the tensor."""
+        if not load.after or (room != gate and (laid.index, load.storage) not in self.pipelines.writers):
+            return (room,)
+        return tuple(dict.fromkeys((room, *(t for g in load.after for t in self._written(laid.index, load.storage, g, share)))))
+
+    def _store(self, laid: LaidGroup, store: Store, pieces: int) -> tuple[TaskNote, int]:
+        """Note and use of the pieces of a store."""
+        return TaskNote(laid.index, "store", store.storage), self.moving(store.pattern, store.size_bytes / pieces)
 
 
 def _together(loads: tuple[Load, ...]) -> tuple[Load, ...]:
@@ -255,7 +308,8 @@ def make_tasks(layout: Layout, chip: Chip, charges: ChipCharges, pipelines: Pipe
     for laid in layout.groups:
         builder.group(laid, overlapped=charges.kinds[laid.assigned.shape.kind].geometry.overlapped)
     count = len(chip.interconnect.channels) + len(chip.cores)
-    return TaskList(tuple(builder.tasks), tuple(builder.notes), tuple(builder.timings), count, tuple(builder.last), tuple(builder.first))
+    columns = tuple(builder.waits), tuple(builder.kinds), tuple(builder.notes), tuple(builder.uses), tuple(builder.timings)
+    return TaskList(*columns, count, tuple(builder.last), tuple(builder.first))
 
 
 def _writers_here(layout: Layout) -> dict[int, dict[str, int]]:
@@ -279,11 +333,16 @@ class Outcome:
     latency_s: float
     energy_j: float
 
+    @cached_property
+    def order(self) -> Order:
+        """What its tasks start after at other durations."""
+        return Order.of(self.tasks.waits, self.tasks.kinds, self.tasks.uses, self.simulation.order)
+
 
 def run(layout: Layout, chip: Chip, charges: ChipCharges, pipelines: Pipelines = NOTHING) -> Outcome:
     """Simulate a layout and add up its energy; `charges` of the one point that the layout is priced for."""
     tasks = make_tasks(layout, chip, charges, pipelines)
-    simulation = simulate(tasks.tasks, tasks.resources)
+    simulation = simulate_uses(tasks.waits, tasks.kinds, tasks.uses, tasks.resources)
     latency = simulation.makespan_s
     return Outcome(layout, tasks, simulation, latency, float(plan_j(layout, chip, charges, latency)[0]))
 
@@ -291,7 +350,7 @@ def run(layout: Layout, chip: Chip, charges: ChipCharges, pipelines: Pipelines =
 def busy_by_resource(tasks: TaskList) -> dict[int, float]:
     """Seconds that each resource is held."""
     found: dict[int, float] = defaultdict(float)
-    for task in tasks.tasks:
-        for resource, seconds in task.holds:
-            found[resource] += seconds
+    for use, count in zip(tasks.uses, tasks.counts(), strict=True):
+        for resource, seconds in use.holds:
+            found[resource] += count * seconds
     return dict(found)

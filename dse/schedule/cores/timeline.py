@@ -34,9 +34,9 @@ def chip_timeline(name: str, outcome: Outcome, chip: Chip, clock_hz: float, stor
     names = [c.name for c in chip.interconnect.channels] + [c.name for c in chip.cores]
     layout, tasks, simulation = outcome.layout, outcome.tasks, outcome.simulation
     events = []
-    for number, (task, note) in enumerate(zip(tasks.tasks, tasks.notes, strict=True)):
+    for number, note in enumerate(tasks.notes):
         start, group = float(simulation.start_s[number]), layout.groups[note.group].group
-        for resource, seconds in task.holds:
+        for resource, seconds in tasks.holds(number):
             if seconds > 0.0:
                 label = f"{note.what} {note.tensor}"
                 events.append(Event(names[resource], start, start + seconds, label, group.operators[0].name, _KINDS[note.what]))

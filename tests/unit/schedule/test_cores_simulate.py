@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dse.schedule.cores.simulate import Task, replay, simulate
+from dse.schedule.cores.replay import Durations, Order
+from dse.schedule.cores.simulate import Task, Use, simulate
 
 
 def task(waits: tuple[int, ...], *holds: tuple[int, float], lasts_s: float | None = None) -> Task:
-    return Task("t", waits, holds, max((s for _, s in holds), default=0.0) if lasts_s is None else lasts_s)
+    return Task(waits, Use(holds, max((s for _, s in holds), default=0.0) if lasts_s is None else lasts_s))
 
 
 def test_loads_run_ahead_of_compute() -> None:
@@ -57,16 +58,43 @@ def test_order_and_resources_are_respected(tasks: list[Task]) -> None:
     for number, t in enumerate(tasks):
         assert all(found.end_s[before] <= found.start_s[number] for before in t.waits)
     for resource in range(3):
-        held = sorted((found.start_s[n], found.start_s[n] + s) for n, t in enumerate(tasks) for r, s in t.holds if r == resource)
+        held = sorted((found.start_s[n], found.start_s[n] + s) for n, t in enumerate(tasks) for r, s in t.use.holds if r == resource)
         assert all(a[1] <= b[0] for a, b in pairwise(held))
         assert found.makespan_s >= sum(b - a for a, b in held)
 
 
+def order_of(tasks: list[Task]) -> Order:
+    """The order of a simulation; every task has a use of its own."""
+    waits, uses, kinds = [t.waits for t in tasks], [t.use for t in tasks], range(len(tasks))
+    return Order.of(waits, tuple(kinds), uses, simulate(tasks, 3).order)
+
+
+def durations_of(tasks: list[Task], factors: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Durations:
+    """What the tasks hold and last, times `factors` [D]."""
+    holds = tuple(np.array([s for _, s in t.use.holds])[:, None] * factors for t in tasks)
+    return Durations(holds, np.array([t.use.lasts_s for t in tasks])[:, None] * factors)
+
+
 @given(task_lists(), st.integers(1, 4))
 def test_replay_of_the_same_durations_is_the_simulation(tasks: list[Task], points: int) -> None:
-    found = simulate(tasks, 3)
-    holds = [np.array([[s] * points for _, s in t.holds]) for t in tasks]
-    lasts = [np.full(points, t.lasts_s) for t in tasks]
-    starts, ends = replay(tasks, found.order, holds, lasts)
-    assert np.max(ends, axis=0).tolist() == [found.makespan_s] * points
-    assert all(s.tolist() in ([at] * points, at) for s, at in zip(starts, found.start_s, strict=True))
+    found, durations, order = simulate(tasks, 3), durations_of(tasks, np.ones(points)), order_of(tasks)
+    starts = order.starts_s(durations)
+    assert starts.tolist() == [[at] * points for at in found.start_s.tolist()]
+    assert order.ends_s(starts, durations).tolist() == [found.makespan_s] * points
+
+
+@given(task_lists(), st.lists(st.integers(1, 5), min_size=36, max_size=36))
+def test_a_replay_keeps_the_order_on_every_resource(tasks: list[Task], seconds: list[int]) -> None:
+    """At other durations nothing starts before what it waits for, nor on a resource before it is free: one point alone as among others;
+    and something that it waits for ends just then."""
+    order, many = order_of(tasks), iter(seconds)
+    other = [task(t.waits, *((r, float(next(many, 2))) for r, _ in t.use.holds)) for t in tasks]
+    durations = durations_of(other, np.array([1.0]))
+    starts = order.starts_s(durations)
+    assert starts[:, 0].tolist() == order.starts_s(durations_of(other, np.array([1.0, 3.0])))[:, 0].tolist()
+    for place, (number, _) in enumerate(order.steps):
+        t, ready = other[number], [0.0]
+        ready += [starts[b, 0] + other[b].use.lasts_s for b in t.waits]
+        for earlier, _ in order.steps[:place]:
+            ready += [starts[earlier, 0] + s for r, s in other[earlier].use.holds for mine, _ in t.use.holds if r == mine]
+        assert starts[number, 0] == max(ready)
