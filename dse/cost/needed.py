@@ -46,11 +46,14 @@ def needed(table: WindowTable, geometry: Geometry) -> list[int]:
     latency, and one of the least product of latency and energy."""
     scale = _energies(table)
     near, capacities = _near(table, geometry, scale)
-    points = [
-        *product(CAPACITIES_BYTES, BALANCES_MACS_PER_BYTE, RATES),
-        *product(capacities, BALANCES_MACS_PER_BYTE, COMMON),
-    ]
-    latency = table.take(near).latency_s(_reference(geometry, points))  # [N, D]
+    some = table.take(near)
+    latency = np.concatenate(
+        [
+            some.latency_in_s(sizes, _reference(geometry, rates)).reshape(len(near), -1)
+            for sizes, rates in ((np.array(CAPACITIES_BYTES), RATES), (capacities, COMMON))
+        ],
+        axis=1,
+    )  # [N, D]
     return sorted(near[_cover(np.concatenate([latency * s[near] for s in scale], axis=1))].tolist())
 
 
@@ -72,10 +75,12 @@ def _cover(values: FloatArray) -> IntArray:
     """The fewest that a greedy choice finds of values [N, D], best for most points first."""
     good = (values <= values.min(axis=0) * (1 + WORSE)) & np.isfinite(values)
     kept: list[int] = []
-    open_points = good.any(axis=0)
-    while open_points.any():
-        kept.append(int(np.argmax(good[:, open_points].sum(axis=1))))
-        open_points &= ~good[kept[-1]]
+    best = good.sum(axis=1)  # at how many points, of those that none of the kept ones is good for
+    while best.any():
+        kept.append(int(np.argmax(best)))
+        closed = good[kept[-1]]
+        best -= good[:, closed].sum(axis=1)
+        good = good[:, ~closed]
     return np.array(kept, dtype=np.int64)
 
 
@@ -86,7 +91,7 @@ def _near(table: WindowTable, geometry: Geometry, scale: Sequence[FloatArray]) -
     A sequence that needs b bytes is looked at in b, in 2 b and in a buffer without end. In c bytes those of at most c are known to be
     as fast as in what they need, those of at most c / 2 as fast as in twice of it.
     """
-    rooms = [_alone(table, geometry, factor) for factor in (1.0, 2.0, None)]  # [N, B] each
+    rooms = _alone(table, geometry)
     near, better = np.zeros((2, len(table.needed_bytes)), dtype=np.bool_)
     for s in scale:
         known = _Known(table.needed_bytes, *(room * s for room in rooms))
@@ -124,23 +129,23 @@ class _Known:
         return found
 
 
-def _alone(table: WindowTable, geometry: Geometry, factor: float | None) -> FloatArray:
-    """Seconds of every sequence in `factor` times the bytes that it needs (None: in any buffer), by balance, [N, B]."""
-    found = _reference(geometry, list(product((np.inf,), BALANCES_MACS_PER_BYTE, COMMON)))
-    need = np.tile(table.needed_bytes, (found.size, 1)).T  # [N, B]
-    room = np.full(need.shape, np.inf) if factor is None else factor * need
-    return table.latency_s(replace(found, capacity_bytes=room))
+def _alone(table: WindowTable, geometry: Geometry) -> list[FloatArray]:
+    """Seconds of every sequence in the bytes that it needs, in twice as many and in any buffer, by balance, [N, B] each."""
+    need = table.needed_bytes
+    room = np.concatenate((need, 2 * need, np.full(len(need), np.inf)))
+    every = table.take(np.tile(np.arange(len(need)), 3))
+    return np.split(every.latency_s(replace(_reference(geometry, COMMON), capacity_bytes=room[:, None])), 3)
 
 
-def _reference(geometry: Geometry, points: Sequence[tuple[float, float, tuple[float, float]]]) -> Rates:
-    """Made-up design points, (capacity, balance, rates), with one cycle per second."""
+def _reference(geometry: Geometry, rates: Sequence[tuple[float, float]]) -> Rates:
+    """Made-up design points, every balance with each of `rates`, with one cycle per second and any buffer."""
     elements = float(geometry.array.elements)
-    grid = np.array([(c, b, *r) for c, b, r in points]).T  # [4, D]
+    grid = np.array([(b, *r) for b, r in product(BALANCES_MACS_PER_BYTE, rates)]).T  # [3, D]
     columns = ARRAY + 1 + 2 * len(geometry.inner)
     seconds = np.zeros((columns, grid.shape[1]))
-    seconds[[DRAM_READ, DRAM_WRITE]] = grid[1] / elements
-    seconds[[BUFFER_READ, BUFFER_WRITE]] = grid[3] / elements
+    seconds[[DRAM_READ, DRAM_WRITE]] = grid[0] / elements
+    seconds[[BUFFER_READ, BUFFER_WRITE]] = grid[2] / elements
     seconds[ARRAY] = 1.0
     zero = np.zeros(grid.shape[1])
     wide = np.full((len(geometry.inner), grid.shape[1]), np.inf)
-    return Rates(seconds, grid[2] / elements, grid[0], wide, zero, zero)
+    return Rates(seconds, grid[1] / elements, np.full(grid.shape[1], np.inf), wide, zero, zero)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
@@ -141,7 +141,7 @@ class Rates:
     """[C, D] per count."""
     vector_s_per_op: FloatArray
     capacity_bytes: FloatArray
-    """Always [D], or [N, D] for N sequences of windows that each have their own buffer."""
+    """Always [D], or [N, D] or [N, 1] for N sequences of windows that each have their own buffer."""
     inner_capacity_bytes: Sequence[FloatArray] | FloatArray
     """[L, D]."""
     launch_s: FloatArray
@@ -150,7 +150,7 @@ class Rates:
     @property
     def size(self) -> int:
         """D."""
-        return int(self.capacity_bytes.shape[-1])
+        return max(int(self.capacity_bytes.shape[-1]), len(self.vector_s_per_op))
 
     def at(self, where: slice) -> Rates:
         """Some of the points."""
@@ -161,7 +161,7 @@ class Rates:
         return Rates(
             tuple(map(some, self.seconds)),
             some(self.vector_s_per_op),
-            self.capacity_bytes[..., where],
+            self.capacity_bytes if self.capacity_bytes.shape[-1] == 1 else self.capacity_bytes[..., where],
             tuple(map(some, self.inner_capacity_bytes)),
             some(self.launch_s),
             some(self.dram_latency_s),
@@ -208,7 +208,8 @@ class WindowTable:
     def take(self, rows: NDArray[np.int64]) -> WindowTable:
         """Some of the sequences; their windows stay where they are."""
         found = copy(self)
-        found.__dict__.pop("_later", None)
+        for name in ("_later", "_between_bytes", "_ahead_bytes"):
+            found.__dict__.pop(name, None)
         found.sequences, found._alone = tuple(self.sequences[i] for i in rows), {}
         for name in ("index", "totals", "needed_bytes", "_inner", "launches", "touches"):
             setattr(found, name, getattr(self, name)[rows])
@@ -218,7 +219,7 @@ class WindowTable:
         """Which sequences fit where, [N, D]."""
         fits: BoolArray = self.needed_bytes[:, None] <= capacity_bytes
         for sizes, capacity in zip(self._inner.T, inner_capacity_bytes, strict=True):
-            fits &= sizes[:, None] <= capacity
+            fits = fits & (sizes[:, None] <= capacity)
         return fits
 
     def window_times_s(self, rates: Rates) -> tuple[FloatArray, FloatArray]:
@@ -244,6 +245,20 @@ class WindowTable:
             for time, _ in self._run(rates.at(here)):
                 total[:, here] += time
         return np.where(self.fits(rates.capacity_bytes, rates.inner_capacity_bytes), total, np.inf)
+
+    def latency_in_s(self, capacities_bytes: FloatArray, rates: Rates) -> FloatArray:
+        """Seconds of every sequence in buffers of K capacities, ascending, at D points whose own capacities do not count, [N, K, D].
+
+        A buffer in which every window has room for all loads that may run ahead of the next is as good as any larger one.
+        """
+        fits = self.needed_bytes[:, None] <= capacities_bytes  # [N, K]
+        wide = (capacities_bytes[:-1, None] - self._between_bytes[:, None] >= self._ahead_bytes[:, None]).all(axis=2)
+        new = fits.copy()
+        new[:, 1:] &= ~wide
+        number = np.maximum.accumulate(np.where(new, np.cumsum(new).reshape(new.shape) - 1, -1), axis=1)
+        row, at = np.nonzero(new)
+        found = self.take(row).latency_s(replace(rates, capacity_bytes=capacities_bytes[at, None]))
+        return np.concatenate((found, np.full((1, rates.size), np.inf)))[number]
 
     def _run(self, rates: Rates) -> Iterator[tuple[FloatArray, FloatArray]]:
         own = self._own_s(rates)
@@ -286,16 +301,28 @@ class WindowTable:
     def most_ready(self, rates: Rates) -> list[FloatArray]:
         """Bytes for later windows that may lie ready at the end of each window, [N, D] each.
 
-        What fits the room beside it and beside the next one, and no more than the next one takes and may itself leave.
+        What fits the room beside it and beside the next one, and no more than the next one takes and may itself leave. [N, 1] where
+        the capacities are.
         """
-        size = rates.size
-        most: list[FloatArray] = [np.zeros((len(self.index), size))]
+        most: list[FloatArray] = [np.zeros((len(self.index), rates.capacity_bytes.shape[-1]))]
+        streams = self.stream[self.index]
         for w in range(self.index.shape[1] - 2, 0, -1):
-            before, here = self.index[:, w - 1], self.index[:, w]
-            room = rates.capacity_bytes - np.maximum(self._needed[before], self._needed[here])[:, None]
+            room = rates.capacity_bytes - self._between_bytes[:, w - 1, None]
             np.maximum(room, 0.0, out=room)
-            most.append(np.minimum(room, self.stream[here][:, None] + most[-1], out=room))
+            most.append(np.minimum(room, streams[:, w, None] + most[-1], out=room))
         return most[::-1]
+
+    @cached_property
+    def _between_bytes(self) -> FloatArray:
+        """Bytes that each window and the one after it leave no room for, [N, W - 1]."""
+        needed = self._needed[self.index[:, :-1]]
+        return np.asarray(np.maximum(needed[:, :-1], needed[:, 1:]))
+
+    @cached_property
+    def _ahead_bytes(self) -> FloatArray:
+        """Bytes for later windows that would lie ready at the end of each window but the last, were there room for them, [N, W - 1]."""
+        later = self.stream[self.index[:, 1:-1]][:, ::-1]
+        return np.asarray(np.add.accumulate(later, axis=1)[:, ::-1])
 
     def _own_s(self, rates: Rates) -> FloatArray:
         """Seconds of each distinct window by everything but loads, [U, D], and a last one of 0."""

@@ -122,6 +122,21 @@ def test_a_loader_that_fetches_byte_by_byte_takes_as_long(work: list[tuple[int, 
     assert seconds(windows, rates(capacity_bytes=capacity)) == pytest.approx(fetched(work, capacity))
 
 
+@given(
+    st.lists(st.lists(st.tuples(*[st.integers(0, 9)] * 4), min_size=1, max_size=5), min_size=1, max_size=4),
+    st.lists(st.integers(0, 40), min_size=1, max_size=6),
+)
+@settings(max_examples=100, deadline=None)
+def test_many_buffers_at_once_are_as_many_alone(sequences: list[list[tuple[int, int, int, int]]], sizes: list[int]) -> None:
+    """`latency_in_s`, which prices no buffer twice that has room for all loads, against each buffer on its own."""
+    table = WindowTable(
+        [[alone(row(cycles=c, dram=s + f, stream=s, size=b)) for c, s, f, b in sequence] for sequence in sequences], GEOMETRY
+    )
+    found = table.latency_in_s(np.sort(np.array(sizes, dtype=float)), rates(bytes_per_s=3.0))
+    for at, size in enumerate(sorted(sizes)):
+        assert np.array_equal(found[:, at], table.latency_s(rates(bytes_per_s=3.0, capacity_bytes=size)))
+
+
 def fetched(work: list[tuple[int, int, int, int]], capacity: int) -> float:
     """Seconds when a loader takes the next byte whenever some window's byte is missing and there is room for it until it is used."""
     owner = [i for i, (_, s, _, _) in enumerate(work) for _ in range(s)]
