@@ -257,6 +257,8 @@ class WindowTable:
         new[:, 1:] &= ~wide
         number = np.maximum.accumulate(np.where(new, np.cumsum(new).reshape(new.shape) - 1, -1), axis=1)
         row, at = np.nonzero(new)
+        if not len(row):
+            return np.full((*fits.shape, rates.size), np.inf)
         found = self.take(row).latency_s(replace(rates, capacity_bytes=capacities_bytes[at, None]))
         return np.concatenate((found, np.full((1, rates.size), np.inf)))[number]
 
