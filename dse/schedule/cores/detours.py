@@ -38,10 +38,9 @@ def over_memory(groups: tuple[Group, ...], assigned: tuple[Assigned, ...], by: L
 
 def _seconds(flow: Flow, holder: Assigned, reader: Assigned, by: Layouter) -> tuple[float, float]:
     """Of a tensor from the cores that hold it, and from the memory off chip."""
-    ranged = reader.shape.stream in flow.streams and reader.shape.ways > 1
-    back = by.transfers.to_reader(ranged, by.chip.dram, reader.division)
+    back = by.transfers.to_reader(flow.streams, by.chip.dram, reader.division)
     there = flow.size_bytes * back.seconds + back.latency_s if back is not None else float("inf")
-    if holder.holder == reader.division and (reader.shape.stream is None or ranged):
+    if holder.holder == reader.division and reader.division.ranged(flow.streams):
         return 0.0, there
-    straight = by.transfers.to_reader(ranged, holder.holder, reader.division)
+    straight = by.transfers.to_reader(flow.streams, holder.holder, reader.division)
     return (flow.size_bytes * straight.seconds + straight.latency_s if straight is not None else float("inf")), there

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -41,7 +42,7 @@ class Estimator:
         self.chip, self.work, self.kinds, self.transfers, self.objective = chip, work, kinds, transfers, objective
         self._cores: dict[str, tuple[int, ...]] = {}
         self.slices = SliceCosts(work, kinds)
-        self._units: dict[tuple[str, int, bool, str, int, bool, bool, bool], float] = {}
+        self._units: dict[object, float] = {}
         self._computes: dict[tuple[str, Shape], float] = {}
         self._owns: dict[object, float] = {}
         self._tables: dict[object, FloatArray] = {}
@@ -56,12 +57,12 @@ class Estimator:
 
     def _own(self, group: Group, shape: Shape) -> float:
         compute = self.busy_s(group, shape)
-        first = Division(shape.stream, self.first_cores(shape), shape.reduces)
+        first = shape.division(self.first_cores(shape))
         one = self.kinds[shape.kind].one
         moved = joules = 0.0
         for f in group.reads:
             if self.work.storages[f.storage].from_outside:
-                pattern = self.transfers.to_reader(shape.stream in f.streams and shape.ways > 1, self.chip.dram, first)
+                pattern = self.transfers.to_reader(f.streams, self.chip.dram, first)
                 size = self.slices.loaded_bytes(group, shape, f) * self._rounded(shape, f)
                 moved += size * pattern.seconds if pattern else 0.0
                 joules += size * (pattern.pj + pattern.sent * float(one.dram_read_pj_per_byte[0])) if pattern else 0.0
@@ -88,17 +89,22 @@ class Estimator:
 
     def between(self, flow: Flow, holder: Shape, reader: Shape, *, stays: bool) -> float:
         """Seconds (joules) of a tensor from the shape that writes it to the shape that reads it, on the first cores of their kinds."""
-        same, ranged = holder.stream == reader.stream and not holder.reduces, reader.stream in flow.streams and reader.ways > 1
-        key = (holder.kind, holder.ways, holder.reduces, reader.kind, reader.ways, same, ranged, stays)
+        own, streams = (holder.stream, holder.second), flow.streams
+        same = (
+            None if holder.reduces else tuple(own.index(s) if s is not None and s in own else None for s in (reader.stream, reader.second))
+        )
+        reads = reader.kind, reader.ways, reader.second_ways, reader.stream in streams, reader.second in streams
+        key = (holder.kind, holder.ways, holder.second_ways, same, stays, *reads)
         if key not in self._units:
-            self._units[key] = self._unit(holder, reader, ranged=ranged) if stays else self._back(reader, ranged=ranged)
+            self._units[key] = self._unit(holder, reader, streams) if stays else self._back(reader, streams)
         return flow.size_bytes * self._rounded(reader, flow) * self._units[key]
 
     def _rounded(self, shape: Shape, flow: Flow) -> float:
         """All parts at the size of the largest over what they are together: 36 parts of 512 indices move 36 times 15."""
-        if shape.stream is None or shape.ways < 2 or shape.stream not in flow.streams:
+        if shape.share(flow.streams) < 2:
             return 1.0
-        return part_indices(self.work, shape) * shape.ways / self.work.streams.sizes[shape.stream]
+        indices, sizes = part_indices(self.work, shape), self.work.streams.sizes
+        return prod(indices[stream] * ways / sizes[stream] for stream, ways in shape.splits if stream in flow.streams)
 
     def _stays(self, storage: str, writer: Group, holder: Shape) -> bool:
         """Whether a result finds room on chip: with the cores that make it, beside what these read of other groups, with those of another
@@ -114,9 +120,9 @@ class Estimator:
             size <= HOME_SHARE * self.kinds[k].capacity_bytes * len(self.chip.of_kind(k)) for k in others
         )
 
-    def _back(self, reader: Shape, *, ranged: bool) -> float:
-        """Cost of one byte from the memory off chip."""
-        back = self.transfers.to_reader(ranged, self.chip.dram, Division(reader.stream, self.first_cores(reader)))
+    def _back(self, reader: Shape, streams: frozenset[str]) -> float:
+        """Cost of one byte from the memory off chip of a tensor that `streams` index."""
+        back = self.transfers.to_reader(streams, self.chip.dram, reader.division(self.first_cores(reader)))
         assert back is not None, reader
         pj = back.pj + back.sent * float(self.kinds[reader.kind].one.dram_read_pj_per_byte[0])
         match self.objective:
@@ -127,19 +133,19 @@ class Estimator:
             case Objective.EDP:
                 return back.seconds + pj * JOULES_PER_PJ
 
-    def _unit(self, holder: Shape, reader: Shape, *, ranged: bool) -> float:
-        """Cost of one byte between two shapes."""
+    def _unit(self, holder: Shape, reader: Shape, streams: frozenset[str]) -> float:
+        """Cost of one byte between two shapes of a tensor that `streams` index as it is read."""
         held = self.first_cores(holder)
-        lies = Division(None, held[:1]) if holder.reduces else Division(holder.stream, held)
-        reads = Division(reader.stream, self.first_cores(reader))
-        if lies == reads and (reader.stream is None or ranged):
+        lies = Division(None, held[:1]) if holder.reduces else holder.division(held)
+        reads = replace(reader.division(self.first_cores(reader)), reduces=False)
+        if lies == reads and reads.ranged(streams):
             return 0.0
         ways = []
-        straight = self.transfers.to_reader(ranged, lies, reads)
+        straight = self.transfers.to_reader(streams, lies, reads)
         if straight is not None:
             ways.append((straight.seconds, straight.pj))
         if straight is None or self.objective is not Objective.ENERGY:  # over the memory off chip
-            out, back = self.transfers.to_memory(lies, self.chip.dram), self.transfers.to_reader(ranged, self.chip.dram, reads)
+            out, back = self.transfers.to_memory(lies, self.chip.dram), self.transfers.to_reader(streams, self.chip.dram, reads)
             assert out is not None, holder
             assert back is not None, reader
             one = self.kinds[reader.kind].one

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
@@ -32,7 +32,7 @@ class Assigned:
     @property
     def division(self) -> Division:
         """How parts lie over the cores."""
-        return Division(self.shape.stream, self.cores, self.shape.reduces)
+        return self.shape.division(self.cores)
 
     @property
     def holder(self) -> Division:
@@ -145,6 +145,7 @@ class NoRoom:
 
 
 OFF_CHIP: Final = "dram"
+NO_STREAMS: Final[frozenset[str]] = frozenset()
 SPREAD: Final = "spread"
 """Stands for a stream where a tensor lies in equal pieces that no stream follows."""
 HOME_SHARE: Final = 0.8
@@ -339,8 +340,7 @@ class _Pass:
     def _all_reach(self, name: str, holder: Division | str, index: int) -> bool:
         for i in self._readers(name, index):
             flow, reader = next(f for f in self.groups[i].reads if f.storage == name), self.assigned[i]
-            ranged = reader.shape.stream in flow.streams and reader.shape.ways > 1
-            if self.by.transfers.to_reader(ranged, holder, reader.division) is None:
+            if self.by.transfers.to_reader(flow.streams, holder, reader.division) is None:
                 return False
         return True
 
@@ -358,16 +358,15 @@ class _Pass:
             return "here"
         mine = to.division
         same = held.buffer is None and not held.everywhere and held.division == mine and not mine.reduces
-        return "here" if same and (mine.stream is None or mine.stream in flow.streams) else held
+        return "here" if same and mine.ranged(flow.streams) else held
 
     def _rate(self, group: Group, to: Assigned) -> float:
         """Bytes per second that a part gets of what comes from and goes to outside: its bytes over the time that all parts' take."""
         dram = self.by.chip.dram
         mine = seconds = 0.0
         for f in (*group.reads, *group.writes):
-            ranged = to.shape.stream in f.streams and to.shape.ways > 1
-            pattern = self.by.transfers.to_reader(ranged, dram, to.division)
-            mine += f.size_bytes / (to.shape.ways if ranged else 1)
+            pattern = self.by.transfers.to_reader(f.streams, dram, to.division)
+            mine += f.size_bytes / to.shape.share(f.streams)
             seconds += f.size_bytes * (pattern.seconds if pattern else 0.0)
         return mine / seconds if seconds else float(self.by.pricer.kinds[to.shape.kind].one.dram_bytes_per_s[0])
 
@@ -379,8 +378,7 @@ class _Pass:
         for name, size in part.reads.items():
             flow = flows.get(name) or self._inside(name)
             source = sources.get(name, OFF_CHIP)
-            ranged = to.shape.stream in flow.streams and to.shape.ways > 1
-            total = size * (to.shape.ways if ranged else 1)
+            total = size * to.shape.share(flow.streams)
             node: Division | str = by.chip.dram
             after, where, core = tuple(self.writers[name]), OFF_CHIP, None
             if isinstance(source, Held):
@@ -389,7 +387,7 @@ class _Pass:
                 if source.buffer is not None:
                     node = next(b.node for b in by.chip.shared if b.name == source.buffer)
                     where, core = source.buffer, None
-            pattern = by.transfers.to_reader(ranged, node, to.division)
+            pattern = by.transfers.to_reader(flow.streams, node, to.division)
             if pattern is None:
                 return None
             found.append(Load(name, flow.role, total, pattern, where, after, core))
@@ -424,8 +422,8 @@ class _Pass:
         if held.buffer is not None:
             return self.by.transfers.to_memory(to.holder, self._node(held.buffer))
         if held.everywhere:
-            return self.by.transfers.to_reader(False, to.holder, Division(None, held.cores))
-        return self.by.transfers.to_reader(len(held.cores) > 1, to.holder, held.division)
+            return self.by.transfers.to_reader(NO_STREAMS, to.holder, Division(None, held.cores))
+        return self.by.transfers.to_reader(held.division.streams, to.holder, held.division)
 
     def _node(self, buffer: str) -> str:
         return next(b.node for b in self.by.chip.shared if b.name == buffer)
@@ -453,8 +451,8 @@ class _Pass:
         reader = self.assigned[first]
         read = next(f for f in self.groups[first].reads if f.storage == flow.storage)
         if level <= Place.READER and not set(reader.cores) & set(to.cores):
-            if reader.shape.ways == 1 or reader.shape.stream in read.streams:
-                yield Held(*common, Division(reader.shape.stream, reader.cores), size / reader.shape.ways, reader.cores)
+            if reader.division.ranged(read.streams):
+                yield Held(*common, replace(reader.division, reduces=False), size / reader.shape.ways, reader.cores)
             else:
                 yield Held(*common, Division(None, reader.cores[:1]), size, reader.cores, everywhere=True)
         if level <= Place.SPREAD:

@@ -15,15 +15,26 @@ from dse.schedule.storage import find_storages
 from dse.schedule.streams import Streams
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dse.hw.accelerator import Geometry
+    from dse.ir.operator import Operator
     from dse.schedule.cores.groups import Group, Work
     from dse.schedule.cores.shapes import Shape
     from dse.schedule.place import PlacedOperator
 
 
-def part_indices(work: Work, shape: Shape) -> int:
-    """Indices of the divided stream that the largest part has; 1 where nothing is divided."""
-    return ceil(work.streams.sizes[shape.stream] / shape.ways) if shape.stream is not None else 1
+def part_indices(work: Work, shape: Shape) -> dict[str, int]:
+    """Indices of each divided stream that the largest part has."""
+    return {stream: ceil(work.streams.sizes[stream] / ways) for stream, ways in shape.splits}
+
+
+def divided(work: Work, operator: Operator, indices: Mapping[str, int]) -> Operator:
+    """An operator over `indices` of the streams that run along loops of its own."""
+    loops = work.streams.loops[operator.name]
+    for stream, mine in indices.items():
+        operator = part_of(operator, loops.get(stream), mine)
+    return operator
 
 
 def placed_part(
@@ -40,7 +51,7 @@ def placed_part(
     part = _part_graph(work, group, shape, resident)
     streams = work.streams
     if shape.stream is not None:
-        streams = Streams(streams.loops, streams.axes, {**streams.sizes, shape.stream: part_indices(work, shape)})
+        streams = Streams(streams.loops, streams.axes, {**streams.sizes, **part_indices(work, shape)})
     storages = find_storages(part, part.operators, streams.axes)
     builder = SegmentBuilder(part, part.operators, streams, storages, lambda operator, loops: 0.0)
     held = frozenset(h for h in group.held if h in storages) - resident
@@ -53,13 +64,13 @@ def placed_part(
 
 def part_cuts(work: Work, group: Group, shape: Shape) -> tuple[Cut, ...]:
     """Cuts of the part: slices of the divided stream are dealt out, those of others stay."""
-    indices = part_indices(work, shape)
+    indices, splits = part_indices(work, shape), dict(shape.splits)
     cuts = []
     for cut in group.cuts:
         slices = cut.slices
-        if cut.stream == shape.stream:
-            wanted = -(-cut.slices // shape.ways)
-            slices = min((n for n in (*slice_counts(indices), 1) if n >= min(wanted, indices)), default=1)
+        if cut.stream in splits:
+            wanted, mine = -(-cut.slices // splits[cut.stream]), indices[cut.stream]
+            slices = min((n for n in (*slice_counts(mine), 1) if n >= min(wanted, mine)), default=1)
         if slices > 1:
             cuts.append(Cut(cut.stream, slices))
     return tuple(cuts)
@@ -67,19 +78,17 @@ def part_cuts(work: Work, group: Group, shape: Shape) -> tuple[Cut, ...]:
 
 def _part_graph(work: Work, group: Group, shape: Shape, resident: frozenset[str]) -> OperatorGraph:
     """The operators of a group with the indices of one part; tensors keep their number of elements, not their axes."""
-    loops, indices, whole = work.streams.loops, part_indices(work, shape), 1
-    operators = []
-    for o in group.operators:
-        dim = loops[o.name].get(shape.stream) if shape.stream is not None else None
-        operators.append(part_of(o, dim, indices))
-    if shape.stream is not None:
-        whole = work.streams.sizes[shape.stream]
+    indices, whole = part_indices(work, shape), work.streams.sizes
+    operators = [divided(work, o, indices) for o in group.operators]
     tensors = {}
     touched = {x.tensor for o in group.operators for x in (*o.inputs, *o.outputs)}
     for name in sorted(touched | {work.graph.tensors[t].storage for t in touched}):
         tensor = work.graph.tensors[name]
-        ranged = shape.stream is not None and shape.stream in work.streams.axes[name]
-        tensors[name] = replace(tensor, shape=(ceil(tensor.elements * indices / whole),)) if ranged else tensor
+        elements = tensor.elements
+        for stream, mine in indices.items():
+            if stream in work.streams.axes[name]:
+                elements = ceil(elements * mine / whole[stream])
+        tensors[name] = replace(tensor, shape=(elements,)) if indices.keys() & work.streams.axes[name] else tensor
     reads = tuple(f.storage for f in group.reads)
     writes = tuple(f.storage for f in group.writes if f.storage not in resident or work.storages[f.storage].to_outside)
     return OperatorGraph(work.graph.name, tensors, tuple(operators), reads, writes, work.graph.accumulation)

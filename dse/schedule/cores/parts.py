@@ -18,11 +18,32 @@ class Division:
     cores: tuple[int, ...]
     reduces: bool = False
     """The stream is summed over: each part makes partial sums of the whole result, which come together on the first core."""
+    second: str | None = None
+    """Another stream along which each part of the first is divided again, neighbours in `cores`, ..."""
+    second_ways: int = 1
+    """... into so many."""
 
     @property
     def ways(self) -> int:
         """Number of parts."""
         return len(self.cores)
+
+    @property
+    def streams(self) -> frozenset[str]:
+        """The streams that are divided."""
+        return frozenset(s for s in (self.stream, self.second) if s is not None)
+
+    def ranged(self, streams: frozenset[str]) -> bool:
+        """Whether every part has a range of its own of something that `streams` index; so it is with one part."""
+        return (self.stream is None or self.stream in streams) and (self.second is None or self.second in streams)
+
+    def ranges(self, part: int) -> tuple[tuple[str, int, int], ...]:
+        """(stream, which range of it, of how many) that a part has."""
+        found = (
+            (self.stream, part // self.second_ways, self.ways // self.second_ways),
+            (self.second, part % self.second_ways, self.second_ways),
+        )
+        return tuple((stream, i, ways) for stream, i, ways in found if stream is not None and ways > 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,29 +79,36 @@ def moves(size_bytes: float, axes: frozenset[str], holder: Division | None, read
     """What must travel so that every part of `reader` has what it reads of a tensor of `size_bytes`.
 
     `axes` are the streams that index the tensor as the reader sees it; `holder` says how it lies in the cores' memories, None
-    off chip. A reader part whose stream indexes the tensor reads its own range of it, else all. What several cores read alike
+    off chip. A reader part whose streams index the tensor reads its own range of it, else all. What several cores read alike
     is sent once, to all of them; what a core holds already does not travel. Where holder and reader divide different streams
     each holds, and reads, an equal share of the other's.
     """
-    ranged = reader.stream in axes and reader.ways > 1
+    regions: dict[tuple[tuple[str, int, int], ...], list[int]] = {}
+    for j, core in enumerate(reader.cores):
+        regions.setdefault(tuple(r for r in reader.ranges(j) if r[0] in axes), []).append(core)
     if holder is None:
-        if ranged:
-            return tuple(Move(None, (c,), size_bytes / reader.ways) for c in reader.cores)
-        return (Move(None, reader.cores, size_bytes),)
+        return tuple(Move(None, tuple(cores), size_bytes / len(regions)) for cores in regions.values())
     split = holder.ways > 1 and not holder.reduces
-    pieces = holder.cores if split else holder.cores[:1]
     found: list[Move] = []
-    for i, source in enumerate(pieces):
-        piece = size_bytes / len(pieces)
-        if not ranged:
-            targets = tuple(c for c in reader.cores if c != source)
-            found += [Move(source, targets, piece)] if targets else []
-            continue
-        for j, target in enumerate(reader.cores):
-            amount = piece / reader.ways
-            if split and holder.stream == reader.stream:
-                low, high = max(i / len(pieces), j / reader.ways), min((i + 1) / len(pieces), (j + 1) / reader.ways)
-                amount = size_bytes * max(0.0, high - low)
-            if amount > 0.0 and target != source:
-                found.append(Move(source, (target,), amount))
+    for i, source in enumerate(holder.cores if split else holder.cores[:1]):
+        mine = holder.ranges(i) if split else ()
+        for region, cores in regions.items():
+            targets = tuple(c for c in cores if c != source)
+            amount = _common(size_bytes, mine, region)
+            if targets and amount > 0.0:
+                found.append(Move(source, targets, amount))
     return tuple(found)
+
+
+def _common(size_bytes: float, held: tuple[tuple[str, int, int], ...], read: tuple[tuple[str, int, int], ...]) -> float:
+    """Bytes of a tensor that lie in both of two ranges of it."""
+    amount, reads = size_bytes, {stream: (i, ways) for stream, i, ways in read}
+    for stream, i, ways in held:
+        if stream in reads:
+            j, others = reads.pop(stream)
+            amount *= max(0.0, min((i + 1) / ways, (j + 1) / others) - max(i / ways, j / others))
+        else:
+            amount /= ways
+    for _, ways in reads.values():
+        amount /= ways
+    return amount

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from dse.hw.many_core import Chip
     from dse.ir.operator import Operator
-    from dse.schedule.cores.groups import Group, Work
+    from dse.schedule.cores.groups import Flow, Group, Work
     from dse.schedule.cores.layout import Layout
     from dse.schedule.cores.shapes import Shape
 
@@ -384,7 +384,7 @@ class Planner:
                     if f.storage in ready:
                         at, holder = ready[f.storage]
                         start = max(start, at)
-                        moving += self._moving_s(f.size_bytes, shape.stream in f.streams, holder, to)
+                        moving += self._moving_s(f, holder, to)
                 end = start + moving + seconds
                 if best is None or (end, moving) < best[:2]:
                     best = (end, moving, to)
@@ -399,12 +399,12 @@ class Planner:
     def _seconds(self, group: Group, shape: Shape) -> float:
         return self.estimators[0].busy_s(group, shape)
 
-    def _moving_s(self, size: float, has: bool, holder: Assigned, to: Assigned) -> float:
+    def _moving_s(self, flow: Flow, holder: Assigned, to: Assigned) -> float:
         lies, reads = holder.holder, to.division
-        if lies == reads and (reads.stream is None or has):
+        if lies == reads and reads.ranged(flow.streams):
             return 0.0
-        pattern = self.transfers.to_reader(has and to.shape.ways > 1, lies, Division(reads.stream, reads.cores, reads.reduces))
-        return size * pattern.seconds if pattern is not None else 0.0
+        pattern = self.transfers.to_reader(flow.streams, lies, reads)
+        return flow.size_bytes * pattern.seconds if pattern is not None else 0.0
 
 
 def value_of(outcome: Outcome, objective: Objective) -> float:

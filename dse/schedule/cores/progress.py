@@ -120,17 +120,17 @@ def _passed_on(stream: str, flows: list[tuple[int, int, Flow, Flow]], ways: Mapp
 
 def _alike(writer: LaidGroup, reader: LaidGroup, stream: str) -> bool:
     """Whether the first steps of all parts of the reader need no more than the first steps of all parts of the writer."""
-    divided = [x.assigned.shape for x in (writer, reader) if x.assigned.shape.stream == stream and x.assigned.shape.ways > 1]
-    return not divided or (len(divided) == 2 and divided[0].ways == divided[1].ways)
+    ways = [dict(x.assigned.shape.splits).get(stream, 1) for x in (writer, reader)]
+    return ways[0] == ways[1]
 
 
 def _outermost(work: Work, laid: LaidGroup) -> dict[str, Progress]:
     """Streams along which the parts of a group can go from one end to the other."""
     shape, group = laid.assigned.shape, laid.group
+    indices = part_indices(work, shape)
 
     def made(stream: str, steps: int, behind: int = 0) -> Progress:
-        size = part_indices(work, shape) if stream == shape.stream else work.streams.sizes[stream]
-        return Progress(stream, size, max(1, steps), behind)
+        return Progress(stream, indices.get(stream, work.streams.sizes[stream]), max(1, steps), behind)
 
     if group.cuts:
         cuts = part_cuts(work, group, shape)

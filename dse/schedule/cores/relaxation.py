@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dse.ir.operator import Kind
-from dse.schedule.cores.parts import Division, moves
+from dse.schedule.cores.parts import moves
 from dse.schedule.cores.tasks import MOST_PIECES
 from dse.units import JOULES_PER_PJ
 
@@ -97,7 +97,7 @@ class _Relaxer:
         storages, dram = self.by.work.storages, self.by.chip.dram
         for f in group.reads:
             if storages[f.storage].from_outside:
-                pattern = self.by.transfers.to_reader(to.shape.stream in f.streams and to.shape.ways > 1, dram, to.division)
+                pattern = self.by.transfers.to_reader(f.streams, dram, to.division)
                 for channel, part in pattern.channels if pattern else ():
                     found[channel] += f.size_bytes * part / self.charges.bytes_per_s[channel, 0]
         for f in group.writes:
@@ -116,10 +116,8 @@ class _Relaxer:
 
     def moves_s(self, flow: Flow, holder: Assigned, reader: Assigned) -> float:
         """What a core lacks must enter it over its channels, whatever the way."""
-        axes = frozenset([reader.shape.stream]) if reader.shape.stream in flow.streams and reader.shape.stream is not None else frozenset()
-        lies = Division(holder.holder.stream, holder.holder.cores)
         into: dict[int, float] = {}
-        for move in moves(flow.size_bytes, axes, lies, reader.division):
+        for move in moves(flow.size_bytes, flow.streams, replace(holder.holder, reduces=False), reader.division):
             for target in move.targets:
                 into[target] = into.get(target, 0.0) + move.size_bytes
         return max((size / self.enters[core] for core, size in into.items()), default=0.0)

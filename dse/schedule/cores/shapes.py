@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 from dse.ir.graph import multiply_type
 from dse.ir.operator import Kind
+from dse.schedule.cores.parts import Division
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,8 +25,29 @@ class Shape:
     kind: str
     stream: str | None
     ways: int
+    """Parts in all, one for each core."""
     reduces: bool = False
     """The stream is summed over: each part makes partial sums of the whole result, which come together on the first core."""
+    second: str | None = None
+    """Another stream along which each part of the first is divided again, ..."""
+    second_ways: int = 1
+    """... into so many."""
+
+    @property
+    def splits(self) -> tuple[tuple[str, int], ...]:
+        """(stream, parts along it) of the streams that are divided."""
+        found = ((self.stream, self.ways // self.second_ways), (self.second, self.second_ways))
+        return tuple((stream, ways) for stream, ways in found if stream is not None)
+
+    def division(self, cores: tuple[int, ...]) -> Division:
+        """Its parts on `cores`."""
+        return Division(self.stream, cores, self.reduces, self.second, self.second_ways)
+
+    def share(self, streams: frozenset[str]) -> int:
+        """Parts that have different ranges of something that `streams` index."""
+        if self.second is None:
+            return self.ways if self.stream in streams else 1
+        return prod(ways for stream, ways in self.splits if stream in streams)
 
 
 def may_run(core: Core, operator: Operator, work: Work) -> bool:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from dse.ir.operator import Kind
 from dse.mapping.frontier import least_cycles
-from dse.schedule.cores.part_work import part_cuts, part_indices
-from dse.schedule.cores.parts import part_of
+from dse.schedule.cores.part_work import divided, part_cuts, part_indices
 from dse.schedule.problems import contraction_problem
 from dse.schedule.streams import SOFTMAX
 
@@ -28,13 +27,13 @@ class SliceCosts:
 
     def __init__(self, work: Work, kinds: Mapping[str, KindPricer]) -> None:
         self.work, self.kinds = work, kinds
-        self._cuts: dict[tuple[tuple[Cut, ...], str | None, int], tuple[Cut, ...]] = {}
+        self._cuts: dict[tuple[tuple[Cut, ...], tuple[tuple[str, int], ...]], tuple[Cut, ...]] = {}
         self._cycles: dict[tuple[MatmulProblem, str], float] = {}
         self._peaks: dict[object, float] = {}
 
     def cuts(self, group: Group, shape: Shape) -> tuple[Cut, ...]:
         """Cuts of the largest part of a group."""
-        key = group.cuts, shape.stream, shape.ways
+        key = group.cuts, shape.splits
         if key not in self._cuts:
             self._cuts[key] = part_cuts(self.work, group, shape) if group.cuts else ()
         return self._cuts[key]
@@ -47,7 +46,7 @@ class SliceCosts:
         """Most bytes that the largest part holds at once, sums and slices included, tiles apart."""
         if not group.cuts:
             return 0.0
-        key = group.first, group.last, group.cuts, group.held, shape.stream, shape.ways
+        key = group.first, group.last, group.cuts, group.held, shape.splits
         if key not in self._peaks:
             self._peaks[key] = self._peak_bytes(group, shape)
         return self._peaks[key]
@@ -58,14 +57,14 @@ class SliceCosts:
         for name in sorted(group.held):
             storage = self.work.storages[name]
             effect = builder.effect(storage, group.first, group.last, cuts, held=True)
-            ways = shape.ways if shape.stream in storage.streams else 1
+            ways = shape.share(storage.streams)
             for position in range(effect.start, effect.stop + 1):
                 held[position - group.first] += effect.held_bytes / ways
         sums = 0.0
         reducer = builder.reducer(group.last, cuts)
         if reducer is not None:
             sums = builder.accumulator_bytes(reducer, cuts)
-            sums /= shape.ways if shape.stream in builder.output_streams(reducer) else 1
+            sums /= shape.share(builder.output_streams(reducer))
         return max(held) + sums
 
     def loaded_bytes(self, group: Group, shape: Shape, flow: Flow) -> float:
@@ -94,7 +93,7 @@ class SliceCosts:
         read = 0.0
         for position, operator in enumerate(group.operators, group.first):
             for a in self.work.builder.accesses[position] if operator.kind is Kind.CONTRACTION else ():
-                times = prod(c.slices for c in cuts if c.stream not in a.streams) / (shape.ways if shape.stream in a.streams else 1)
+                times = prod(c.slices for c in cuts if c.stream not in a.streams) / shape.share(a.streams)
                 read += a.size_bytes * times if a.reads else 0.0
         return read / float(self.kinds[shape.kind].one.buffer_read_bytes_per_s[0])
 
@@ -102,8 +101,7 @@ class SliceCosts:
         """Seconds of the largest part of an operator, all slices of `cuts` together, at least."""
         kind = self.kinds[shape.kind]
         loops = self.work.streams.loops[operator.name]
-        dim = loops.get(shape.stream) if shape.stream is not None else None
-        part = part_of(operator, dim, part_indices(self.work, shape)) if dim is not None else operator
+        part = divided(self.work, operator, part_indices(self.work, shape))
         vector = part.vector_ops / (kind.lanes * kind.clock_hz) if part.vector_ops else 0.0
         if operator.kind is not Kind.CONTRACTION:
             return vector
@@ -127,7 +125,7 @@ class SliceCosts:
         if reducer is None:
             return 0.0, 0.0
         streams = builder.output_streams(reducer)
-        again = prod(c.slices for c in cuts if c.stream not in streams) / (shape.ways if shape.stream in streams else 1)
+        again = prod(c.slices for c in cuts if c.stream not in streams) / shape.share(streams)
         each = 2 if any(o.op_type == SOFTMAX for o in group.operators) else 1
         return again * each * group.operators[-1].outputs[0].elements, again * builder.accumulator_sums(reducer, copies=1)
 
@@ -139,7 +137,7 @@ class SliceCosts:
         reads, writes = 2 * sums * shape.ways, sums * shape.ways
         for position in range(group.first, group.last + 1):
             for a in self.work.builder.accesses[position]:
-                times = prod(c.slices for c in cuts if c.stream not in a.streams) * (1 if shape.stream in a.streams else shape.ways)
+                times = prod(c.slices for c in cuts if c.stream not in a.streams) * (shape.ways // shape.share(a.streams))
                 reads, writes = (reads + times * a.size_bytes, writes) if a.reads else (reads, writes + times * a.size_bytes)
         return (
             sum(o.macs * mac + o.vector_ops * float(one.vector_pj_per_op[0]) for o in group.operators)

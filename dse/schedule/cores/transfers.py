@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     Tree = tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]
     """(numbers of the channels, its routes) of a multicast."""
+    Touched = tuple[tuple[int, float], ...]
+    """(core, bytes of its memory)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +36,10 @@ class Pattern:
     """Bytes read at the sources: a multicast is read once."""
     ways: tuple[tuple[int, ...], ...] = ()
     """Channels of each route whose latencies add up."""
-
-
-_NAMED: Final = "stream"
-_OTHER: Final = "other"
-"""Stand for the streams of readers and holders: patterns depend on whether they are the same, not on which."""
+    reads: tuple[tuple[int, float], ...] = ()
+    """(core, bytes that are read from its memory)."""
+    writes: tuple[tuple[int, float], ...] = ()
+    """(core, bytes that are written to its memory)."""
 
 
 class Transfers:
@@ -55,28 +56,31 @@ class Transfers:
         self._routes: dict[tuple[str, str], tuple[int, ...] | None] = {}
         self._trees: dict[tuple[str, tuple[int, ...]], Tree | None] = {}
 
-    def to_reader(self, axes_have: bool, holder: Division | str, reader: Division) -> Pattern | None:
+    def to_reader(self, axes: frozenset[str], holder: Division | str, reader: Division) -> Pattern | None:
         """From `holder` (cores, or the name of a memory's node) to the parts of `reader`; None where no route leads.
 
-        `axes_have`: the reader's stream indexes the tensor, so each part reads its own range.
+        `axes`: the streams that index the tensor; parts divided along one of them read their own range of it.
         """
-        lies: Division | str = holder
-        if not isinstance(holder, str):
-            split = holder.ways > 1 and not holder.reduces
-            stream = (reader.stream if holder.stream == reader.stream else _OTHER) if split else None
-            lies = Division(_NAMED if stream == reader.stream and stream is not None else stream, holder.cores[: None if split else 1])
-        reads = Division(_NAMED if reader.stream is not None else None, reader.cores)
-        key = ("read", axes_have, lies, reads)
+        has = reader.stream in axes, reader.second in axes
+        lies: tuple[object, ...]
+        if isinstance(holder, str):
+            lies = (holder,)
+        elif holder.ways > 1 and not holder.reduces:
+            streams = reader.stream, reader.second
+            same = tuple(streams.index(s) if s is not None and s in streams else None for s in (holder.stream, holder.second))
+            lies = holder.cores, holder.second_ways, same
+        else:
+            lies = (holder.cores[:1],)
+        key = ("read", has, lies, reader.cores, reader.second_ways)
         if key not in self._found:
-            axes = frozenset([_NAMED]) if axes_have and reader.stream is not None else frozenset()
-            if isinstance(lies, str):
-                node = lies
-                self._found[key] = self._pattern((node, m) for m in moves(1.0, axes, None, reads))
-            else:
-                cores = self.chip.cores
-                found = moves(1.0, axes, lies, reads)
-                self._found[key] = self._pattern((cores[m.source].name, m) for m in found if m.source is not None)
+            self._found[key] = self._to_reader(axes, holder, reader)
         return self._found[key]
+
+    def _to_reader(self, axes: frozenset[str], holder: Division | str, reader: Division) -> Pattern | None:
+        if isinstance(holder, str):
+            return self._pattern((holder, m) for m in moves(1.0, axes, None, reader))
+        cores = self.chip.cores
+        return self._pattern((cores[m.source].name, m) for m in moves(1.0, axes, holder, reader) if m.source is not None)
 
     def to_memory(self, holder: Division, node: str) -> Pattern | None:
         """From the cores that hold the pieces of a tensor to a memory's node; None where no route leads."""
@@ -84,7 +88,8 @@ class Transfers:
         key = ("write", pieces, node)
         if key not in self._found:
             names = [self.chip.cores[c].name for c in pieces]
-            self._found[key] = self._gather([(name, node, 1.0 / len(names)) for name in names])
+            reads = tuple((c, 1.0 / len(pieces)) for c in pieces)
+            self._found[key] = self._gather([(name, node, 1.0 / len(names)) for name in names], reads, ())
         return self._found[key]
 
     def to_first(self, holder: Division) -> Pattern | None:
@@ -92,13 +97,16 @@ class Transfers:
         key = ("reduce", holder.cores)
         if key not in self._found:
             names = [self.chip.cores[c].name for c in holder.cores]
-            self._found[key] = self._gather([(name, names[0], 1.0) for name in names[1:]])
+            reads, writes = tuple((c, 1.0) for c in holder.cores[1:]), ((holder.cores[0], float(len(names) - 1)),)
+            self._found[key] = self._gather([(name, names[0], 1.0) for name in names[1:]], reads, writes)
         return self._found[key]
 
     def _pattern(self, sent: Iterable[tuple[str, Move]]) -> Pattern | None:
         crossed: list[tuple[int, ...]] = []
         sizes: list[float] = []
         ways: list[tuple[int, ...]] = []
+        reads: dict[int, float] = {}
+        writes: dict[int, float] = {}
         for source, move in sent:
             tree = self._tree(source, move.targets)
             if tree is None:
@@ -106,14 +114,18 @@ class Transfers:
             crossed.append(tree[0])
             sizes.append(move.size_bytes)
             ways += tree[1]
-        return self._made(crossed, sizes, ways)
+            if move.source is not None:
+                reads[move.source] = reads.get(move.source, 0.0) + move.size_bytes
+            for core in move.targets:
+                writes[core] = writes.get(core, 0.0) + move.size_bytes
+        return self._made(crossed, sizes, ways, tuple(reads.items()), tuple(writes.items()))
 
-    def _gather(self, sent: list[tuple[str, str, float]]) -> Pattern | None:
+    def _gather(self, sent: list[tuple[str, str, float]], reads: Touched, writes: Touched) -> Pattern | None:
         routes = [self._route(source, target) for source, target, _ in sent]
         if None in routes:
             return None
         found = [r for r in routes if r is not None]
-        return self._made(found, [size for _, _, size in sent], found)
+        return self._made(found, [size for _, _, size in sent], found, reads, writes)
 
     def _route(self, source: str, target: str) -> tuple[int, ...] | None:
         """Numbers of the channels from node to node."""
@@ -139,7 +151,9 @@ class Transfers:
                 self._trees[source, targets] = tree, (tree,) if len(tree) == 1 else tuple(r for r in routes if r is not None)
         return self._trees[source, targets]
 
-    def _made(self, crossed: Sequence[tuple[int, ...]], sizes: list[float], ways: Sequence[tuple[int, ...]]) -> Pattern:
+    def _made(
+        self, crossed: Sequence[tuple[int, ...]], sizes: list[float], ways: Sequence[tuple[int, ...]], reads: Touched, writes: Touched
+    ) -> Pattern:
         numbers = np.array([c for channels in crossed for c in channels], dtype=np.int64)
         each = np.repeat(np.array(sizes), [len(c) for c in crossed]) if crossed else np.zeros(0)
         total = np.bincount(numbers, weights=each, minlength=len(self.number)) if len(numbers) else np.zeros(len(self.number))
@@ -148,4 +162,4 @@ class Transfers:
         seconds = float((total / self._rates).max()) if len(total) else 0.0
         different = tuple(dict.fromkeys(w for w in ways if w))
         latency = max((sum(self._latencies[c] for c in way) for way in different), default=0.0)
-        return Pattern(channels, seconds, latency, float(total @ self._pj), float(sum(sizes)), different)
+        return Pattern(channels, seconds, latency, float(total @ self._pj), float(sum(sizes)), different, reads, writes)
