@@ -254,7 +254,7 @@ class WindowTable:
         fits = self.needed_bytes[:, None] <= capacities_bytes  # [N, K]
         wide = (capacities_bytes[:-1, None] - self._between_bytes[:, None] >= self._ahead_bytes[:, None]).all(axis=2)
         new = fits.copy()
-        new[:, 1:] &= ~wide
+        new[:, 1:] &= ~(wide & fits[:, :-1])
         number = np.maximum.accumulate(np.where(new, np.cumsum(new).reshape(new.shape) - 1, -1), axis=1)
         row, at = np.nonzero(new)
         if not len(row):
