@@ -68,9 +68,23 @@ EVERY_UP_TO: Final = 512
 """Largest dimension of which every side is looked at; of larger ones the least side for each number of tiles, and whole array passes."""
 
 
+BELOW_PASS_UP_TO: Final = 16
+"""Most elements of an array pass below which shorter sides are looked at."""
+
+
+def sides_below_pass(size: int, array_side: int) -> IntArray:
+    """Sides shorter than one array pass, ascending: all of them where a pass covers few elements, else none.
+
+    They leave part of the array idle, for buffers that hold less than a pass of what is kept there. Below long passes they would make
+    frontiers several times as long, for buffers that no chip with such an array has.
+    """
+    least = min(array_side, size)
+    return np.arange(1, least if least <= BELOW_PASS_UP_TO else 1, dtype=np.int64)
+
+
 @lru_cache(maxsize=1024)
 def all_sides(size: int, array_side: int) -> Sides:
-    """Sides from one array pass upwards, less those that another beats on side, count and folds alike.
+    """`sides_below_pass` and sides from one array pass upwards, less those that another beats on side, count and folds alike.
 
     All of them up to `EVERY_UP_TO`; of a larger dimension the least side for each count, and multiples of the array's side.
 
@@ -87,7 +101,7 @@ def all_sides(size: int, array_side: int) -> Sides:
     else:
         multiples = np.arange(least, size, array_side, dtype=np.int64)
         candidates = np.unique(np.concatenate((least_side_per_count(size, least), multiples, np.array([size]))))
-    found = sides(size, candidates, array_side)
+    found = sides(size, np.union1d(sides_below_pass(size, array_side), candidates), array_side)
     rank = found.count * (found.folds.max() + 1) + found.folds
     best_before = np.minimum.accumulate(np.concatenate(([rank[0] + 1], rank[:-1])))
     return found.take(np.flatnonzero(rank < best_before))

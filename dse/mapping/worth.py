@@ -11,7 +11,7 @@ import moocore
 import numpy as np
 
 from dse.hw.accelerator import Folds
-from dse.mapping.tiles import EVERY_UP_TO, ladder_sides, least_side_per_count, sides
+from dse.mapping.tiles import EVERY_UP_TO, ladder_sides, least_side_per_count, sides, sides_below_pass
 from dse.mapping.tilings import Tiling, flat
 
 if TYPE_CHECKING:
@@ -68,12 +68,16 @@ def hidden_cycles(array: ArrayGeometry) -> int:
 def worthwhile(size: int, array_side: int, need: Need) -> Tiling:
     """Sides of `size`, ascending, of which none is beaten by another in room, number of tiles (where they count), passes and cycles.
 
-    Exact over all sides from one array pass upwards for dimensions of up to `EVERY_UP_TO`, and for streams of any size; of a larger
-    dimension over the least side for each number of tiles and whole array passes. Cycles of a mapping on one array are sums over the
-    tiles of one dimension for each length of stream and each number of rows in use, so a side that is at most as large in each of these
-    sums is in every mapping. Equal sides: the smallest.
+    Exact over `sides_below_pass` and all sides from one array pass upwards, for dimensions of up to `EVERY_UP_TO` and streams of any
+    size; of a larger dimension over the least side for each number of tiles and whole array passes. Cycles of a mapping on one array are
+    sums over the tiles of one dimension for each length of stream and each number of rows in use, so a side that is at most as large in
+    each of these sums is in every mapping. Equal sides: the smallest.
     """
-    found = sides(size, _candidates(size, array_side, need), array_side)
+    candidates = _candidates(size, array_side, need)
+    below = sides_below_pass(size, array_side)
+    if need.side and len(below):
+        candidates = np.union1d(below, candidates)
+    found = sides(size, candidates, array_side)
     columns = [np.minimum(found.count, 2)]
     if need.side:
         columns.append(found.side)
