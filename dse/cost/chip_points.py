@@ -135,7 +135,7 @@ class ChipPlans:
             return unknown
         charges, chip, parts = described_charges(description), planned.description.chip, []
         for part, offered in zip(planned.parts, planned.offered, strict=True):
-            outcomes = [retimed(o, chip, charges) for o in offered]
+            outcomes = [retimed(o, charges) for o in offered]
             best = outcomes[int(self._best([o.latency_s for o in outcomes], [o.energy_j for o in outcomes])[()])]
             crowded = off_chip_too_small(description, self.stored_bytes, best)
             if crowded is not None:
@@ -183,7 +183,7 @@ class ChipPlans:
         busy = np.zeros((len(chip.interconnect.channels) + len(chip.cores), size))
         every, need = np.arange(size), np.full(size, self.stored_bytes)
         for part, offered in zip(planned.parts, planned.offered, strict=True):
-            plans = [price_plan(o, chip, charges) for o in offered]
+            plans = [price_plan(o, charges) for o in offered]
             latencies, energies = (np.stack([np.broadcast_to(v, (size,)) for v in values]) for values in _values(plans))
             best = self._best(latencies, energies)
             need = np.maximum(need, self.stored_bytes + np.array([off_chip_bytes(o)[0] for o in offered])[best])

@@ -310,10 +310,10 @@ def _rows(part: PlannedPart, chip: Chip, charges: ChipCharges, prefix: str, cloc
         for o in g.part.operators
     }
     merged: dict[tuple[str, str, str], list[float]] = {}
-    for item in energy_items(outcome.layout, chip, charges):
+    for item in energy_items(outcome.layout, chip):
         row = merged.setdefault((prefix + item.operator, item.component, item.role), [0.0, 0.0, 0.0])
         row[0] += n * cycles.get((item.group, item.operator), 0.0) if item.role == "compute" and not row[0] else 0.0
-        row[1] += n * float(item.energy_j[0])
+        row[1] += n * float(item.energy_j(charges)[0])
         row[2] += n * item.bytes
     return [BreakdownRow(*key, *values) for key, values in merged.items()]
 

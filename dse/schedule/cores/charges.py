@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dse.cost.columns import busy_latency_s, pj_per_count, seconds_per_count
-from dse.cost.frontier_pricing import ARRAY, DRAM_READ
-from dse.units import BYTES_PER_GB, JOULES_PER_PJ, SECONDS_PER_NS
+from dse.cost.frontier_pricing import ARRAY
+from dse.schedule.cores.transfers import Pattern
+from dse.units import BYTES_PER_GB, SECONDS_PER_NS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,9 +25,31 @@ if TYPE_CHECKING:
     from dse.hw.table import DesignTable
     from dse.schedule.cores.layout import Addition
     from dse.schedule.cores.part_price import PricedOperatorPart, PricedPart
-    from dse.schedule.cores.transfers import Pattern
 
     FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class OfKind:
+    """One operation, or one byte, that cores of a kind are charged for."""
+
+    kind: str
+    what: str
+    """`vector`, `mac`, `read` and `write` of the core's memory, `dram_read` and `dram_write`."""
+    dtype: str = ""
+    """Of a MAC."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfMemory:
+    """One byte read from (`what` is `read`) or written to a buffer beside the cores."""
+
+    memory: str
+    what: str
+
+
+Charge = OfKind | OfMemory | Pattern
+"""What costs energy; of a pattern one byte."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,31 +93,38 @@ class KindCharges:
             return np.asarray(array + vector)
         return np.asarray(np.maximum(array, vector) + np.minimum(array, vector) / part.overlapped_slices)
 
-    def compute_j(self, o: PricedOperatorPart) -> FloatArray:
-        """Joules [D] of MACs and vector operations."""
-        pj = o.work.vector_ops * self.table.vector_pj_per_op
-        if o.work.dtype is not None:
-            pj = pj + o.work.macs * self.table.mac_pj[o.work.dtype]
-        return np.asarray(pj * JOULES_PER_PJ)
+    @cached_property
+    def access_pj(self) -> FloatArray:
+        """[C, D] per count of the columns of the core's own memories: what the array computes is charged as MACs."""
+        found = self.pj.copy()
+        found[ARRAY - 1] = 0.0
+        if not self.geometry.inner:
+            found[ARRAY:] = 0.0
+        return found
 
-    def memory_j(self, o: PricedOperatorPart) -> FloatArray:
-        """Joules [D] of every access of the core's own memories."""
-        memory = o.counts[:, DRAM_READ:ARRAY] @ self.pj[: ARRAY - 1]
-        if self.geometry.inner:
-            memory = memory + o.counts[:, ARRAY + 1 :] @ self.pj[ARRAY:]
-        return np.asarray(memory[0] * JOULES_PER_PJ)
+    def count_pj(self, charge: OfKind) -> FloatArray:
+        """Picojoules [D] of one operation or byte."""
+        table = self.table
+        match charge.what:
+            case "vector":
+                return np.asarray(table.vector_pj_per_op)
+            case "mac":
+                return np.asarray(table.mac_pj[charge.dtype])
+            case "read":
+                return np.asarray(table.buffer_read_pj_per_byte)
+            case "write":
+                return np.asarray(table.buffer_write_pj_per_byte)
+            case "dram_read":
+                return np.asarray(table.dram_read_pj_per_byte)
+            case "dram_write":
+                return np.asarray(table.dram_write_pj_per_byte)
+        raise KeyError(charge)
 
     def adding_s(self, added: Addition) -> FloatArray:
         """Seconds [D] in which a core adds partial sums of others to its own: vector unit or ports of its memory."""
         table = self.table
         ports = np.maximum(2 * added.size_bytes / table.buffer_read_bytes_per_s, 2 * added.size_bytes / table.buffer_write_bytes_per_s)
         return np.asarray(np.maximum(added.operations / self.vector_ops_per_s, ports))
-
-    def adding_j(self, added: Addition) -> FloatArray:
-        """Joules [D] of it; each sum is sent from, written to and read from memory, and so is what it is added to."""
-        table = self.table
-        touched = 3 * table.buffer_read_pj_per_byte + 2 * table.buffer_write_pj_per_byte
-        return np.asarray((added.operations * table.vector_pj_per_op + added.size_bytes * touched) * JOULES_PER_PJ)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +210,11 @@ class ChipCharges:
             found = np.maximum(found, self.latency_s[list(way)].sum(axis=0))
         return found
 
-    def pattern_j(self, pattern: Pattern) -> FloatArray:
-        """Joules [D] of one byte in the channels."""
-        used, parts = [c for c, _ in pattern.channels], [part for _, part in pattern.channels]
-        return self.nothing + np.array(parts) @ self.pj_per_byte[used] * JOULES_PER_PJ if used else self.nothing
+    def pj(self, charge: Charge) -> FloatArray:
+        """Picojoules [D] of one count; of one byte in the channels of a pattern."""
+        if isinstance(charge, OfKind):
+            return self.kinds[charge.kind].count_pj(charge)
+        if isinstance(charge, OfMemory):
+            return self.shared_pj[charge.memory][0 if charge.what == "read" else 1]
+        used, parts = [c for c, _ in charge.channels], [part for _, part in charge.channels]
+        return self.nothing + np.array(parts) @ self.pj_per_byte[used] if used else self.nothing

@@ -14,7 +14,7 @@ from dse.errors import UsageError
 from dse.schedule.cores.abreast import side_by_side
 from dse.schedule.cores.charges import ChipCharges
 from dse.schedule.cores.cp_sat import Proposals
-from dse.schedule.cores.energy import plan_j
+from dse.schedule.cores.energy import Spends
 from dse.schedule.cores.estimate import ChosenShapes, Estimator, choose_shapes
 from dse.schedule.cores.layout import Assigned, Layouter, NoRoom
 from dse.schedule.cores.part_price import KindPricer, PartPricer
@@ -267,7 +267,7 @@ class Planner:
         apart, pipelines = run(layout, self.chip, self.charges), find_pipelines(layout, self.work)
         if not pipelines.writers:
             return apart
-        found = run(layout, self.chip, self.charges, pipelines)
+        found = run(layout, self.chip, self.charges, pipelines, apart.spends)
         return found if better(found, apart, self.objective) else apart
 
     def improved(self, groups: tuple[Group, ...], assigned: Sequence[Assigned], best: Outcome) -> Outcome | None:
@@ -279,7 +279,7 @@ class Planner:
         if self.objective is Objective.LATENCY:
             hopeless = least > best.latency_s * (1 + TIE_TOLERANCE)
         else:
-            energy = float(plan_j(layout, self.chip, self.charges, least)[0])
+            energy = float(Spends.of(layout, self.chip).joules(self.charges, least)[0])
             hopeless = energy * least > best.energy_j * best.latency_s
             if self.objective is Objective.ENERGY:
                 hopeless = energy > best.energy_j * (1 + TIE_TOLERANCE)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dse.schedule.cores.energy import energy_items, plan_j
 from dse.schedule.cores.replay import Durations
 from dse.schedule.cores.simulate import Simulation, Use
 from dse.schedule.cores.tasks import Outcome
@@ -15,7 +14,6 @@ from dse.schedule.cores.tasks import Outcome
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dse.hw.many_core import Chip
     from dse.schedule.cores.charges import ChipCharges
     from dse.schedule.cores.tasks import TaskList, Timing
 
@@ -35,7 +33,7 @@ class PlanPrices:
     dram_bytes: float
 
 
-def price_plan(outcome: Outcome, chip: Chip, charges: ChipCharges) -> PlanPrices:
+def price_plan(outcome: Outcome, charges: ChipCharges) -> PlanPrices:
     """Latency and energy of a plan at all points of `charges`; groups, cores, mappings, places, routes and orders are the plan's."""
     tasks, order, durations = outcome.tasks, outcome.order, _durations(outcome.tasks, charges)
     latency = charges.nothing + order.ends_s(order.starts_s(durations), durations)
@@ -43,11 +41,10 @@ def price_plan(outcome: Outcome, chip: Chip, charges: ChipCharges) -> PlanPrices
     for use, count, seconds in zip(tasks.uses, tasks.counts(), durations.holds_s, strict=True):
         for (resource, _), held in zip(use.holds, seconds, strict=True):
             busy[resource] += count * held
-    moved = sum(i.bytes for i in energy_items(outcome.layout, chip, charges) if i.component == "dram")
-    return PlanPrices(latency, plan_j(outcome.layout, chip, charges, latency), busy, moved)
+    return PlanPrices(latency, outcome.spends.joules(charges, latency), busy, outcome.spends.dram_bytes)
 
 
-def retimed(outcome: Outcome, chip: Chip, charges: ChipCharges) -> Outcome:
+def retimed(outcome: Outcome, charges: ChipCharges) -> Outcome:
     """The plan at the one point of `charges`, with the times of all its tasks."""
     tasks, durations = outcome.tasks, _durations(outcome.tasks, charges)
     start = outcome.order.starts_s(durations)[:, 0]
@@ -63,7 +60,8 @@ def retimed(outcome: Outcome, chip: Chip, charges: ChipCharges) -> Outcome:
         replace(tasks, uses=uses),
         Simulation(start, end, outcome.simulation.order),
         latency,
-        float(plan_j(outcome.layout, chip, charges, latency)[0]),
+        float(outcome.spends.joules(charges, latency)[0]),
+        outcome.spends,
     )
 
 

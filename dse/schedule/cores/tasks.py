@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from dse.schedule.cores.energy import plan_j
+from dse.schedule.cores.energy import Spends
 from dse.schedule.cores.progress import NOTHING
 from dse.schedule.cores.replay import Order
 from dse.schedule.cores.simulate import Simulation, Use, simulate_uses
@@ -160,7 +160,7 @@ class _Builder:
         done: list[tuple[int, ...]] = []
         for piece in range(pieces):
             share, behind = (piece + 1) / pieces, piece - ahead if overlapped else piece - 1
-            room = computed[behind] if behind >= 0 else (computed[max(behind, 0) : behind + 1][-1:] or [gate])[0]
+            room = computed[behind] if behind >= 0 else gate
             loaded = [self.add(n, self._before(laid, load, room, gate, share), k) for load, n, k in loads]
             before = (*loaded, *(computed[-1:] or (gate, *(e for _, e in early))))
             if piece == 0 or streamed:
@@ -332,6 +332,7 @@ class Outcome:
     simulation: Simulation
     latency_s: float
     energy_j: float
+    spends: Spends
 
     @cached_property
     def order(self) -> Order:
@@ -339,12 +340,13 @@ class Outcome:
         return Order.of(self.tasks.waits, self.tasks.kinds, self.tasks.uses, self.simulation.order)
 
 
-def run(layout: Layout, chip: Chip, charges: ChipCharges, pipelines: Pipelines = NOTHING) -> Outcome:
-    """Simulate a layout and add up its energy; `charges` of the one point that the layout is priced for."""
+def run(layout: Layout, chip: Chip, charges: ChipCharges, pipelines: Pipelines = NOTHING, spends: Spends | None = None) -> Outcome:
+    """Simulate a layout and add up its energy (`spends`, where that is known); `charges` of the one point that the layout is priced for."""
     tasks = make_tasks(layout, chip, charges, pipelines)
     simulation = simulate_uses(tasks.waits, tasks.kinds, tasks.uses, tasks.resources)
     latency = simulation.makespan_s
-    return Outcome(layout, tasks, simulation, latency, float(plan_j(layout, chip, charges, latency)[0]))
+    spends = Spends.of(layout, chip) if spends is None else spends
+    return Outcome(layout, tasks, simulation, latency, float(spends.joules(charges, latency)[0]), spends)
 
 
 def busy_by_resource(tasks: TaskList) -> dict[int, float]:
