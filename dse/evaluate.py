@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dse import collector
 from dse.cost.combinations import make_combinations
 from dse.cost.metrics import Objective, Priced
 from dse.cost.workload_pricing import CompiledPart, CompiledPlan, CompiledWorkload, PricerPool, price_workload
@@ -77,6 +78,7 @@ def _stored(graphs: tuple[tuple[OperatorGraph, int], ...]) -> tuple[float, float
     return weights, caches, weight_bits
 
 
+@collector.put_off()
 def compile_step(step: Step, geometry: Geometry, *, schedule: Schedule = Schedule.FUSED) -> CompiledWorkload:
     """Build the plans and frontiers of a step for one geometry.
 

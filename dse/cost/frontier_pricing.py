@@ -59,6 +59,8 @@ class OperatorPricer:
         self.work = work
         self.geometry = geometry
         self.excess = frontier.excess
+        self.mappings = frontier.mappings
+        """Of each row; empty on the vector unit."""
         self.counts = counts
         """[R, 6 + 2 L], all slices and transfers of held tensors included, in order of footprint: the footprint in the outermost
         buffer, then the columns of `dse.cost.columns`."""

@@ -11,7 +11,6 @@ from dse.cost.window_table import PlacedRow
 from dse.hw.accelerator import Dataflow, Folds
 from dse.mapping.matmul import Stationary, fill_and_drain_cycles
 from dse.mapping.problem import MatmulProblem
-from dse.schedule.place import frontier_of
 
 if TYPE_CHECKING:
     from dse.cost.frontier_pricing import OperatorPricer
@@ -61,7 +60,7 @@ class RowMaker:
         once = np.zeros_like(counts)
         once[[DRAM_READ, BUFFER_WRITE]] = sum(t.size_bytes for t in whole)
         problem = work.problem
-        mapping = frontier_of(work, self._geometry).mappings[row] if isinstance(problem, MatmulProblem) else None
+        mapping = pricer.mappings[row] if isinstance(problem, MatmulProblem) else None
         kept, passed = self._streams(operator, mapping)
         if staged and not sum(passed):
             return self.row(operator, pricer, segment, row, staged=False)

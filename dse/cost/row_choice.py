@@ -9,7 +9,7 @@ import numpy as np
 from dse.units import BYTES_PER_KIB
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -53,11 +53,16 @@ class RowChoices:
     def __init__(self, form: Sequence[Window], choosers: Sequence[RowChooser]) -> None:
         self.held_bytes = [w.held_bytes for w in form]
         self._choosers = choosers
-        self._together = [([s.operator for s in w.shares], held) for w, held in zip(form, self.held_bytes, strict=True) if w.together]
         self._most_held = [0.0] * len(choosers)
+        together: dict[tuple[int, ...], float] = {}
         for w, held in zip(form, self.held_bytes, strict=True):
-            for s in w.shares:
-                self._most_held[s.operator] = max(self._most_held[s.operator], held)
+            operators = tuple([s.operator for s in w.shares])
+            for o in operators:
+                self._most_held[o] = max(self._most_held[o], held)
+            if w.together and len(operators) > 1:
+                together[operators] = max(together.get(operators, 0.0), held)
+        self._together = [(list(o), held) for o, held in together.items() if not _within(o, held, together)]
+        """Operators that run together, and bytes held meanwhile, less those that run with more others in no more room elsewhere."""
 
     def every(self, weights: int) -> list[tuple[int, ...]]:
         """All different ones."""
@@ -72,21 +77,27 @@ class RowChoices:
         """Rows [operators, N] for capacities and weights [N]; some -1 where nothing fits."""
         found = np.empty((len(self._choosers), len(weight)), dtype=np.int64)
         room = capacity_bytes - np.array(self._most_held)[:, None]
-        left = np.arange(len(weight))
+        sizes = np.empty_like(room)
+        left, changed = np.arange(len(weight)), list(range(len(self._choosers)))
         for _ in range(HALVINGS):
-            sizes = np.empty_like(room)
-            for o, chooser in enumerate(self._choosers):
-                found[o, left], sizes[o] = chooser.rows(room[o], weight[left])
+            for o in changed:
+                found[o, left], sizes[o] = self._choosers[o].rows(room[o], weight[left])
             tight = np.zeros(room.shape, dtype=np.bool_)
             for operators, held in self._together:
                 tight[operators] |= _sum(sizes[operators]) > capacity_bytes[left] - held
             again = np.flatnonzero(tight.any(axis=0) & np.isfinite(sizes).all(axis=0))
-            room = np.where(tight, room / 2, room)[:, again]
-            left = left[again]
-            if not len(left):
+            if not len(again):
                 return found
+            room, tight, left = room[:, again], tight[:, again], left[again]
+            room, sizes = np.where(tight, room / 2, room), sizes[:, again]
+            changed = np.flatnonzero(tight.any(axis=1)).tolist()
         found[:, left] = -1
         return found
+
+
+def _within(operators: tuple[int, ...], held: float, together: Mapping[tuple[int, ...], float]) -> bool:
+    """Whether others run together with all of `operators`, in their order, beside as many bytes or more."""
+    return any(len(o) > len(operators) and h >= held and set(operators) <= set(o) for o, h in together.items())
 
 
 def _sum(sizes: FloatArray) -> FloatArray:

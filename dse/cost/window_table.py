@@ -103,7 +103,10 @@ def costed_window(pieces: Sequence[Piece], held_bytes: float, runs: int, geometr
     Operators that run together are independent, so the array goes from one to the next without running empty: of their fills and
     drains one per round remains.
     """
-    counts = np.sum([p.counts for p in pieces], axis=0)
+    phases = tuple([p.counts for p in pieces])
+    counts = phases[0].copy()
+    for phase in phases[1:]:
+        counts += phase
     vector = tuple(p.slices * p.row.vector_ops_per_slice for p in pieces)
     first = [p.row for p in pieces if p.first]
     footprints = [p.row.footprint_bytes for p in pieces]
@@ -111,12 +114,11 @@ def costed_window(pieces: Sequence[Piece], held_bytes: float, runs: int, geometr
     stream = sum(p.stream_bytes for p in pieces) if together else 0.0
     fixed = counts[DRAM_READ] + counts[DRAM_WRITE] - stream
     port = counts[BUFFER_WRITE] - stream + (counts[BUFFER_READ] if geometry.outer.shared_port else 0.0)
-    phases = tuple(p.counts for p in pieces)
     if together:
         ramps = [p.row.ramp_cycles for p in pieces]
         counts[ARRAY] -= runs * (sum(ramps) - max(ramps))
         alone = counts.copy()
-        alone[[DRAM_READ, DRAM_WRITE]] = 0.0
+        alone[DRAM_READ] = alone[DRAM_WRITE] = 0.0
         alone[BUFFER_WRITE] -= stream
         phases, vector = (alone,), (sum(vector),)
     return CostedWindow(
@@ -183,7 +185,8 @@ class WindowTable:
         self.index = np.full((len(sequences), longest + 1), end)
         for row, sequence in enumerate(sequences):
             self.index[row, : len(sequence)] = [number[id(w)] for w in sequence]
-        self.totals = np.stack([np.sum([w.counts for w in s], axis=0) for s in sequences])
+        counts = np.stack([*(w.counts for w in every), np.zeros_like(every[0].counts)])
+        self.totals = np.add.reduce(counts[self.index], axis=1)
         """[N, C]."""
         self.phases = np.stack([p for w in every for p in w.phases])
         self.phase_vector_ops = np.array([v for w in every for v in w.vector_ops])
