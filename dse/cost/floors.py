@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from dse.cost.columns import ARRAY, BUFFER_WRITE, DRAM_READ, moved_pj, stages
+from dse.cost.columns import ARRAY, BUFFER_WRITE, DRAM_READ, stages
 from dse.cost.combination_pricing import rates_of, spent_j
 from dse.units import JOULES_PER_PJ
 
@@ -180,12 +180,10 @@ def _plan_forms(rows: RowTable, members: FloatArray, at: Charges, top: float, ge
 
 def _plan_energy_j(rows: RowTable, members: FloatArray, here: Charges) -> FloatArray:
     """Joules [P, d or 1] but for leakage: rows at the least charges of the points, times how much more each point charges at least."""
-    least = [c.min() for c in here.pj]
+    least = tuple(float(c.min()) for c in here.pj)
     ratios = [c / low for c, low in zip(here.pj, least, strict=True) if low > 0]
     share = np.minimum.reduce(np.broadcast_arrays(*ratios)) if ratios else np.ones(1)
-    moved = moved_pj(rows.counts, [np.array([low]) for low in least])[:, 0]
-    fitting = np.where(rows.entry_bytes <= here.capacity_bytes.max(), moved, np.inf)
-    bytes_pj = _dot(members, np.minimum.reduceat(fitting, rows.starts))
+    bytes_pj = _dot(members, rows.least_moved_pj(float(here.capacity_bytes.max()), least))
     return np.asarray((bytes_pj[:, None] * share + members @ rows.computed_pj(here)) * JOULES_PER_PJ)
 
 

@@ -10,9 +10,12 @@ import numpy as np
 from dse.cost.choice import TIE_TOLERANCE, choose, weighted
 from dse.cost.combination_pricing import price_combination, price_combinations
 from dse.cost.floors import ROUNDING, Floors
+from dse.cost.least_product import least_product, product
 from dse.cost.metrics import Objective
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from dse.cost.charges import Charges
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.int64]
+
+    _Price = Callable[[int, IntArray, FloatArray], tuple[FloatArray, FloatArray, FloatArray]]
+    """Seconds and joules of a candidate at some points, and what is to be least; from its number, the points and the best there so far."""
 
 FEW_POINTS: Final = 512
 """Points up to which pricing all candidates is cheaper than finding out which are needed."""
@@ -92,71 +98,160 @@ class PartPricer:
             found[:, best.at] = best.row
         return table, found
 
-    def candidates(self, objective: Objective, edp_weight_w: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-        """Seconds and joules [N, D] of all candidates; infinite where one does not fit."""
-        latency, energy = np.empty((self.size, self.charges.size)), np.empty((self.size, self.charges.size))
-        for best in self.part.rows.best(self.charges, objective, edp_weight_w):
+    def candidates(
+        self, objective: Objective, edp_weight_w: FloatArray | None, at: IntArray | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Seconds and joules [N, d] of all candidates at all points or at some, which may repeat; infinite where one does not fit."""
+        charges = self.charges if at is None else self.charges.at(at)
+        latency, energy = np.empty((self.size, charges.size)), np.empty((self.size, charges.size))
+        for best in self.part.rows.best(charges, objective, edp_weight_w):
             for number, order in enumerate(self.part.orders):
                 latency[number, best.at], energy[number, best.at] = _sums(best, order)
         if self.part.combinations is not None:
-            if self._combinations is None:
-                self._combinations = price_combinations(self.part.combinations, self.charges)
-            latency[self.plans :], energy[self.plans :] = self._combinations
+            every = self._every_combination()
+            latency[self.plans :], energy[self.plans :] = every if at is None else (found[:, at] for found in every)
         return latency, energy
 
-    def _best_of_few(self, objective: Objective, weight: FloatArray | None) -> Best:
-        """The best, found without the candidates that can be neither it nor within the tolerance of it.
+    def weighed(self, at: IntArray, weight_w: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Seconds and joules [d] of the candidate of least energy + `weight_w` [d] x latency at some points, which may repeat."""
+        if not self._bounded:
+            latency, energy = self.candidates(Objective.EDP, weight_w, at)
+            pick = choose(latency, energy, Objective.EDP, weight_w)
+            return latency[pick, np.arange(len(at))], energy[pick, np.arange(len(at))]
+        least_s, least_j = self.box()
 
-        At each point the candidate of the least bound is priced first, then those whose bounds are no higher than what counts as a tie
-        with the best so far.
+        def price(number: int, some: IntArray, _: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+            if number >= self.plans:
+                seconds, joules = self._price_combination(number - self.plans, at[some])
+            else:
+                seconds, joules = self._price_plan(number, at[some], Objective.EDP, weight_w[some])[:2]
+            return seconds, joules, weighted(seconds, joules, weight_w[some])
+
+        found, limit = self._search(weighted(least_s[:, at], least_j[:, at], weight_w), price, 1.0, range(self.size))
+        best = _first_best(found, limit, Objective.EDP, weighs=True)
+        return best.latency_s, best.energy_j
+
+    def least_product(self) -> tuple[FloatArray, FloatArray]:
+        """Seconds and joules [D] of the choice of candidate and mappings with the least product of both; infinite where nothing fits.
+
+        Candidates are tried in the order of the products of their bounds; a combination is one choice, of the mappings of a plan the
+        least is sought.
         """
+        least_s, least_j = self.box()
+        floors = product(least_s, least_j)
+
+        def price(number: int, at: IntArray, limit: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+            if number >= self.plans:
+                seconds, joules = self._price_combination(number - self.plans, at)
+            else:
+                seconds, joules = self._least_product_of_plan(number, at, limit, least_s[number, at], least_j[number, at])
+            return seconds, joules, product(seconds, joules)
+
+        groups = range(self.plans, self.size), range(self.plans)
+        best = _first_best(*self._search(floors, price, 1.0, *groups), Objective.EDP, weighs=True)
+        return best.latency_s, best.energy_j
+
+    def box(self) -> tuple[FloatArray, FloatArray]:
+        """What no candidate is below in latency and in energy, [N, D] each; infinite where one does not fit."""
+        if self._bounded:
+            floors = self._known_floors()
+            return floors.latency_s * (1 - ROUNDING), floors.energy_j * (1 - ROUNDING)
+        floors = Floors(self.part.rows, self.part.orders, None, self.charges)
+        latency, energy = floors.latency_s * (1 - ROUNDING), floors.energy_j * (1 - ROUNDING)
+        if self.part.combinations is None:
+            return latency, energy
+        every = self._every_combination()
+        return np.concatenate((latency, every[0])), np.concatenate((energy, every[1]))
+
+    def _every_combination(self) -> tuple[FloatArray, FloatArray]:
+        """Seconds and joules of all combinations at all points, where pricing them is cheaper than bounds."""
+        assert self.part.combinations is not None
+        if self._combinations is None:
+            self._combinations = price_combinations(self.part.combinations, self.charges)
+            self._priced[:] = True
+        return self._combinations
+
+    def _least_product_of_plan(
+        self, number: int, at: IntArray, limit: FloatArray, least_s: FloatArray, least_j: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Seconds and joules of the mappings of a plan with the least product, infinite where it is above `limit`."""
+
+        def choices(points: IntArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+            return self._price_plan(number, at[points], Objective.EDP, weight)[:2]
+
+        return least_product(choices, least_s, least_j, limit)
+
+    def _best_of_few(self, objective: Objective, weight: FloatArray | None) -> Best:
+        """The best, found without the candidates that can be neither it nor within the tolerance of it."""
         self._rows.clear()
-        least = self._least(objective, weight) * (1 - ROUNDING)
+
+        def price(number: int, at: IntArray, _: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+            seconds, joules = self._price(number, at, objective, weight)
+            if weight is not None:
+                return seconds, joules, weighted(seconds, joules, weight[at])
+            return seconds, joules, joules if objective is Objective.ENERGY else seconds
+
         tolerance = 1.0 if weight is not None else 1 + TIE_TOLERANCE
-        limit = np.full(self.charges.size, np.inf)
-        lead = least.min(axis=0)
-        first = np.full(self.charges.size, -1)
-        priced: list[_PricedCandidate] = []
-        for later in (False, True):
-            for number in range(self.size):
-                if later:
-                    tried = (first != number) & (least[number] <= limit) & np.isfinite(least[number])
-                else:
-                    tried = (first < 0) & (least[number] <= lead)
-                at = np.flatnonzero(tried)
-                if len(at) == 0:
-                    continue
-                if not later:
-                    first[at] = number
-                seconds, joules = self._price(number, at, objective, weight)
-                value = (
-                    weighted(seconds, joules, weight[at]) if weight is not None else joules if objective is Objective.ENERGY else seconds
-                )
-                limit[at] = np.minimum(limit[at], value * tolerance)
-                priced.append(_PricedCandidate(number, at, seconds, joules, value))
-        return _first_best(priced, limit, objective, weighs=weight is not None)
+        found, limit = self._search(self._least(objective, weight) * (1 - ROUNDING), price, tolerance, range(self.size))
+        return _first_best(found, limit, objective, weighs=weight is not None)
+
+    def _search(self, least: FloatArray, price: _Price, tolerance: float, *groups: range) -> tuple[list[_PricedCandidate], FloatArray]:
+        """Candidates that may be the best or within the tolerance of it, priced, and what counts as a tie with the best [D].
+
+        One group of candidates after another: at each point that of the least bound [N, D] is priced first, then those whose bounds are no
+        higher than what counts as a tie with the best so far.
+        """
+        limit = np.full(least.shape[1], np.inf)
+        found: list[_PricedCandidate] = []
+        for group in filter(len, groups):
+            here = least[group.start : group.stop]
+            open_ = (here <= limit) & np.isfinite(here)
+            first = np.where(open_.any(axis=0), np.argmin(here, axis=0), -1)
+            open_[first, np.arange(len(first))] = False
+            for later in (False, True):
+                for place, number in enumerate(group):
+                    at = np.flatnonzero(open_[place] if later else first == place)
+                    if later:
+                        at = at[here[place, at] <= limit[at]]
+                    if len(at) == 0:
+                        continue
+                    seconds, joules, value = price(number, at, limit[at])
+                    limit[at] = np.minimum(limit[at], value * tolerance)
+                    found.append(_PricedCandidate(number, at, seconds, joules, value))
+        return found, limit
 
     def _least(self, objective: Objective, weight: FloatArray | None) -> FloatArray:
         """What no candidate can be below, [N, D]."""
+        floors = self._known_floors()
+        if weight is not None:
+            return weighted(floors.latency_s, floors.energy_j, weight)
+        return floors.energy_j if objective is Objective.ENERGY else floors.latency_s
+
+    def _known_floors(self) -> Floors:
         if self._floors is None:
             part = self.part
             self._floors = Floors(part.rows, part.orders, part.combinations, self.charges)
-        if weight is not None:
-            return weighted(self._floors.latency_s, self._floors.energy_j, weight)
-        return self._floors.energy_j if objective is Objective.ENERGY else self._floors.latency_s
+        return self._floors
 
     def _price(self, number: int, at: IntArray, objective: Objective, weight: FloatArray | None) -> tuple[FloatArray, FloatArray]:
         """Seconds and joules of one candidate at some points."""
         if number >= self.plans:
             return self._price_combination(number - self.plans, at)
+        latency, energy, rows = self._price_plan(number, at, objective, None if weight is None else weight[at])
+        self._rows.setdefault(number, []).append((at, rows))
+        return latency, energy
+
+    def _price_plan(
+        self, number: int, at: IntArray, objective: Objective, weight: FloatArray | None
+    ) -> tuple[FloatArray, FloatArray, IntArray]:
+        """Seconds, joules and rows [Q, d] of one plan at some points, with the weights [d] there."""
         plan = self.part.plans[number]
         latency, energy = np.empty(len(at)), np.empty(len(at))
         rows = np.empty((plan.rows.operators, len(at)), dtype=np.int64)
-        for best in plan.rows.best(self.charges.at(at), objective, None if weight is None else weight[at]):
+        for best in plan.rows.best(self.charges.at(at), objective, weight):
             latency[best.at], energy[best.at] = _sums(best, plan.order)
             rows[:, best.at] = best.row
-        self._rows.setdefault(number, []).append((at, rows))
-        return latency, energy
+        return latency, energy, rows
 
     def _price_combination(self, number: int, at: IntArray) -> tuple[FloatArray, FloatArray]:
         assert self.part.combinations is not None

@@ -41,6 +41,8 @@ RUN_POINTS: Final = 64
 """Boxes hold one capacity where at least so many points share each."""
 INNER_CLASSES: Final = 16
 """Most ways in which inner memories fit rows that are told apart; beyond that all rows are tried wherever they fit."""
+PRICES: Final = 8
+"""Prices of counts for which the least energies of rows are kept."""
 MOST_RANKS: Final = 24
 """Rows of one operator up to which the rows of all operators are compared rank by rank."""
 BLOCK: Final = 64
@@ -126,16 +128,32 @@ class RowTable:
         self.macs = np.array([w.macs for w in works])
         self.dtypes = tuple(w.dtype for w in works)
         self._rows = lru_cache(maxsize=INNER_CLASSES)(self._find_rows)
+        self._least_pj = lru_cache(maxsize=PRICES)(self._find_least_pj)
 
     def least_counts(self, capacity_bytes: float) -> FloatArray:
         """The least of every count [Q, C] over the rows of each operator that fit the outermost buffer; of its first row if none does."""
-        last = np.add.reduceat(self.entry_bytes <= capacity_bytes, self.starts, dtype=np.int64) - 1
-        return np.asarray(self._least[self.starts + np.maximum(last, 0)])
+        return np.asarray(self._least[self._last_fitting(capacity_bytes)[0]])
+
+    def least_moved_pj(self, capacity_bytes: float, pj: tuple[float, ...]) -> FloatArray:
+        """The least picojoules [Q] of all bytes moved, over the same rows, at `pj` per count; infinite where none fits."""
+        last, fits = self._last_fitting(capacity_bytes)
+        return np.where(fits, self._least_pj(pj)[last], np.inf)
+
+    def _last_fitting(self, capacity_bytes: float) -> tuple[IntArray, BoolArray]:
+        """The last row of each operator that fits the outermost buffer [Q], its first if none does, and whether one does."""
+        fitting = np.add.reduceat(self.entry_bytes <= capacity_bytes, self.starts, dtype=np.int64)
+        return self.starts + np.maximum(fitting - 1, 0), fitting > 0
 
     @cached_property
     def _least(self) -> FloatArray:
         """The least of every count [R, C] over a row and those of its operator before it."""
         return np.concatenate([np.minimum.accumulate(p.counts[:, 1:], axis=0) for p in self._pricers])
+
+    def _find_least_pj(self, pj: tuple[float, ...]) -> FloatArray:
+        """The least picojoules [R] of the bytes of a row and those of its operator before it."""
+        moved = moved_pj(self.counts, [np.array([each]) for each in pj])[:, 0]
+        ends = np.append(self.starts[1:], len(moved)).tolist()
+        return np.concatenate([np.minimum.accumulate(moved[i:j]) for i, j in zip(self.starts.tolist(), ends, strict=True)])
 
     def best(self, charges: Charges, objective: Objective, edp_weight_w: FloatArray | None = None) -> Iterator[BestRows]:
         """The best row of every operator at each point, some points at a time.

@@ -6,38 +6,47 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dse.cost.metrics import Objective
+from dse.cost.least_product import least_product
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
+    from dse.cost.part_pricing import PartPricer
+
     FloatArray = NDArray[np.float64]
-
-    Totals = Callable[[Objective, FloatArray | None], tuple[FloatArray, FloatArray]]
-    """Seconds and joules [D] of a step whose parts are chosen for an objective or, with watts [D], for energy + watts x seconds."""
+    IntArray = NDArray[np.int64]
 
 
-def weight_w(totals: Totals) -> FloatArray:
-    """Watts [D] at which a second weighs as much as a joule when energy x time is to be least; 1 where infeasible.
+def weight_w(parts: Sequence[tuple[int, PartPricer]]) -> FloatArray:
+    """Watts [D] at which a step has the least product of energy and latency that any choices give; 1 where it does not fit.
 
-    The product E T is not a sum over parts and operators. Choices minimise E + w T with w = E / T of the choice before. By the
-    inequality of means a round never makes the product larger: E' w T' <= ((E' + w T') / 2)^2 <= ((E + w T) / 2)^2 = E^2. Two rounds begin
-    at the least latency, one at the least energy, and the better end counts: the result is at most the product of either optimum, not
-    always the least there is. Where the first end is the better one at all points its last weights are returned as they were asked for.
+    `parts`: how often each runs, and its candidates. A choice of least product E T is also least in E + w T for w = E / T: by the
+    inequality of means nothing of at least that product has a smaller sum. So every part takes what is least in its sum.
     """
-    from_energy = _weight(*totals(Objective.ENERGY, None))
-    far = _product(*totals(Objective.EDP, from_energy))
-    first = _weight(*totals(Objective.LATENCY, None))
-    second = _weight(*totals(Objective.EDP, first))
-    better = far < _product(*totals(Objective.EDP, second))
-    return np.where(better, from_energy, second) if better.any() else second
+    if len(parts) == 1:
+        seconds, joules = parts[0][1].least_product()
+    else:
+        seconds, joules = _of_several(parts)
+    return np.divide(joules, seconds, out=np.ones_like(joules), where=np.isfinite(seconds))
 
 
-def _product(latency_s: FloatArray, energy_j: FloatArray) -> FloatArray:
-    return np.multiply(energy_j, latency_s, out=np.full_like(energy_j, np.inf), where=np.isfinite(latency_s))
+def _of_several(parts: Sequence[tuple[int, PartPricer]]) -> tuple[FloatArray, FloatArray]:
+    """Seconds and joules [D] of the least product: it is no sum over parts, but what is least in E + w T is found part by part."""
+    boxes = [p.box() for _, p in parts]
+    least_s, least_j = (_sum(n * box[i].min(axis=0) for (n, _), box in zip(parts, boxes, strict=True)) for i in (0, 1))
+    fits = np.flatnonzero(np.isfinite(least_s))
+
+    def choices(points: IntArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+        found = [(n, part.weighed(fits[points], weight)) for n, part in parts]
+        return _sum(n * s for n, (s, _) in found), _sum(n * j for n, (_, j) in found)
+
+    every = np.full(least_s.shape, np.inf), np.full(least_s.shape, np.inf)
+    every[0][fits], every[1][fits] = least_product(choices, least_s[fits], least_j[fits], np.full(len(fits), np.inf))
+    return every
 
 
-def _weight(latency_s: FloatArray, energy_j: FloatArray) -> FloatArray:
-    return np.divide(energy_j, latency_s, out=np.ones_like(energy_j), where=np.isfinite(latency_s))
+def _sum(arrays: Iterable[FloatArray]) -> FloatArray:
+    """One added after another."""
+    return np.asarray(sum(arrays))

@@ -146,7 +146,7 @@ def price_workload(compiled: CompiledWorkload, table: DesignTable, objective: Ob
     """Latency, energy and the busiest resource of a step at each design point.
 
     Parts run one after another, so latencies and energies add. The energy-delay product does not: its mappings and plans minimise a
-    weighted sum (`weight_w`), and the result is at most the product of the latency and of the energy optimum.
+    weighted sum (`weight_w`), and the result is the least product of all choices.
 
     Points are priced in order of capacity, some at a time: those beside each other have the same mappings to choose from.
     """
@@ -172,12 +172,15 @@ def _price_points(compiled: CompiledWorkload, table: DesignTable, objective: Obj
 
 
 def edp_weight_w(compiled: CompiledWorkload, table: DesignTable, costs: Costs | None = None) -> FloatArray:
-    """Watts [D] at which, in the last round, a second weighs as much as a joule; 1 where infeasible (see `weight_w`).
+    """Watts [D] at which a second weighs as much as a joule where their product is to be least; 1 where infeasible (see `weight_w`).
 
     `costs` are those of `table`, where they are known.
     """
     known = costs or Costs(compiled.geometry, table)
-    return weight_w(lambda objective, weight: step_totals(compiled, table, known, objective, weight))
+    fits = compiled.stored_bytes <= table.dram_capacity_bytes
+    if not fits.any():
+        return np.ones(table.size)
+    return np.where(fits, weight_w([(p.count, known.part(p)) for p in compiled.parts]), 1.0)
 
 
 def step_totals(
