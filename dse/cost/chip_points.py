@@ -135,7 +135,7 @@ class ChipPlans:
             return unknown
         charges, chip, parts = described_charges(description), planned.description.chip, []
         for part, offered in zip(planned.parts, planned.offered, strict=True):
-            outcomes = [retimed(o, charges) for o in offered]
+            outcomes = list(offered) if planned.description is description else [retimed(o, charges) for o in offered]
             best = outcomes[int(self._best([o.latency_s for o in outcomes], [o.energy_j for o in outcomes])[()])]
             crowded = off_chip_too_small(description, self.stored_bytes, best)
             if crowded is not None:

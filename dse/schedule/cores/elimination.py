@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -77,20 +78,26 @@ def _order(
         near[v].add(w)
         near[w].add(v)
     order, exact = [], True
+    entries = {v: _entries(v, near[v], allowed) for v in near}
     while near:
-        variable = min(near, key=lambda v: (_entries(v, near[v], allowed), v))
+        variable = min(entries, key=lambda v: (entries[v], v))
         while _entries(variable, near[variable], allowed) > MAX_TABLE:
             exact = False
             widest = max((variable, *sorted(near[variable])), key=lambda v: (len(allowed[v]), -v))
             keep = np.argsort(own[widest][allowed[widest]], kind="stable")[: max(1, len(allowed[widest]) // 2)]
             allowed[widest] = np.sort(allowed[widest][keep])
+            entries = {v: _entries(v, near[v], allowed) for v in near}
         order.append(variable)
         around = near.pop(variable)
+        del entries[variable]
         for v in around:
             near[v] |= around
             near[v] -= {v, variable}
+        for v in around:
+            entries[v] = _entries(v, near[v], allowed)
     return order, exact
 
 
-def _entries(variable: int, around: set[int], allowed: list[NDArray[np.int64]]) -> float:
-    return float(np.prod([float(len(allowed[v])) for v in (variable, *around)]))
+def _entries(variable: int, around: set[int], allowed: list[NDArray[np.int64]]) -> int:
+    """Entries of the table that the elimination of a variable forms."""
+    return prod(len(allowed[v]) for v in (variable, *around))

@@ -74,6 +74,17 @@ class Work:
         """Builds segments of the whole graph; cycles are found elsewhere."""
         return SegmentBuilder(self.graph, self.order, self.streams, self.storages, lambda operator, loops: 0.0)
 
+    @cached_property
+    def groups(self) -> dict[object, Group]:
+        """Groups made so far: ways to form groups share most of them."""
+        return {}
+
+    @cached_property
+    def stays(self) -> tuple[tuple[str, int, int], ...]:
+        """Storages of intermediates with the first and the last operator that touches each."""
+        inside = (s for s in self.storages.values() if s.writers and not (s.from_outside or s.to_outside))
+        return tuple((s.name, min((*s.writers, *s.readers)), max((*s.writers, *s.readers))) for s in inside)
+
 
 def find_work(graph: OperatorGraph) -> Work:
     """The schedule order of `graph` with what follows from it.
@@ -100,39 +111,38 @@ def make_group(work: Work, first: int, last: int, cuts: tuple[Cut, ...], held: f
     """Operators `first` to `last` with what they read from and write for others.
 
     Of a storage that several of them read the largest share counts once: it is loaded for the first and, where the group holds it,
-    kept for the others; what is read again is counted when the group is priced.
+    kept for the others; what is read again is counted when the group is priced. Made once.
     """
+    key = first, last, cuts, held
+    if key not in work.groups:
+        work.groups[key] = _made_group(work, first, last, cuts, held)
+    return work.groups[key]
+
+
+def _made_group(work: Work, first: int, last: int, cuts: tuple[Cut, ...], held: frozenset[str]) -> Group:
     operators = work.order[first : last + 1]
-    names = {o.name for o in operators}
-    inside = {s.name for s in work.storages.values() if _is_inside(s, first, last)}
+    inside = {name for name, low, high in work.stays if first <= low and high <= last}
     return Group(
         first,
         last,
         operators,
         cuts,
         held,
-        _flows(work, names, inside, reads=True),
-        _flows(work, names, inside, reads=False),
+        _flows(work, operators, inside, reads=True),
+        _flows(work, operators, inside, reads=False),
     )
 
 
-def _is_inside(storage: Storage, first: int, last: int) -> bool:
-    """Whether a storage lives and dies inside a group."""
-    touched = (*storage.writers, *storage.readers)
-    return bool(storage.writers) and not (storage.from_outside or storage.to_outside) and all(first <= p <= last for p in touched)
-
-
-def _flows(work: Work, names: set[str], inside: set[str], *, reads: bool) -> tuple[Flow, ...]:
+def _flows(work: Work, operators: tuple[Operator, ...], inside: set[str], *, reads: bool) -> tuple[Flow, ...]:
     found: dict[str, Flow] = {}
     written: set[str] = set()
-    for operator in (o for o in work.order if o.name in names):
+    for operator in operators:
         for x in operator.inputs if reads else operator.outputs:
             name = work.graph.tensors[x.tensor].storage
             if x.elements and name not in inside and not (reads and name in written):
                 found[name] = _merged(work, name, x, found.get(name), adds=not reads)
-        written |= {work.graph.tensors[x.tensor].storage for x in operator.outputs} - {
-            s for s in work.storages if work.storages[s].from_outside
-        }
+        made = (work.graph.tensors[x.tensor].storage for x in operator.outputs)
+        written |= {s for s in made if s not in work.storages or not work.storages[s].from_outside}
     return tuple(found.values())
 
 
