@@ -106,8 +106,8 @@ class Store:
                 found = from_bytes(file.read(LARGEST_FILE), key)
         except FileNotFoundError:
             return None
-        except DamagedError as error:
-            LOGGER.warning("%s: %s; it is left out and made again", path, error)
+        except (DamagedError, IsADirectoryError) as error:
+            LOGGER.warning("%s: %s; it is left out and made again", path, error if isinstance(error, DamagedError) else "it is a folder")
             return None
         except OSError as error:
             self._complain("read", error)
@@ -130,6 +130,8 @@ class Store:
             try:
                 temporary.write_bytes(to_bytes(frontier, key))
                 temporary.replace(path)
+            except IsADirectoryError:  # told of by `read`; the other frontiers are kept
+                temporary.unlink(missing_ok=True)
             except OSError:
                 temporary.unlink(missing_ok=True)
                 raise

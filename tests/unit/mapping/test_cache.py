@@ -139,6 +139,18 @@ def test_a_foreign_file_is_told_of_and_replaced(folder: Path, content: bytes, ca
     assert len(caplog.records) == 1, "the file was replaced by a good one"
 
 
+def test_a_folder_in_the_place_of_a_file_costs_only_that_one(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made(PROBLEM, SHORT)
+    (kept,) = folder.glob("*/*.frontier")
+    kept.unlink()
+    kept.mkdir()
+    assert same(made(PROBLEM, SHORT), matmul_frontier(PROBLEM, SHORT))
+    assert "it is a folder; it is left out" in caplog.text
+    made(PROBLEM, LONG)
+    assert sum(path.is_file() for path in folder.glob("*/*.frontier")) == 1
+    assert not list(folder.glob("*/*.tmp"))
+
+
 def test_other_code_reads_nothing_of_this(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made(PROBLEM, SHORT)
     monkeypatch.setattr(cache, "code_version", lambda: "of another day")
