@@ -63,7 +63,7 @@ def eval_(
     With the objective pareto the choice of least energy-delay product is explained and all others are listed (CSV: these alone).
     """
     from dse.commands.chip_tables import write_chip_tables
-    from dse.cost.many_core import ChipEvaluation
+    from dse.cost.evaluation import Evaluation
     from dse.single import evaluate_any, front_any
 
     front: tuple[FrontPoint, ...] = ()
@@ -86,11 +86,11 @@ def eval_(
     elif found.feasible:
         if front:
             write_records(rows, FRONT_COLUMNS, form, title="Choices that are best for some worth of a second in joules")
-        if isinstance(found, ChipEvaluation):
-            write_chip_tables(found, shown.value)
-        else:
+        if isinstance(found, Evaluation):
             _write_tables(found, shown)
-    elif isinstance(found, ChipEvaluation):
+        else:
+            write_chip_tables(found, shown.value)
+    elif not isinstance(found, Evaluation):
         write_chip_tables(found, shown.value)
     if not found.feasible:
         raise InfeasibleError("; ".join(map(str, found.infeasibility)))
