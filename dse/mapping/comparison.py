@@ -47,33 +47,47 @@ class Comparison:
         """Columns that are compared, the first ones of what `laid` gives."""
         return self.counts - 1 if self.dram_alike else self.counts
 
+    @property
+    def footprint(self) -> int:
+        """Which of the compared columns is the footprint in the outermost buffer."""
+        return 1
+
+    @property
+    def _order(self) -> list[int]:
+        """Counts in the order in which they are compared: what DRAM reads (or moves), footprints, the rest. Comparing takes a third of the
+        time that it takes in the order of `Counts` where several memories hold tiles."""
+        footprints = [0, *range(len(COUNT_NAMES), self.counts, INNER_COLUMNS)]
+        left = [_WRITE] if self.dram_alike else []
+        return [_READ, *footprints, *(i for i in range(self.counts) if i not in (_READ, *footprints, *left)), *left]
+
     def laid(self, rows: FloatArray) -> FloatArray:
         """Counts [R, C] with the compared columns in front, [R, C or more]; the rest is carried along."""
         if self.excess:
             return np.concatenate((self.columns(rows), rows), axis=1)
-        if not self.dram_alike:
-            return rows
-        found = np.empty((self.counts + 1, len(rows)))
-        found[: _READ + 1], found[_WRITE : self.width] = rows.T[: _READ + 1], rows.T[_WRITE + 1 :]
-        found[_READ] += rows.T[_WRITE]
-        found[self.width], found[self.width + 1] = rows.T[_READ], rows.T[_WRITE]
+        found = np.empty((self.counts + self.dram_alike, len(rows)))
+        np.take(rows.T, self._order, axis=0, out=found[: self.counts], mode="clip")
+        if self.dram_alike:
+            found[self.counts] = found[0]
+            found[0] += found[self.counts - 1]
         return found.T
 
     def counted(self, laid: FloatArray) -> FloatArray:
         """The counts [R, C] of which `laid` was made."""
         if self.excess:
             return laid[:, self.width :]
-        if not self.dram_alike:
-            return laid
-        inside = laid[:, _WRITE : self.width]
-        return np.concatenate((laid[:, :_READ], laid[:, self.width :], inside), axis=1)
+        order = self._order
+        found = np.empty((self.counts, len(laid)))
+        found[order] = laid.T[: self.counts]
+        if self.dram_alike:
+            found[_READ] = laid.T[self.counts]
+        return found.T
 
     def columns(self, rows: FloatArray) -> FloatArray:
         """What is compared of counts [R, C], [R, width]."""
         if self.excess:
             exact = Comparison(self.counts, self.dram_alike)
-            first_inner = exact.width - (self.counts - len(COUNT_NAMES))
-            return coarse(exact.columns(rows), self.excess, (0, *range(first_inner, exact.width, INNER_COLUMNS)))
+            footprints = 1 + (self.counts - len(COUNT_NAMES)) // INNER_COLUMNS
+            return coarse(exact.columns(rows), self.excess, tuple(range(1, 1 + footprints)))
         return self.laid(rows)[:, : self.width]
 
 

@@ -1,0 +1,77 @@
+"""Large blocks of mappings cut into cells of neighbouring tile sides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from dse.mapping.matmul import sum_shares
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dse.mapping.blocks import Block
+
+    BoolArray = NDArray[np.bool_]
+    FloatArray = NDArray[np.float64]
+    IntArray = NDArray[np.int64]
+
+CELL: Final = ((96, 8), (24, 4), (8, 2))
+"""(tilings, cell): a dimension with at least so many tilings is cut into cells of so many neighbours."""
+
+
+class Cells:
+    """A block cut into cells of neighbouring tilings."""
+
+    def __init__(self, number: int, block: Block, cycles: FloatArray, worth: BoolArray) -> None:
+        self.number, self.block = number, block
+        self._cycles, self._worth = cycles, worth
+        self._sides = tuple(next((cell for least, cell in CELL if size >= least), 1) for size in block.shape)
+        self._starts = tuple(np.arange(0, size, side) for size, side in zip(block.shape, self._sides, strict=True))
+        self.shape = tuple(len(s) for s in self._starts)
+
+    def samples(self) -> tuple[FloatArray, IntArray]:
+        """Counts of the mapping in the middle of each cell, and its index."""
+        ends = (np.append(starts[1:], size) for starts, size in zip(self._starts, self.block.shape, strict=True))
+        m, k, n = np.ix_(*((starts + end) // 2 for starts, end in zip(self._starts, ends, strict=True)))
+        return self.block.rows((m, k, n), self._cycles[m, k, n]), np.ravel_multi_index((m, k, n), self.block.shape).ravel()
+
+    def floors(self) -> tuple[FloatArray, IntArray]:
+        """Counts below which no mapping worth counting of a cell goes, and which cell; cells without such mappings are left out."""
+        floor = np.where(self._worth, self._cycles, np.inf)
+        for axis, starts in enumerate(self._starts):
+            floor = np.minimum.reduceat(floor, starts, axis=axis)
+        m, k, n = np.ix_(*(np.arange(size) for size in self.shape))
+        rows = self.block.floor(self._starts).rows((m, k, n), floor)
+        cells = np.flatnonzero(np.isfinite(rows[:, 0]) & np.isfinite(floor.ravel()))
+        return rows[cells], cells
+
+    def mappings(self, cells: IntArray) -> tuple[FloatArray, IntArray]:
+        """Counts and indices of the mappings worth counting in these cells, in the order of the cells.
+
+        Sides are looked up for each cell and dimension, [cells, sides, 1, 1] and so on, and combined by broadcasting.
+        """
+        block, at = self.block, []
+        inside: BoolArray = np.ones(1, dtype=np.bool_)
+        for axis, i in enumerate(np.unravel_index(cells, self.shape)):
+            wide = [len(cells), 1, 1, 1]
+            wide[axis + 1] = self._sides[axis]
+            here = (self._starts[axis][i][:, None] + np.arange(self._sides[axis])).reshape(wide)
+            at.append(np.minimum(here, block.shape[axis] - 1))
+            inside = inside & (here < block.shape[axis])
+        m, k, n = at
+        shape = (len(cells), *self._sides)
+        index = ((m * block.shape[1] + k) * block.shape[2] + n).ravel()
+        kept = np.flatnonzero(np.broadcast_to(inside, shape).ravel() & self._worth.ravel()[index])
+        rows = block.rows((m, k, n), self._cycles.ravel()[index].reshape(shape))
+        return rows.T.take(kept, axis=1).T, index[kept]
+
+
+def several_on_a_sum(block: Block) -> BoolArray:
+    """Mappings of a block with shared sums in which several arrays work on each of its sums, of its shape; the others are those of the
+    block without shared sums."""
+    m, k, n = np.ix_(*(np.arange(size) for size in block.shape))
+    view = block.view
+    shares = sum_shares(block.grid((m, k, n)), view.geometry.array, rate=view.rate, together=block.together)
+    return np.broadcast_to(shares > 1, block.shape)

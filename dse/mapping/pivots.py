@@ -1,0 +1,93 @@
+"""Known mappings in a form that says quickly which others they beat."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import moocore
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float64]
+    IntArray = NDArray[np.int64]
+
+STEP_ROWS: Final = 64
+"""Known rows for each step of the stairs."""
+STEPS: Final = 48
+"""Most steps."""
+MOST: Final = 1024
+"""Most pivots of one step."""
+
+
+class Pivots:
+    """Some rows in a form that says quickly whether any of them is at most as large as a given row in all columns."""
+
+    def __init__(self, rows: FloatArray, most: int = MOST) -> None:
+        if len(rows) > most:
+            order = np.argsort(np.log1p(rows).sum(axis=1), kind="stable")
+            rows = rows[order[np.unique(np.linspace(0, len(rows) - 1, most).astype(np.int64))]]
+        words = _bits(len(rows), len(rows))
+        self._columns = []
+        for column in rows.T:
+            order = np.argsort(column, kind="stable")
+            prefix = np.zeros((len(rows) + 1, words.shape[1]), dtype=np.uint64)
+            np.bitwise_or.accumulate(words[order], axis=0, out=prefix[1:])
+            self._columns.append((column[order], prefix))
+
+    def beat(self, columns: FloatArray) -> NDArray[np.bool_]:
+        """Which of the rows some pivot is at most as large as, [R]; `columns` [C, R] has a row in each column."""
+        left: NDArray[np.uint64] | None = None
+        for (values, prefix), column in zip(self._columns, columns, strict=True):
+            here = prefix.take(np.searchsorted(values, column, side="right"), axis=0)
+            left = here if left is None else np.bitwise_and(left, here, out=left)
+        assert left is not None
+        return np.asarray(left.any(axis=1))
+
+
+class Stairs:
+    """Known rows by footprint: each step has those of all rows with at most its footprint that no other of these beats in the other
+    columns. They are few, so whatever needs at least as much room is held against nearly all that is known."""
+
+    def __init__(self, rows: FloatArray, footprint: int) -> None:
+        self._footprint = footprint
+        self._others = np.array([i for i in range(rows.shape[1]) if i != footprint])
+        order = np.argsort(rows[:, footprint], kind="stable")
+        size, rest = rows[order, footprint], np.ascontiguousarray(rows[order][:, self._others])
+        steps = min(STEPS, -(-len(rows) // STEP_ROWS))
+        first = np.unique(size[np.linspace(0, len(rows) - 1, steps + 1).astype(np.int64)[:-1]])
+        self._sizes = first
+        ends = np.searchsorted(size, first, side="right")
+        known, self._steps, begin = rest[:0], [], 0
+        for end in ends.tolist():
+            known = np.concatenate((known, rest[begin:end]))
+            known = known[moocore.is_nondominated(known, keep_weakly=False)]
+            self._steps.append(Pivots(known))
+            begin = end
+
+    def beat(self, columns: FloatArray) -> NDArray[np.bool_]:
+        """Which of the rows some known one is at most as large as, as far as the steps tell, [R]; `columns` [C, R]."""
+        found = np.zeros(columns.shape[1], dtype=np.bool_)
+        for pivots, at in self._parts(columns[self._footprint]):
+            found[at] = pivots.beat(columns[np.ix_(self._others, at)])
+        return found
+
+    def _parts(self, size: FloatArray) -> Iterator[tuple[Pivots, IntArray]]:
+        """Each step with the rows that stand on it; those below the first stand on none."""
+        step = np.searchsorted(self._sizes, size, side="right").astype(np.int16)
+        order = np.argsort(step, kind="stable")
+        ends = np.searchsorted(step[order], np.arange(len(self._steps) + 1), side="right")
+        for pivots, begin, end in zip(self._steps, ends[:-1].tolist(), ends[1:].tolist(), strict=True):
+            if begin < end:
+                yield pivots, order[begin:end]
+
+
+def _bits(rows: int, most: int) -> NDArray[np.uint64]:
+    """A bit of its own for each of `rows`, in words that hold `most` bits, [rows, words]."""
+    number = np.arange(rows)
+    bits = np.zeros((rows, -(-most // 64)), dtype=np.uint64)
+    bits[number, number // 64] = np.uint64(1) << (number % 64).astype(np.uint64)
+    return bits
