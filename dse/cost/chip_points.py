@@ -14,6 +14,7 @@ from dse.hw.topology import CELLS
 from dse.schedule.cores.charges import ChipCharges
 from dse.schedule.cores.off_chip import off_chip_bytes
 from dse.schedule.cores.points import PlanPrices, price_plan, retimed
+from dse.schedule.cores.shared import Shared
 from dse.schedule.plan import Schedule
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class ChipPlans:
         self.description, self.graphs = description, graphs
         self.tokens, self.stored_bytes = tokens, stored_bytes
         self.objective, self.schedule, self.seed = objective, schedule, seed
+        self._shared = Shared()
         self._made: dict[tuple[Values, Values], _Planned] = {}
         self._base = {
             p.path: float(p.value) for p in description.paths() if _is_price(p.path, objective) and isinstance(p.value, (int, float))
@@ -125,7 +127,7 @@ class ChipPlans:
 
     def _explained(self, point: Point) -> ChipEvaluation:
         description = self.description.with_overrides(point, origin="space") if point else self.description
-        unknown = not_planned(description, self.graphs, tokens=self.tokens, stored_bytes=self.stored_bytes)
+        unknown = not_planned(description, self.graphs, tokens=self.tokens, stored_bytes=self.stored_bytes, shared=self._shared)
         given = sorted((path, float(value)) for path, value in point.items())
         far = tuple((path, float(self._cells(path, np.array(value)))) for path, value in given if self._base.get(path))
         planned = self._offered(tuple((path, value) for path, value in given if _on_chip(path)), far)
@@ -167,7 +169,9 @@ class ChipPlans:
             whole = {p.path for p in self.description.paths() if p.type == "integer"}
             given = {path: max(1, round(value)) if path in whole else value for path, value in (*capacities, *prices)}
             description = self.description.with_overrides(given, origin="space") if given else self.description
-            found = plan_step(description, self.graphs, objective=self.objective, schedule=self.schedule, seed=self.seed)
+            found = plan_step(
+                description, self.graphs, objective=self.objective, schedule=self.schedule, seed=self.seed, shared=self._shared
+            )
             parts, why = ((), found) if isinstance(found, Infeasibility) else (found, None)
             offered = tuple((p.planned.outcome, *p.planned.others) for p in parts)
             self._made[capacities, prices] = _Planned(description, parts, why, offered)

@@ -14,12 +14,12 @@ from dse.ir.operator import Kind
 from dse.schedule.cores.charges import ChipCharges
 from dse.schedule.cores.chip_plan import no_room_message, plan_graph
 from dse.schedule.cores.energy import energy_items
-from dse.schedule.cores.groups import find_work
 from dse.schedule.cores.off_chip import at_the_ends, off_chip_bytes
 from dse.schedule.cores.part_price import KindPricer
 from dse.schedule.cores.planner import NoPlan
 from dse.schedule.cores.relaxation import Placement
 from dse.schedule.cores.shapes import may_run
+from dse.schedule.cores.shared import Shared
 from dse.schedule.cores.tasks import busy_by_resource
 from dse.schedule.plan import Schedule
 from dse.units import BYTES_PER_GB, BYTES_PER_KIB
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from dse.hw.many_core_read import ChipDescription
     from dse.ir.graph import OperatorGraph
     from dse.ir.operator import Operator
+    from dse.schedule.cores.groups import Work
     from dse.schedule.cores.planner import Planned
     from dse.schedule.cores.tasks import Outcome
 
@@ -168,10 +169,11 @@ def evaluate_chip(
         GraphError: an operator that no core may run.
         UsageError: a placement that cannot be had.
     """
-    unknown = not_planned(description, graphs, tokens=tokens, stored_bytes=stored_bytes)
+    shared = Shared()
+    unknown = not_planned(description, graphs, tokens=tokens, stored_bytes=stored_bytes, shared=shared)
     if unknown.infeasibility:
         return unknown
-    parts = plan_step(description, graphs, objective=objective, schedule=schedule, seed=seed, placement=placement)
+    parts = plan_step(description, graphs, objective=objective, schedule=schedule, seed=seed, placement=placement, shared=shared)
     if isinstance(parts, Infeasibility):
         return replace(unknown, infeasibility=(parts,))
     crowded = next((c for p in parts if (c := off_chip_too_small(description, stored_bytes, p.planned.outcome))), None)
@@ -189,13 +191,17 @@ def plan_step(
     schedule: Schedule = Schedule.FUSED,
     seed: int = 0,
     placement: Placement = Placement.AUTO,
+    shared: Shared | None = None,
 ) -> tuple[PlannedPart, ...] | Infeasibility:
     """The plan of each graph, whatever the memory off chip holds; or which group fits on no core.
+
+    `shared` keeps what the same graphs have in common at other prices and capacities.
 
     Raises:
         GraphError, UsageError: as `evaluate_chip`.
     """
-    kinds = {kind: KindPricer(d) for kind, d in description.kinds.items()}
+    shared = shared or Shared()
+    kinds = {kind: KindPricer(d, shared.pricers(d.geometry)) for kind, d in description.kinds.items()}
     leakage, rates = float(described_charges(description).leakage_w[0]), _rates(description)
     parts: list[PlannedPart] = []
     for graph, count in graphs:
@@ -208,7 +214,8 @@ def plan_step(
             schedule=schedule,
             seed=seed,
             placement=placement,
-            least_s=_lower_bound_s(graph, description, rates),
+            least_s=_lower_bound_s(shared.work(graph), description, rates),
+            shared=shared,
         )
         if isinstance(planned, NoPlan):
             return _no_room(planned, description.chip)
@@ -229,11 +236,16 @@ def described_charges(description: ChipDescription) -> ChipCharges:
 
 
 def not_planned(
-    description: ChipDescription, graphs: tuple[tuple[OperatorGraph, int], ...], *, tokens: int, stored_bytes: float
+    description: ChipDescription,
+    graphs: tuple[tuple[OperatorGraph, int], ...],
+    *,
+    tokens: int,
+    stored_bytes: float,
+    shared: Shared | None = None,
 ) -> ChipEvaluation:
     """What is known of a step before anything is planned: area and bounds, and whether the memory off chip holds what it must."""
-    rates = _rates(description)
-    bounds = [(_roofline(g, description, rates), _lower_bound_s(g, description, rates), n) for g, n in graphs]
+    shared, rates = shared or Shared(), _rates(description)
+    bounds = [(_roofline(g, description, rates), _lower_bound_s(shared.work(g), description, rates), n) for g, n in graphs]
     total = Roofline(
         sum(r.macs * n for r, _, n in bounds),
         sum(r.compulsory_bytes * n for r, _, n in bounds),
@@ -243,7 +255,7 @@ def not_planned(
     )
     why = dram_too_small(graphs, stored_bytes, description.chip.dram_capacity_bytes, f"'{description.file.dram[0]}'")
     if why is None:  # nothing is planned for what does not fit whatever the plan
-        ends = (_too_much_off_chip(description, stored_bytes, *at_the_ends(find_work(g))) for g, _ in graphs)
+        ends = (_too_much_off_chip(description, stored_bytes, *at_the_ends(shared.work(g))) for g, _ in graphs)
         why = next((e for e in ends if e is not None), None)
     return ChipEvaluation(
         float("inf"),
@@ -376,13 +388,13 @@ def _roofline(graph: OperatorGraph, description: ChipDescription, kinds: Mapping
     return Roofline(macs, size, cycles, dram, max(cycles, dram))
 
 
-def _lower_bound_s(graph: OperatorGraph, description: ChipDescription, kinds: Mapping[str, _KindRate]) -> float:
+def _lower_bound_s(work: Work, description: ChipDescription, kinds: Mapping[str, _KindRate]) -> float:
     """Seconds that no schedule beats: the memory's port, and for each set of kinds what only they may do over all their units.
 
     Derived here: MACs (vector operations) that no kind outside a set K may do take at least their number over the sum of the rates of
     the arrays (vector units) of K.
     """
-    work, form, chip = find_work(graph), description.file, description.chip
+    graph, form, chip = work.graph, description.file, description.chip
     dram = form.dram[1]
     best = compulsory_bytes(graph) / (dram.bandwidth_gb_per_s * dram.sustained_fraction * BYTES_PER_GB)
     first = {k: chip.cores[chip.of_kind(k)[0]] for k in chip.kinds}

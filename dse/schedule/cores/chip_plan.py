@@ -10,12 +10,13 @@ from dse.cost.metrics import Objective
 from dse.errors import GraphError
 from dse.ir.graph import multiply_type
 from dse.ir.operator import Kind
-from dse.schedule.cores.groups import find_work, fused_groups, make_group, single_groups
+from dse.schedule.cores.groups import fused_groups, make_group, single_groups
 from dse.schedule.cores.in_step import MOST_SLICES, in_step
 from dse.schedule.cores.layout import NoRoom
 from dse.schedule.cores.planner import NEAR, NoPlan, Planned, Planner, better
 from dse.schedule.cores.relaxation import Placement
-from dse.schedule.plan import Schedule, make_plans
+from dse.schedule.cores.shared import Shared
+from dse.schedule.plan import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,24 +51,26 @@ def plan_graph(
     seed: int = 0,
     placement: Placement = Placement.AUTO,
     least_s: float = 0.0,
+    shared: Shared | None = None,
 ) -> Planned | NoPlan:
     """The best plan found for `graph`: each way to form groups is planned once, the best of them is then searched.
 
-    `least_s` is a time that no plan beats: the search takes more trouble the farther it is.
+    `least_s` is a time that no plan beats: the search takes more trouble the farther it is. `shared` keeps what does not depend on prices.
 
     Raises:
         GraphError: an operator that no core may run, or a data type that no array computes.
         UsageError: a placement that cannot be had.
     """
-    work = find_work(graph)
-    planner = Planner(chip, work, kinds, leakage_w, objective, least_s)
+    shared = shared or Shared()
+    work = shared.work(graph)
+    planner = Planner(chip, work, kinds, leakage_w, objective, least_s, shared)
     nowhere = planner.nowhere()
     if nowhere is not None:
         raise GraphError.single(f"{graph.name}: node '{nowhere}'", _no_core(work, nowhere, chip))
     alone = single_groups(work)
     choices = [alone]
     if schedule is Schedule.FUSED and len(work.order) <= MOST_OPERATORS_FUSED:
-        choices += [g for g in _fused(work, planner, chip, kinds) if g not in choices]
+        choices += [g for g in _fused(work, planner, chip, kinds, shared) if g not in choices]
     firsts, refused = _firsts(planner, choices)
     if schedule is Schedule.FUSED and not any(found.outcome.latency_s <= NEAR * least_s for found, _ in firsts):
         stepped = [(planner.first(groups), groups) for groups in _stepped(work, planner, chip)]
@@ -127,16 +130,15 @@ def _least(found: Sequence[tuple[Planned, tuple[Group, ...]]], objective: Object
     return best
 
 
-def _fused(work: Work, planner: Planner, chip: Chip, kinds: Mapping[str, KindPricer]) -> list[tuple[Group, ...]]:
+def _fused(work: Work, planner: Planner, chip: Chip, kinds: Mapping[str, KindPricer], shared: Shared) -> list[tuple[Group, ...]]:
     """Groups of plans of one core, for the kind with the most MACs that runs groups; what no core may run as a whole is taken apart."""
     able = [k for k in chip.kinds if chip.cores[chip.of_kind(k)[0]].has_array and chip.cores[chip.of_kind(k)[0]].has_vector]
     computing = [k for k in able if all(planner.runnable_on(k, o) for o in work.order if o.macs)]
     if not computing:
         return []
     kind = max(computing, key=lambda k: kinds[k].geometry.array.elements)
-    plans = make_plans(work.graph, Schedule.FUSED, kinds[kind].geometry, any_order=False, recompute=False, spill=False).plans
     found = [single_groups(work)]
-    for plan in plans:
+    for plan in shared.plans(work.graph, kinds[kind].geometry):
         groups = tuple(g for s in plan.segments for g in _runnable(work, planner, s))
         if groups not in found:
             found.append(groups)

@@ -38,10 +38,12 @@ HIDDEN_SHARE: Final = 0.1
 class Estimator:
     """Least seconds and joules of groups in their shapes, and of tensors between them."""
 
-    def __init__(self, chip: Chip, work: Work, kinds: Mapping[str, KindPricer], transfers: Transfers, objective: Objective) -> None:
+    def __init__(
+        self, chip: Chip, work: Work, kinds: Mapping[str, KindPricer], transfers: Transfers, objective: Objective, slices: SliceCosts
+    ) -> None:
         self.chip, self.work, self.kinds, self.transfers, self.objective = chip, work, kinds, transfers, objective
         self._cores: dict[str, tuple[int, ...]] = {}
-        self.slices = SliceCosts(work, kinds)
+        self.slices = slices
         self._units: dict[object, float] = {}
         self._computes: dict[tuple[str, Shape], float] = {}
         self._owns: dict[object, float] = {}

@@ -76,7 +76,7 @@ class PricedPart:
 class KindPricer:
     """Prices parts on cores of one kind."""
 
-    def __init__(self, description: AcceleratorDescription) -> None:
+    def __init__(self, description: AcceleratorDescription, pricers: dict[PlacedWork, OperatorPricer] | None = None) -> None:
         self.geometry = description.geometry
         clock = description.file.clock_mhz
         self.table: DesignTable = description.table({"clock_mhz": [clock, clock]})  # two rows: all free memory, and a share of it
@@ -85,7 +85,7 @@ class KindPricer:
         self.lanes = float(self.one.vector_ops_per_cycle[0])
         self.capacity_bytes = float(self.one.buffer_capacity_bytes[0])
         self.charges = KindCharges.of(self.geometry, self.one)
-        self._pricers: dict[PlacedWork, OperatorPricer] = {}
+        self._pricers = {} if pricers is None else pricers
 
     def pricer(self, work: PlacedWork) -> OperatorPricer:
         """The pricer of `work`, made once."""
@@ -97,11 +97,17 @@ class KindPricer:
 class PartPricer:
     """Prices parts of one graph's groups on the kinds of cores of one chip; every answer is kept."""
 
-    def __init__(self, work: Work, kinds: Mapping[str, KindPricer], objective: Objective) -> None:
+    def __init__(
+        self,
+        work: Work,
+        kinds: Mapping[str, KindPricer],
+        objective: Objective,
+        placed: dict[object, tuple[PlacedOperator, ...]] | None = None,
+    ) -> None:
         self.work = work
         self.kinds = kinds
         self.objective = objective
-        self._placed: dict[object, tuple[PlacedOperator, ...]] = {}
+        self._placed = {} if placed is None else placed
         self._priced: dict[object, PricedPart | None] = {}
         self.parts = 0
         """Parts priced so far."""
@@ -119,7 +125,7 @@ class PartPricer:
         kind = self.kinds[shape.kind]
         step = kind.capacity_bytes / STEPS
         free = np.floor(free_bytes / step) * step if free_bytes > step else free_bytes
-        key = (group.first, group.last, group.cuts, shape, resident, free, outside_bytes_per_s)
+        key = (group.first, group.last, group.cuts, group.held, shape, resident, free, outside_bytes_per_s)
         if key not in self._priced:
             self.parts += 1
             self._priced[key] = self._price(group, shape, resident, float(free), outside_bytes_per_s)
@@ -127,7 +133,7 @@ class PartPricer:
 
     def placed(self, group: Group, shape: Shape, resident: frozenset[str]) -> tuple[PlacedOperator, ...]:
         """The operators of a part."""
-        key = (group.first, group.last, group.cuts, shape, resident)
+        key = (group.first, group.last, group.cuts, group.held, shape, resident)
         if key not in self._placed:
             operators, _ = placed_part(self.work, group, shape, self.kinds[shape.kind].geometry, resident)
             self._placed[key] = tuple(_with_partial_sums(o) for o in operators) if shape.reduces else operators

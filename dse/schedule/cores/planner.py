@@ -22,6 +22,8 @@ from dse.schedule.cores.parts import Division
 from dse.schedule.cores.progress import find_pipelines
 from dse.schedule.cores.relaxation import Placement, relax
 from dse.schedule.cores.shapes import may_run, shapes, windows
+from dse.schedule.cores.shared import Shared
+from dse.schedule.cores.sliced import SliceCosts
 from dse.schedule.cores.tasks import Outcome, busiest_s, run
 from dse.schedule.cores.transfers import Transfers
 
@@ -104,19 +106,29 @@ class Planner:
     """Plans graphs on one chip."""
 
     def __init__(
-        self, chip: Chip, work: Work, kinds: Mapping[str, KindPricer], leakage_w: float, objective: Objective, least_s: float = 0.0
+        self,
+        chip: Chip,
+        work: Work,
+        kinds: Mapping[str, KindPricer],
+        leakage_w: float,
+        objective: Objective,
+        least_s: float = 0.0,
+        shared: Shared | None = None,
     ) -> None:
         self.least_s = least_s
         """No plan takes less."""
         self.chip, self.work, self.objective = chip, work, objective
         self.charges = ChipCharges.as_described(chip, {kind: k.charges for kind, k in kinds.items()}, leakage_w)
         self.transfers = Transfers(chip)
-        self.pricer = PartPricer(work, kinds, objective)
+        shared = shared or Shared()
+        geometries = {kind: k.geometry for kind, k in kinds.items()}
+        self.pricer = PartPricer(work, kinds, objective, shared.placed(work.graph, geometries))
         self.layouter = Layouter(chip, work, self.pricer, self.transfers)
         self._starts: dict[tuple[Group, ...], _Start] = {}
         self._offers: dict[object, list[Shape]] = {}
         wanted = dict.fromkeys((objective, Objective.LATENCY))
-        self.estimators = [Estimator(chip, work, kinds, self.transfers, o) for o in wanted]
+        slices = SliceCosts(work, kinds, shared.counts(work.graph, geometries))
+        self.estimators = [Estimator(chip, work, kinds, self.transfers, o, slices) for o in wanted]
 
     def runnable(self, group: Group) -> bool:
         """Whether some kind of core may run all operators of a group and holds in some shape what the group does."""

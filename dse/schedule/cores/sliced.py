@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 class SliceCosts:
     """Of the groups of one graph in their shapes; every answer is kept."""
 
-    def __init__(self, work: Work, kinds: Mapping[str, KindPricer]) -> None:
+    def __init__(self, work: Work, kinds: Mapping[str, KindPricer], counts: dict[object, tuple[float, float]] | None = None) -> None:
         self.work, self.kinds = work, kinds
+        self._counts = {} if counts is None else counts
+        """Array cycles and vector operations by operator, shape and cuts."""
         self._cuts: dict[tuple[tuple[Cut, ...], tuple[tuple[str, int], ...]], tuple[Cut, ...]] = {}
         self._cycles: dict[tuple[MatmulProblem, str], float] = {}
         self._peaks: dict[object, float] = {}
@@ -99,17 +101,23 @@ class SliceCosts:
 
     def operator_s(self, operator: Operator, shape: Shape, cuts: tuple[Cut, ...] = ()) -> float:
         """Seconds of the largest part of an operator, all slices of `cuts` together, at least."""
-        kind = self.kinds[shape.kind]
-        loops = self.work.streams.loops[operator.name]
+        key = operator.name, shape, cuts
+        if key not in self._counts:
+            self._counts[key] = self._counted(operator, shape, cuts)
+        kind, (cycles, operations) = self.kinds[shape.kind], self._counts[key]
+        vector = operations / (kind.lanes * kind.clock_hz) if operations else 0.0
+        return max(cycles / (kind.clock_hz * float(kind.one.array_sustained_fraction[0])), vector) if cycles else vector
+
+    def _counted(self, operator: Operator, shape: Shape, cuts: tuple[Cut, ...]) -> tuple[float, float]:
+        """Array cycles, at least, and vector operations of the largest part of an operator, all slices together."""
+        geometry, loops = self.kinds[shape.kind].geometry, self.work.streams.loops[operator.name]
         part = divided(self.work, operator, part_indices(self.work, shape))
-        vector = part.vector_ops / (kind.lanes * kind.clock_hz) if part.vector_ops else 0.0
         if operator.kind is not Kind.CONTRACTION:
-            return vector
-        problem = contraction_problem(self.work.graph, part, {loops[c.stream]: c.slices for c in cuts}, kind.geometry)
+            return 0.0, part.vector_ops
+        problem = contraction_problem(self.work.graph, part, {loops[c.stream]: c.slices for c in cuts}, geometry)
         if (problem, shape.kind) not in self._cycles:
-            self._cycles[problem, shape.kind] = least_cycles(problem, kind.geometry)
-        cycles = prod(c.slices for c in cuts) * self._cycles[problem, shape.kind]
-        return max(cycles / (kind.clock_hz * float(kind.one.array_sustained_fraction[0])), vector)
+            self._cycles[problem, shape.kind] = least_cycles(problem, geometry)
+        return prod(c.slices for c in cuts) * self._cycles[problem, shape.kind], part.vector_ops
 
     def _combining_s(self, group: Group, shape: Shape, cuts: tuple[Cut, ...]) -> float:
         kind = self.kinds[shape.kind]
