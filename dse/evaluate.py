@@ -11,7 +11,7 @@ from dse.cost.workload_pricing import CompiledPart, CompiledPlan, CompiledWorklo
 from dse.errors import GraphError
 from dse.ir.onnx_read import read_onnx
 from dse.ir.tensor import Role
-from dse.schedule.place import place
+from dse.schedule.place import Products, place
 from dse.schedule.plan import Schedule, make_plans
 from dse.units import BITS_PER_BYTE
 
@@ -89,9 +89,9 @@ def compile_step(step: Step, geometry: Geometry, *, schedule: Schedule = Schedul
     parts = []
     for graph, count in step.graphs:
         book = make_plans(graph, schedule, geometry)
-        plans = []
+        plans, products = [], Products(geometry)
         for plan in book.plans:
-            placed = place(book, plan, geometry)
+            placed = place(book, plan, geometry, products)
             if not placed:
                 raise GraphError.single(graph.name, "nothing to compute: its results have no elements, or are its inputs in other shapes")
             plans.append(CompiledPlan(plan, placed, tuple(pool.pricer(o.work) for o in placed)))

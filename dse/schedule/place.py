@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dse.hw.accelerator import Geometry
+    from dse.ir.graph import OperatorGraph
     from dse.ir.operator import Operand, Operator
     from dse.ir.tensor import Role
     from dse.schedule.plan import Plan, PlanBook
@@ -98,16 +99,33 @@ class PlacedOperator:
     stream: str | None
 
 
-def place(book: PlanBook, plan: Plan, geometry: Geometry) -> tuple[PlacedOperator, ...]:
+class Products:
+    """Matrix products of the slices of contractions, each made once for all plans of a book."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        self.geometry = geometry
+        self._made: dict[tuple[int, str, tuple[tuple[str, int], ...]], MatmulProblem] = {}
+
+    def of(self, graph: OperatorGraph, operator: Operator, loops: tuple[tuple[str, int], ...]) -> MatmulProblem:
+        """The product of one slice, all operands in DRAM; `graph` outlives this, `loops` are cut into so many parts each."""
+        key = id(graph), operator.name, loops
+        if key not in self._made:
+            self._made[key] = contraction_problem(graph, operator, dict(loops), self.geometry)
+        return self._made[key]
+
+
+def place(book: PlanBook, plan: Plan, geometry: Geometry, products: Products | None = None) -> tuple[PlacedOperator, ...]:
     """The operators of `plan` in its order; after a contraction whose sum is cut the operator that adds up its parts.
+
+    `products` are those of all plans of the book, where several are placed.
 
     Raises:
         GraphError: a contraction in a data type that the array cannot compute.
     """
     found: list[PlacedOperator] = []
-    book = book.of(plan)
+    book, products = book.of(plan), products or Products(geometry)
     for s in plan.segments:
-        found += [_place_one(book, plan, s, position, geometry) for position in range(s.first, s.last + 1)]
+        found += [_place_one(book, plan, s, position, products) for position in range(s.first, s.last + 1)]
         if s.reducer is not None:
             found.append(_combine(book, plan, s, s.reducer))
     return tuple(found)
@@ -125,17 +143,18 @@ def _vector_frontier(problem: VectorProblem, double_buffered: bool) -> Frontier:
     return vector_frontier(problem, double_buffered=double_buffered)
 
 
-def _place_one(book: PlanBook, plan: Plan, segment: Segment, position: int, geometry: Geometry) -> PlacedOperator:
+def _place_one(book: PlanBook, plan: Plan, segment: Segment, position: int, products: Products) -> PlacedOperator:
     operator = book.order[position]
     on_chip = segment.held | plan.resident
     inputs = tuple(_port(book, segment, x, on_chip) for x in operator.inputs if x.elements)
     outputs = tuple(_port(book, segment, x, on_chip) for x in operator.outputs if x.elements)
     fills, drains = _transfers(book, plan, segment, position)
-    parts = dict(book.builder.loops(position, segment.cuts))
+    loops = book.builder.loops(position, segment.cuts)
+    parts = dict(loops)
     problem: MatmulProblem | VectorProblem
     if operator.kind is Kind.CONTRACTION:
         problem = replace(
-            contraction_problem(book.graph, operator, parts, geometry),
+            products.of(book.graph, operator, loops),
             left_on_chip=inputs[0].on_chip,
             right_on_chip=inputs[1].on_chip,
             out_on_chip=outputs[0].on_chip,
@@ -147,7 +166,7 @@ def _place_one(book: PlanBook, plan: Plan, segment: Segment, position: int, geom
             sliced_along(operator, parts),
             inputs,
             outputs,
-            vector_ops=operator.vector_ops * touched_share(book.graph, operator, geometry) / prod(parts.values()),
+            vector_ops=operator.vector_ops * touched_share(book.graph, operator, products.geometry) / prod(parts.values()),
         )
     work = Work(
         problem=problem,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby, product
 from math import ceil, prod
 from typing import TYPE_CHECKING, Final
@@ -92,18 +93,24 @@ def forms(book: PlanBook, plan: Plan, placed: tuple[PlacedOperator, ...]) -> tup
     book = book.of(plan)
     stays = _Stays(book, plan)
     segments = placed_segments(plan)
+    runs = [(several, tuple(run)) for several, run in groupby(segments, key=lambda s: s.segment.slices > 1)]
+
+    @cache
+    def windows(number: int, flag: bool) -> list[Window]:
+        """Of one run: of slices, pipelined or not; of operators that run once, side by side or not."""
+        several, run = runs[number]
+        if several:
+            return [w for s in run for w in _of_slices(book.builder, plan, s, stays, pipelined=flag)]
+        alone = [x for s in run for x in zip(s.operators, s.positions, strict=True)]
+        return list(_single(book, stays, alone, side_by_side=flag))
+
+    found: list[tuple[Window, ...]] = []
     pipelines = any(can_pipeline(s.segment) for s in segments)
-    found: dict[tuple[Window, ...], None] = {}
     for pipelined, side_by_side in product((True, False) if pipelines else (False,), (True, False)):
-        windows: list[Window] = []
-        for several, run in groupby(segments, key=lambda s: s.segment.slices > 1):
-            if several:
-                windows += [w for s in run for w in _of_slices(book.builder, plan, s, stays, pipelined=pipelined)]
-            else:
-                alone = [x for s in run for x in zip(s.operators, s.positions, strict=True)]
-                windows += _single(book, stays, alone, side_by_side=side_by_side)
-        assert {s.operator for w in windows for s in w.shares} == set(range(len(placed)))
-        found[tuple(windows)] = None
+        form = tuple(w for i, (several, _) in enumerate(runs) for w in windows(i, pipelined if several else side_by_side))
+        assert {s.operator for w in form for s in w.shares} == set(range(len(placed)))
+        if form not in found:
+            found.append(form)
     return tuple(found)
 
 
@@ -239,5 +246,5 @@ def _single(book: PlanBook, stays: _Stays, operators: list[tuple[int, int]], *, 
 
 def _needs(builder: SegmentBuilder, before: int, after: int) -> bool:
     """Whether two operators touch a storage that one of them writes."""
-    touched, written = ({a.storage for a in builder.accesses[before] if reads or not a.reads} for reads in (True, False))
-    return any(a.storage in (written if a.reads else touched) for a in builder.accesses[after])
+    first = builder.accesses[before]
+    return any(a.storage == b.storage and not (a.reads and b.reads) for a in builder.accesses[after] for b in first)
