@@ -82,24 +82,33 @@ class Estimator:
         return energy if self.objective is Objective.ENERGY else energy + seconds
 
     def table(self, flow: Flow, writer: Group, holders: tuple[Shape, ...], readers: tuple[Shape, ...]) -> FloatArray:
-        """`between` of all shapes that may write a tensor and all that may read it, [holders, readers]; ways to form groups share them."""
+        """Seconds (joules) of a tensor from all shapes that may write it to all that may read it, [holders, readers]; ways to form groups
+        share them."""
         key = flow, tuple(f.storage for f in writer.reads), holders, readers
         if key not in self._tables:
-            stay = [self._stays(flow.storage, writer, a) for a in holders]
-            self._tables[key] = np.array([[self.between(flow, a, b, stays=s) for b in readers] for a, s in zip(holders, stay, strict=True)])
+            sizes = [flow.size_bytes * self._rounded(b, flow) for b in readers]
+            units = [self._units_from(a, flow.streams, readers, stays=self._stays(flow.storage, writer, a)) for a in holders]
+            self._tables[key] = np.array(sizes) * np.array(units)
         return self._tables[key]
 
-    def between(self, flow: Flow, holder: Shape, reader: Shape, *, stays: bool) -> float:
-        """Seconds (joules) of a tensor from the shape that writes it to the shape that reads it, on the first cores of their kinds."""
-        own, streams = (holder.stream, holder.second), flow.streams
-        same = (
-            None if holder.reduces else tuple(own.index(s) if s is not None and s in own else None for s in (reader.stream, reader.second))
-        )
-        reads = reader.kind, reader.ways, reader.second_ways, reader.stream in streams, reader.second in streams
-        key = (holder.kind, holder.ways, holder.second_ways, same, stays, *reads)
-        if key not in self._units:
-            self._units[key] = self._unit(holder, reader, streams) if stays else self._back(reader, streams)
-        return flow.size_bytes * self._rounded(reader, flow) * self._units[key]
+    def _units_from(self, holder: Shape, streams: frozenset[str], readers: tuple[Shape, ...], *, stays: bool) -> list[float]:
+        """Seconds (joules) of one byte of a tensor from the shape that writes it to the shapes that read it, on the first cores of their
+        kinds: alike where the same streams are divided alike."""
+        kind, ways, second_ways, own = holder.kind, holder.ways, holder.second_ways, (holder.stream, holder.second)
+        found, units = [], self._units
+        for b in readers:
+            first, second = b.stream, b.second
+            same = None
+            if not holder.reduces:
+                same = (
+                    own.index(first) if first is not None and first in own else None,
+                    own.index(second) if second is not None and second in own else None,
+                )
+            key = kind, ways, second_ways, same, stays, b.kind, b.ways, b.second_ways, first in streams, second in streams
+            if key not in units:
+                units[key] = self._unit(holder, b, streams) if stays else self._back(b, streams)
+            found.append(units[key])
+        return found
 
     def _rounded(self, shape: Shape, flow: Flow) -> float:
         """All parts at the size of the largest over what they are together: 36 parts of 512 indices move 36 times 15."""
