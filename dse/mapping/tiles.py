@@ -99,8 +99,7 @@ def all_sides(size: int, array_side: int) -> Sides:
     elif size <= EVERY_UP_TO:
         candidates = np.arange(least, size + 1, dtype=np.int64)
     else:
-        multiples = np.arange(least, size, array_side, dtype=np.int64)
-        candidates = np.unique(np.concatenate((least_side_per_count(size, least), multiples, np.array([size]))))
+        candidates = np.unique(np.concatenate((least_side_per_count(size, least), whole_passes(size, array_side), np.array([size]))))
     found = sides(size, np.union1d(sides_below_pass(size, array_side), candidates), array_side)
     rank = found.count * (found.folds.max() + 1) + found.folds
     best_before = np.minimum.accumulate(np.concatenate(([rank[0] + 1], rank[:-1])))
@@ -123,6 +122,13 @@ def whole_side(size: int, array_side: int) -> Sides:
 def one_pass_side(size: int, array_side: int) -> Sides:
     """One array pass as the only tile side."""
     return sides(size, np.array([min(array_side, size)], dtype=np.int64), array_side)
+
+
+def whole_passes(size: int, array_side: int) -> IntArray:
+    """Multiples of the array's side below `size`, the least for each number of tiles: all multiples with one number of tiles take as many
+    passes, full and partial ones alike."""
+    multiples = array_side * least_side_per_count(-(-size // array_side), 1)
+    return multiples[multiples < size]
 
 
 def least_side_per_count(size: int, least: int) -> IntArray:

@@ -11,7 +11,7 @@ import moocore
 import numpy as np
 
 from dse.hw.accelerator import Folds
-from dse.mapping.tiles import EVERY_UP_TO, ladder_sides, least_side_per_count, sides, sides_below_pass
+from dse.mapping.tiles import EVERY_UP_TO, ladder_sides, least_side_per_count, sides, sides_below_pass, whole_passes
 from dse.mapping.tilings import Tiling, flat
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.int64]
 
+LOOK_AHEAD: Final = 4
+"""Sides that hide an exchange are looked for among so many times the least that could, then among so many times as many, and so on."""
 _MOST_COLUMNS: Final = 255
 """Columns that `moocore.is_nondominated` takes."""
 
@@ -124,7 +126,7 @@ def _candidates(size: int, array_side: int, need: Need) -> IntArray:
         return np.arange(least, size + 1, dtype=np.int64)
     parts = [least_side_per_count(size, least), np.array([size], dtype=np.int64)]
     if array_side > 1:
-        parts.append(np.arange(least, size, array_side, dtype=np.int64))
+        parts.append(whole_passes(size, array_side))
     if need.role is Role.STREAM:
         if need.rate > 1:
             parts.append(np.minimum(need.rate * least_side_per_count(-(-size // need.rate), 1), size))
@@ -135,9 +137,15 @@ def _candidates(size: int, array_side: int, need: Need) -> IntArray:
 
 def _until_hidden(size: int, need: Need) -> IntArray:
     """Sides up to the first whose tiles, the last one too, all hide the exchange of a full array: no larger one has fewer cycles."""
-    every = sides(size, np.arange(1, size + 1, dtype=np.int64), 1)
-    long = (-(-every.side // need.rate) >= need.hidden) & (-(-every.last // need.rate) >= need.hidden) & (every.side % need.rate == 0)
-    return every.side[: int(np.argmax(long)) + 1] if long.any() else every.side
+    most = min(size, LOOK_AHEAD * need.hidden * need.rate)
+    while True:
+        every = sides(size, np.arange(1, most + 1, dtype=np.int64), 1)
+        long = (-(-every.side // need.rate) >= need.hidden) & (-(-every.last // need.rate) >= need.hidden) & (every.side % need.rate == 0)
+        if long.any():
+            return every.side[: int(np.argmax(long)) + 1]
+        if most == size:
+            return every.side
+        most = min(size, LOOK_AHEAD * most)
 
 
 def _stream(found: Sides, need: Need) -> list[IntArray]:
