@@ -15,6 +15,7 @@ from dse.schedule.cores.charges import ChipCharges
 from dse.schedule.cores.off_chip import off_chip_bytes
 from dse.schedule.cores.points import PlanPrices, price_plan, retimed
 from dse.schedule.cores.shared import Shared
+from dse.schedule.cores.tasks import resource_names
 from dse.schedule.plan import Schedule
 
 if TYPE_CHECKING:
@@ -184,7 +185,8 @@ class ChipPlans:
         chip = planned.description.chip
         charges = ChipCharges.at_points(planned.description, {k: d.geometry for k, d in planned.description.kinds.items()}, columns)
         latency, energy, moved = np.zeros(size), np.zeros(size), np.zeros(size)
-        busy = np.zeros((len(chip.interconnect.channels) + len(chip.cores), size))
+        names = resource_names(chip)
+        busy = np.zeros((len(names), size))
         every, need = np.arange(size), np.full(size, self.stored_bytes)
         for part, offered in zip(planned.parts, planned.offered, strict=True):
             plans = [price_plan(o, charges) for o in offered]
@@ -196,7 +198,6 @@ class ChipPlans:
             moved += part.count * np.array([p.dram_bytes for p in plans])[best]
             busy += part.count * np.stack([np.broadcast_to(p.busy_s, busy.shape) for p in plans])[best, :, every].T
         fits = need <= np.broadcast_to(self.description.table(columns).dram_capacity_bytes, (size,))
-        names = [c.name for c in chip.interconnect.channels] + [c.name for c in chip.cores]
         resources = np.array([resource_index(name, chip) for name in names])
         return (
             np.where(fits, latency, np.inf),
@@ -246,6 +247,8 @@ def resource_index(name: str, chip: Chip) -> int:
     if core is not None:
         return RESOURCES.index(Resource.ARRAY if core.has_array else Resource.VECTOR)
     memory, _, way = name.rpartition(".")
+    if any(c.name == memory for c in chip.cores):
+        return RESOURCES.index(Resource.BUFFER_WRITE if way == "write" else Resource.BUFFER_READ)
     if memory + CELLS == chip.dram:
         return RESOURCES.index(Resource.DRAM)
     if memory in {b.name for b in chip.shared} and way in ("port", "read", "write"):

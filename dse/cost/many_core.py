@@ -20,7 +20,7 @@ from dse.schedule.cores.planner import NoPlan
 from dse.schedule.cores.relaxation import Placement
 from dse.schedule.cores.shapes import may_run
 from dse.schedule.cores.shared import Shared
-from dse.schedule.cores.tasks import busy_by_resource
+from dse.schedule.cores.tasks import busy_by_resource, resource_names
 from dse.schedule.plan import Schedule
 from dse.units import BYTES_PER_GB, BYTES_PER_KIB
 
@@ -278,7 +278,7 @@ def not_planned(
 def explained(unknown: ChipEvaluation, parts: tuple[PlannedPart, ...], chip: Chip, charges: ChipCharges) -> ChipEvaluation:
     """`unknown` with what is known of the plans; `charges` of the one point that they are timed for."""
     leakage_w = float(charges.leakage_w[0])
-    names = [c.name for c in chip.interconnect.channels] + [c.name for c in chip.cores]
+    names = resource_names(chip)
     busy: dict[str, float] = {}
     rows: list[BreakdownRow] = []
     groups: list[GroupResult] = []

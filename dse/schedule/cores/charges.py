@@ -10,6 +10,7 @@ import numpy as np
 
 from dse.cost.columns import busy_latency_s, pj_per_count, seconds_per_count
 from dse.cost.frontier_pricing import ARRAY
+from dse.schedule.cores.ports import WAYS
 from dse.schedule.cores.transfers import Pattern
 from dse.units import BYTES_PER_GB, SECONDS_PER_NS
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from dse.hw.table import DesignTable
     from dse.schedule.cores.layout import Addition
     from dse.schedule.cores.part_price import PricedOperatorPart, PricedPart
+    from dse.schedule.cores.ports import Touch
 
     FloatArray = NDArray[np.float64]
 
@@ -195,6 +197,11 @@ class ChipCharges:
     def nothing(self) -> FloatArray:
         """Zero at every point, [D]."""
         return np.zeros(self.leakage_w.shape)
+
+    def touch_s(self, touch: Touch) -> FloatArray:
+        """Seconds [D] that a port of a core's memory is busy with it."""
+        table = self.kinds[touch.kind].table
+        return np.asarray(touch.size_bytes / (table.buffer_write_bytes_per_s if touch.port % WAYS else table.buffer_read_bytes_per_s))
 
     def pattern_s(self, pattern: Pattern) -> FloatArray:
         """Seconds [D] of one byte, latencies apart."""

@@ -154,7 +154,8 @@ class Estimator:
         ways = []
         straight = self.transfers.to_reader(streams, lies, reads)
         if straight is not None:
-            ways.append((straight.seconds, straight.pj))
+            port = max((part for _, part in straight.reads), default=0.0) / float(self.kinds[holder.kind].one.buffer_read_bytes_per_s[0])
+            ways.append((max(straight.seconds, port), straight.pj))
         if straight is None or self.objective is not Objective.ENERGY:  # over the memory off chip
             out, back = self.transfers.to_memory(lies, self.chip.dram), self.transfers.to_reader(streams, self.chip.dram, reads)
             assert out is not None, holder

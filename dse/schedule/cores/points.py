@@ -39,21 +39,19 @@ def price_plan(outcome: Outcome, charges: ChipCharges) -> PlanPrices:
     latency = charges.nothing + order.ends_s(order.starts_s(durations), durations)
     busy = np.zeros((tasks.resources, *charges.nothing.shape))
     for use, count, seconds in zip(tasks.uses, tasks.counts(), durations.holds_s, strict=True):
-        for (resource, _), held in zip(use.holds, seconds, strict=True):
-            busy[resource] += count * held
+        for resource, held in zip((*(r for r, _ in use.holds), *(p for p, _, _ in use.ports)), seconds, strict=True):
+            if resource < tasks.resources:
+                busy[resource] += count * held
     return PlanPrices(latency, outcome.spends.joules(charges, latency), busy, outcome.spends.dram_bytes)
 
 
 def retimed(outcome: Outcome, charges: ChipCharges) -> Outcome:
     """The plan at the one point of `charges`, with the times of all its tasks."""
     tasks, durations = outcome.tasks, _durations(outcome.tasks, charges)
-    start = outcome.order.starts_s(durations)[:, 0]
+    starts = outcome.order.starts_s(durations)
+    start, end = starts[: len(tasks.kinds), 0], outcome.order.each_end_s(starts, durations)[:, 0]
     lasts = durations.lasts_s[:, 0]
-    uses = tuple(
-        Use(tuple((r, float(s)) for (r, _), s in zip(use.holds, held[:, 0], strict=True)), float(last))
-        for use, held, last in zip(tasks.uses, durations.holds_s, lasts, strict=True)
-    )
-    end = start + lasts[list(tasks.kinds)]
+    uses = tuple(_used(use, held[:, 0], float(last)) for use, held, last in zip(tasks.uses, durations.holds_s, lasts, strict=True))
     latency = float(end.max())
     return Outcome(
         outcome.layout,
@@ -68,7 +66,19 @@ def retimed(outcome: Outcome, charges: ChipCharges) -> Outcome:
 def _durations(tasks: TaskList, charges: ChipCharges) -> Durations:
     """Seconds that uses hold their resources and last, at all points."""
     found = [_duration(timing, len(use.holds), charges) for use, timing in zip(tasks.uses, tasks.timings, strict=True)]
-    return Durations(tuple(holds for holds, _ in found), np.stack([lasts for _, lasts in found]))
+    holds = tuple(
+        np.concatenate([held, [charges.touch_s(t) / timing.pieces for t in timing.touches]]) if timing.touches else held
+        for (held, _), timing in zip(found, tasks.timings, strict=True)
+    )
+    return Durations(holds, np.stack([lasts for _, lasts in found]))
+
+
+def _used(use: Use, seconds: FloatArray, lasts_s: float) -> Use:
+    """The same resources and ports for other times, [resources and then ports]."""
+    times = [float(s) for s in seconds]
+    holds = tuple((r, s) for (r, _), s in zip(use.holds, times, strict=False))
+    ports = tuple((p, s, waits) for (p, _, waits), s in zip(use.ports, times[len(holds) :], strict=True))
+    return Use(holds, lasts_s, ports, use.stalls)
 
 
 def _duration(timing: Timing, resources: int, charges: ChipCharges) -> tuple[FloatArray, FloatArray]:

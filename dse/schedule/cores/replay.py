@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from dse.schedule.cores.simulate import Use
 
     FloatArray = NDArray[np.float64]
+    Edges = tuple[tuple[int, int], ...]
+    """((task or service before, number of a span), ...)."""
+
+_AT_ONCE: Final[tuple[int, tuple[int, ...]]] = (-1, ())
+"""The span of no length."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +27,7 @@ class Durations:
     """Seconds of U uses at D points."""
 
     holds_s: tuple[FloatArray, ...]
-    """For each use [resources of the use, D]."""
+    """For each use [resources of the use and then its ports, D]."""
     lasts_s: FloatArray
     """[U, D]"""
 
@@ -36,47 +41,34 @@ class Order:
 
     kinds: tuple[int, ...]
     """Use of each task."""
-    steps: tuple[tuple[int, tuple[tuple[int, int], ...]], ...]
-    """(task, ((task before it, number of a span), ...))."""
+    steps: tuple[tuple[int, Edges], ...]
+    """(task, ((task before it, number of a span), ...)); services of ports stand behind the tasks, numbered from their count on."""
     spans: tuple[tuple[int, tuple[int, ...]], ...]
-    """(use, which of its resources: the longest hold of these counts; none: until it is done)."""
-    last: tuple[int, ...]
-    """Tasks of which one ends last."""
+    """(use, which of its resources and ports: the longest hold of these counts; none: until it is done, ports apart), or `_AT_ONCE`."""
+    last: Edges
+    """(task or service, span) of which one ends last."""
+    served: tuple[tuple[int, int, int], ...] = ()
+    """(task, service of a port, span of it): the task is done only then."""
 
     @staticmethod
     def of(waits: Sequence[tuple[int, ...]], kinds: Sequence[int], uses: Sequence[Use], order: Sequence[int]) -> Order:
         """Tasks that wait for `waits` and take `uses[kinds]`, as a simulation started them in `order`."""
-        resources = [tuple(r for r, _ in u.holds) for u in uses]
-        numbers: dict[tuple[int, tuple[int, ...]], int] = {(k, ()): k for k in range(len(uses))}
-        holder: dict[int, tuple[int, int]] = {}
-        followed = bytearray(len(waits))
-        steps = []
-        for task in order:
-            after = dict.fromkeys(waits[task])
-            holds: dict[int, tuple[int, ...]] = {}
-            for place, r in enumerate(resources[kinds[task]]):
-                before = holder.get(r)
-                if before is not None and before[0] not in after:
-                    holds[before[0]] = (*holds.get(before[0], ()), before[1])
-                holder[r] = task, place
-            for before_it in after:
-                followed[before_it] = 1
-            edges = [(b, kinds[b]) for b in after]
-            edges += [(b, numbers.setdefault((kinds[b], places), len(numbers))) for b, places in holds.items()]
-            steps.append((task, tuple(edges)))
-        last = tuple(t for t in range(len(waits)) if not followed[t])
-        return Order(tuple(kinds), tuple(steps), tuple(numbers), last)
+        return _Compiler(waits, kinds, uses).compiled(order)
 
     def _spans_s(self, durations: Durations) -> list[FloatArray]:
         """Seconds [D] of each span."""
-        return [durations.holds_s[use][list(places)].max(axis=0) if places else durations.lasts_s[use] for use, places in self.spans]
+        none = np.zeros(durations.lasts_s.shape[1:])
+        return [
+            none if use < 0 else durations.holds_s[use][list(places)].max(axis=0) if places else durations.lasts_s[use]
+            for use, places in self.spans
+        ]
 
     def starts_s(self, durations: Durations) -> FloatArray:
-        """When each task starts, [tasks, D]: a valid schedule for each point."""
+        """When each task, then each service of a port, starts, [tasks + services, D]: a valid schedule for each point."""
         spans = np.stack(self._spans_s(durations)) if self.spans else np.zeros((0, 1))
         if spans.shape[1] == 1:
             return np.array(self._starts_of_one(spans[:, 0].tolist()))[:, None]
-        starts = np.zeros((len(self.kinds), spans.shape[1]))
+        starts = np.zeros((len(self.steps), spans.shape[1]))
         for task, edges in self.steps:
             mine = starts[task]
             for before, span in edges:
@@ -84,7 +76,7 @@ class Order:
         return starts
 
     def _starts_of_one(self, spans: list[float]) -> list[float]:
-        starts = [0.0] * len(self.kinds)
+        starts = [0.0] * len(self.steps)
         for task, edges in self.steps:
             start = 0.0
             for before, span in edges:
@@ -96,5 +88,78 @@ class Order:
 
     def ends_s(self, starts: FloatArray, durations: Durations) -> FloatArray:
         """When the last task ends, [D]."""
-        last = list(self.last)
-        return np.asarray((starts[last] + durations.lasts_s[[self.kinds[t] for t in last]]).max(axis=0))
+        spans = self._spans_s(durations)
+        return np.asarray(np.stack([starts[task] + spans[span] for task, span in self.last]).max(axis=0))
+
+    def each_end_s(self, starts: FloatArray, durations: Durations) -> FloatArray:
+        """When each task ends, [tasks, D]."""
+        ends = starts[: len(self.kinds)] + durations.lasts_s[list(self.kinds)]
+        spans = self._spans_s(durations) if self.served else []
+        for task, service, span in self.served:
+            ends[task] = np.maximum(ends[task], starts[service] + spans[span])
+        return np.asarray(ends)
+
+
+class _Compiler:
+    """Finds what each task starts after."""
+
+    def __init__(self, waits: Sequence[tuple[int, ...]], kinds: Sequence[int], uses: Sequence[Use]) -> None:
+        self.waits, self.kinds, self.uses = waits, kinds, uses
+        self.resources = [tuple(r for r, _ in u.holds) for u in uses]
+        self.numbers: dict[tuple[int, tuple[int, ...]], int] = {(k, ()): k for k in range(len(uses))}
+        self.holder: dict[int, tuple[int, int]] = {}
+        self.steps: list[tuple[int, Edges]] = []
+        self.services: dict[int, list[tuple[int, int]]] = {}
+        """By task, (service, span) of its ports."""
+        self.number = len(waits)
+        """Of the next service."""
+        self.serving: dict[int, tuple[int, int]] = {}
+        """By port, the last of its services."""
+
+    def span(self, use: int, places: tuple[int, ...]) -> int:
+        """Number of a span."""
+        return self.numbers.setdefault((use, places), len(self.numbers))
+
+    def compiled(self, order: Sequence[int]) -> Order:
+        """All tasks in the order in which they start."""
+        followed = bytearray(len(self.waits))
+        for task in order:
+            for before in self._starts(task):
+                followed[before] = 1
+            if self.uses[self.kinds[task]].ports:
+                self._serve(task)
+        ends = [t for t in range(len(self.waits)) if not followed[t]]
+        last = [(t, self.kinds[t]) for t in ends] + [service for t in ends for service in self.services.get(t, ())]
+        served = tuple((t, *service) for t, services in self.services.items() for service in services)
+        return Order(tuple(self.kinds), tuple(self.steps), tuple(self.numbers), tuple(last), served)
+
+    def _starts(self, task: int) -> dict[int, None]:
+        """What a task starts after: the ends of those that it waits for, which are given, and who held its resources before."""
+        kinds, waited = self.kinds, dict.fromkeys(self.waits[task])
+        holds: dict[int, tuple[int, ...]] = {}
+        stalled: dict[int, None] = {}
+        for place, r in enumerate(self.resources[kinds[task]]):
+            before = self.holder.get(r)
+            if before is not None and before[0] not in waited:
+                holds[before[0]] = (*holds.get(before[0], ()), before[1])
+                if before[0] in self.services and r in self.uses[kinds[before[0]]].stalls:
+                    stalled[before[0]] = None
+            self.holder[r] = task, place
+        edges = [(b, kinds[b]) for b in waited]
+        edges += [(b, self.span(kinds[b], places)) for b, places in holds.items()]
+        if self.services:
+            edges += [service for b in (*waited, *stalled) for service in self.services.get(b, ())]
+        self.steps.append((task, tuple(edges)))
+        return waited
+
+    def _serve(self, task: int) -> None:
+        """The ports of a task serve it after those that started before."""
+        kind = self.kinds[task]
+        use = self.uses[kind]
+        for place, (port, _, waits) in enumerate(use.ports, len(use.holds)):
+            service, self.number = self.number, self.number + 1
+            before = (self.serving[port],) if port in self.serving else ()
+            self.steps.append((service, ((task, self.span(*_AT_ONCE)), *before)))
+            self.serving[port] = service, self.span(kind, (place,))
+            if waits:
+                self.services.setdefault(task, []).append(self.serving[port])

@@ -23,14 +23,19 @@ class Use:
     holds: tuple[tuple[int, float], ...]
     """(resource, seconds that it is held from the start)."""
     lasts_s: float
-    """Seconds until the task is done: at least as long as it holds any resource."""
+    """Seconds until the task is done: at least as long as it holds any resource, longer where a port serves it late."""
+    ports: tuple[tuple[int, float, bool], ...] = ()
+    """(port, seconds, whether the task is done only when it has been served): a port serves tasks one after another in the order in
+    which they start; nobody waits for it to start."""
+    stalls: tuple[int, ...] = ()
+    """Of what is held, what is held until the task is done."""
 
     @property
     def blocks(self) -> tuple[tuple[float, tuple[int, ...]], ...]:
-        """Resources that are held for the same time."""
+        """Resources that are held for the same time, whatever its ports do."""
         until: dict[float, list[int]] = {}
         for resource, seconds in self.holds:
-            if seconds > 0.0:
+            if seconds > 0.0 and not (self.ports and resource in self.stalls):
                 until.setdefault(seconds, []).append(resource)
         return tuple((seconds, tuple(resources)) for seconds, resources in until.items())
 
@@ -68,8 +73,8 @@ class _Run:
             for b in before:
                 self.then[b].append(number)
         self.kinds = kinds
-        self.takes = [(tuple(r for r, _ in u.holds), u.blocks, u.lasts_s) for u in uses]
-        """Of each use: its resources, those that are held for the same time, its length."""
+        self.takes = [(tuple(r for r, _ in u.holds), u.blocks, u.lasts_s, u.ports, u.stalls) for u in uses]
+        """Of each use: its resources, those that are held for the same time, its length, ports, what it holds until it is done."""
         self.free_at_s = [0.0] * resources
         self.queues: list[list[int]] = [[] for _ in range(resources)]
         """Tasks that wait for a resource; while there are any, an event stands for the time at which it is free."""
@@ -98,7 +103,7 @@ class _Run:
 
     def _try_start(self, number: int) -> None:
         """Start a task, or let it queue for the first of its resources that is not free."""
-        resources, blocks, lasts = self.takes[self.kinds[number]]
+        resources, blocks, lasts, ports, stalls = self.takes[self.kinds[number]]
         now, free_at, queues, events = self.now_s, self.free_at_s, self.queues, self.events
         for r in resources:
             if free_at[r] > now:
@@ -113,10 +118,26 @@ class _Run:
                 if queues[r]:
                     heappush(events, (at, -1 - r))
         done = now + lasts
+        if ports:
+            done = self._served(done, ports, stalls)
         self.start_s[number] = now
         self.end_s[number] = done
         self.order.append(number)
         heappush(events, (done, number))
+
+    def _served(self, done: float, ports: tuple[tuple[int, float, bool], ...], stalls: tuple[int, ...]) -> float:
+        """When a task that starts now is done and has been served by its ports; what stalls with it is held so long."""
+        free_at, now = self.free_at_s, self.now_s
+        for port, seconds, waits in ports:
+            at = free_at[port]
+            free_at[port] = at = (at if at > now else now) + seconds
+            if waits and at > done:
+                done = at
+        for r in stalls:
+            free_at[r] = done
+            if self.queues[r]:
+                heappush(self.events, (done, -1 - r))
+        return done
 
     def run(self) -> None:
         """Event after event: all of the same time are taken, then what may start does."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from dse.schedule.cores.energy import Spends
+from dse.schedule.cores.ports import WAYS, Ports, port_names
 from dse.schedule.cores.progress import NOTHING
 from dse.schedule.cores.replay import Order
 from dse.schedule.cores.simulate import Simulation, Use, simulate_uses
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from dse.schedule.cores.charges import ChipCharges
     from dse.schedule.cores.layout import Addition, LaidGroup, Layout, Load, Store
     from dse.schedule.cores.part_price import PricedPart
+    from dse.schedule.cores.ports import Touch
     from dse.schedule.cores.progress import Pipelines
     from dse.schedule.cores.transfers import Pattern
 
@@ -64,6 +66,8 @@ class Timing:
     added: Addition | None = None
     kind: str = ""
     """Of the cores that compute or add."""
+    touches: tuple[Touch, ...] = ()
+    """What passes ports of cores' memories that others use beside; of a computation of all its pieces."""
 
 
 _NONE: Final = Timing()
@@ -71,7 +75,10 @@ _NONE: Final = Timing()
 
 @dataclass(frozen=True)
 class TaskList:
-    """Tasks in order of priority with the number of resources: channels first, then cores. Columns, one entry for each task."""
+    """Tasks in order of priority with the number of resources: channels, cores, then ports of the cores' memories.
+
+    Columns, one entry for each task.
+    """
 
     waits: tuple[tuple[int, ...], ...]
     """Tasks that must be done first; none that others of them wait for."""
@@ -99,13 +106,19 @@ class TaskList:
 
 class _Builder:
     def __init__(
-        self, chip: Chip, here: Mapping[int, Mapping[str, int]], longest_s: float, charges: ChipCharges, pipelines: Pipelines
+        self,
+        chip: Chip,
+        here: Mapping[int, Mapping[str, int]],
+        longest_s: float,
+        charges: ChipCharges,
+        pipelines: Pipelines,
+        ports: Ports,
     ) -> None:
-        self.chip, self.here, self.longest_s, self.charges, self.pipelines = chip, here, longest_s, charges, pipelines
+        self.chip, self.here, self.longest_s, self.charges, self.pipelines, self.ports = chip, here, longest_s, charges, pipelines, ports
         self.channels = chip.interconnect.channels
         self.uses: list[Use] = [Use((), 0.0)]
         self.timings: list[Timing] = [_NONE]
-        self.moves: dict[tuple[int, float, tuple[int, ...]], int] = {}
+        self.moves: dict[tuple[int, float, tuple[int, ...], tuple[Touch, ...]], int] = {}
         """Uses of transfers."""
         self.waits: list[tuple[int, ...]] = []
         self.kinds: list[int] = []
@@ -129,13 +142,19 @@ class _Builder:
         self.timings.append(timing)
         return len(self.uses) - 1
 
-    def moving(self, pattern: Pattern, size: float, cores: tuple[int, ...] = ()) -> int:
+    def served(self, touches: tuple[Touch, ...], pieces: int) -> tuple[tuple[int, float, bool], ...]:
+        """Ports that serve one of so many pieces, see `Use`."""
+        first = len(self.channels) + len(self.chip.cores)
+        return tuple((first + t.port, t.size_bytes * self.ports.seconds_per_byte[t.port] / pieces, t.waits) for t in touches)
+
+    def moving(self, pattern: Pattern, size: float, cores: tuple[int, ...] = (), touches: tuple[Touch, ...] = ()) -> int:
         """The use of a transfer; `cores` can do nothing else meanwhile."""
-        key = (id(pattern), size, cores)
+        key = (id(pattern), size, cores, touches)
         if key not in self.moves:
             lasts = size * pattern.seconds + pattern.latency_s if size and pattern.channels else 0.0
             holds = tuple((c, size * part / self.channels[c].bytes_per_s) for c, part in pattern.channels)
-            self.moves[key] = self.use(Use((*holds, *((c, lasts) for c in cores)), lasts), Timing(pattern, size, cores))
+            use = Use((*holds, *((c, lasts) for c in cores)), lasts, self.served(touches, 1), cores)
+            self.moves[key] = self.use(use, Timing(pattern, size, cores, touches=touches))
         return self.moves[key]
 
     def group(self, laid: LaidGroup, *, overlapped: bool) -> None:
@@ -149,7 +168,9 @@ class _Builder:
         pieces, ahead = _pieces(laid, self.longest_s)
         kind = laid.assigned.shape.kind
         seconds = laid.part.compute_s / pieces
-        computing = self.use(Use(tuple((c, seconds) for c in cores), seconds), Timing(part=laid.part, pieces=pieces, kind=kind))
+        touches = self.ports.computing(laid)
+        use = Use(tuple((c, seconds) for c in cores), seconds, self.served(touches, pieces), cores)
+        computing = self.use(use, Timing(part=laid.part, pieces=pieces, kind=kind, touches=touches))
         note, alone = TaskNote(laid.index, "compute", laid.group.name), () if overlapped else cores
         moving, whole = self._loads(laid)
         early = tuple(self._whole(laid, load, gate, alone, pieces) for load in whole)
@@ -181,7 +202,8 @@ class _Builder:
         assert laid.added is not None, laid.group.name
         kind = laid.assigned.shape.kind
         note = TaskNote(laid.index, "reduce", reduction.storage)
-        sent = self.add(note, (computed,), self.moving(reduction.pattern, reduction.size_bytes))
+        touches = self.ports.reducing(reduction)
+        sent = self.add(note, (computed,), self.moving(reduction.pattern, reduction.size_bytes, touches=touches))
         seconds = float(self.charges.kinds[kind].adding_s(laid.added)[0])
         adding = self.use(Use(((core, seconds),), seconds), Timing(added=laid.added, kind=kind))
         added = self.add(TaskNote(laid.index, "add", laid.group.name), (sent,), adding)
@@ -232,7 +254,8 @@ class _Builder:
     def _transfer(self, laid: LaidGroup, load: Load, cores: tuple[int, ...], pieces: int) -> tuple[Load, TaskNote, int]:
         """A load with the note and the use of its pieces."""
         what = "transfer" if load.source == "cores" else "load"
-        return load, TaskNote(laid.index, what, load.storage), self.moving(load.pattern, load.size_bytes / pieces, cores)
+        size = load.size_bytes / pieces
+        return load, TaskNote(laid.index, what, load.storage), self.moving(load.pattern, size, cores, self.ports.loading(load, size))
 
     def _whole(self, laid: LaidGroup, load: Load, gate: int, cores: tuple[int, ...], pieces: int) -> tuple[int, int]:
         """The first and the last piece of a load that must be there before anything is computed."""
@@ -249,7 +272,8 @@ class _Builder:
 
     def _store(self, laid: LaidGroup, store: Store, pieces: int) -> tuple[TaskNote, int]:
         """Note and use of the pieces of a store."""
-        return TaskNote(laid.index, "store", store.storage), self.moving(store.pattern, store.size_bytes / pieces)
+        size = store.size_bytes / pieces
+        return TaskNote(laid.index, "store", store.storage), self.moving(store.pattern, size, touches=self.ports.storing(store, size))
 
 
 def _together(loads: tuple[Load, ...]) -> tuple[Load, ...]:
@@ -304,10 +328,11 @@ def make_tasks(layout: Layout, chip: Chip, charges: ChipCharges, pipelines: Pipe
     A group's loads run ahead of its computation as far as its memory goes, where its cores overlap transfers and computation, else not
     at all; they start as soon as what they bring is written and the memory that they take is free: while groups before it compute.
     """
-    builder = _Builder(chip, _writers_here(layout), busiest_s(layout, chip) / PIECES_OF_PLAN, charges, pipelines)
+    ports = Ports(layout, chip, charges)
+    builder = _Builder(chip, _writers_here(layout), busiest_s(layout, chip) / PIECES_OF_PLAN, charges, pipelines, ports)
     for laid in layout.groups:
         builder.group(laid, overlapped=charges.kinds[laid.assigned.shape.kind].geometry.overlapped)
-    count = len(chip.interconnect.channels) + len(chip.cores)
+    count = len(resource_names(chip))
     columns = tuple(builder.waits), tuple(builder.kinds), tuple(builder.notes), tuple(builder.uses), tuple(builder.timings)
     return TaskList(*columns, count, tuple(builder.last), tuple(builder.first))
 
@@ -343,16 +368,24 @@ class Outcome:
 def run(layout: Layout, chip: Chip, charges: ChipCharges, pipelines: Pipelines = NOTHING, spends: Spends | None = None) -> Outcome:
     """Simulate a layout and add up its energy (`spends`, where that is known); `charges` of the one point that the layout is priced for."""
     tasks = make_tasks(layout, chip, charges, pipelines)
-    simulation = simulate_uses(tasks.waits, tasks.kinds, tasks.uses, tasks.resources)
+    simulation = simulate_uses(tasks.waits, tasks.kinds, tasks.uses, tasks.resources + WAYS * len(chip.cores))
     latency = simulation.makespan_s
     spends = Spends.of(layout, chip) if spends is None else spends
     return Outcome(layout, tasks, simulation, latency, float(spends.joules(charges, latency)[0]), spends)
 
 
+def resource_names(chip: Chip) -> list[str]:
+    """Names of the resources of a chip's plans, in order."""
+    return [c.name for c in chip.interconnect.channels] + [c.name for c in chip.cores] + port_names(chip)
+
+
 def busy_by_resource(tasks: TaskList) -> dict[int, float]:
-    """Seconds that each resource is held."""
+    """Seconds that each resource is held; of ports, those that are followed."""
     found: dict[int, float] = defaultdict(float)
     for use, count in zip(tasks.uses, tasks.counts(), strict=True):
         for resource, seconds in use.holds:
             found[resource] += count * seconds
+        for port, seconds, _ in use.ports:
+            if port < tasks.resources:
+                found[port] += count * seconds
     return dict(found)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from dse.hw.topology import CELLS
 from dse.schedule.cores.off_chip import off_chip_stays
+from dse.schedule.cores.tasks import resource_names
 from dse.schedule.timeline import Event, EventKind, MemoryLine, Occupancy, Timeline
 
 if TYPE_CHECKING:
@@ -31,15 +32,25 @@ _KINDS: Final = {
 def chip_timeline(name: str, outcome: Outcome, chip: Chip, clock_hz: float, stored: Mapping[str, float] | None = None) -> Timeline:
     """Events of all cores and of the channels that are used, and the occupancy of the cores' memories, shared buffers and, with what is
     `stored` there (bytes by role, the whole step), of the memory off chip."""
-    names = [c.name for c in chip.interconnect.channels] + [c.name for c in chip.cores]
+    names = resource_names(chip)
     layout, tasks, simulation = outcome.layout, outcome.tasks, outcome.simulation
     events = []
     for number, note in enumerate(tasks.notes):
         start, group = float(simulation.start_s[number]), layout.groups[note.group].group
+        end, stalls = float(simulation.end_s[number]), tasks.uses[tasks.kinds[number]].stalls
         for resource, seconds in tasks.holds(number):
             if seconds > 0.0:
                 label = f"{note.what} {note.tensor}"
-                events.append(Event(names[resource], start, start + seconds, label, group.operators[0].name, _KINDS[note.what]))
+                events.append(
+                    Event(
+                        names[resource],
+                        start,
+                        end if resource in stalls else start + seconds,
+                        label,
+                        group.operators[0].name,
+                        _KINDS[note.what],
+                    )
+                )
     used = {e.resource for e in events}
     cores = [c.name for c in chip.cores if c.name in used]
     channels = [c.name for c in chip.interconnect.channels if c.name in used]

@@ -75,6 +75,72 @@ def durations_of(tasks: list[Task], factors: np.ndarray[tuple[int], np.dtype[np.
     return Durations(holds, np.array([t.use.lasts_s for t in tasks])[:, None] * factors)
 
 
+def test_a_port_that_others_use_too_keeps_computation_longer() -> None:
+    # Resource 0 computes three pieces of 10 s that keep port 2 busy all the time; a transfer on channel 1 takes 2 s of the port: 32 s.
+    piece = Use(((0, 10.0),), 10.0, ((2, 10.0, True),), (0,))
+    other = Use(((1, 12.0),), 12.0, ((2, 2.0, False), (3, 2.0, True)))
+    found = simulate([Task((), piece), Task((0,), piece), Task((1,), piece), Task((), other)], 4)
+    assert found.end_s.tolist() == [10.0, 22.0, 32.0, 12.0]
+
+
+def test_a_port_with_time_to_spare_keeps_nobody() -> None:
+    piece = Use(((0, 10.0),), 10.0, ((2, 7.0, True),), (0,))
+    other = Use(((1, 3.0),), 3.0, ((2, 3.0, False), (3, 3.0, True)))
+    found = simulate([Task((), piece), Task((), other), Task((0,), piece), Task((1,), other)], 4)
+    assert found.end_s.tolist() == [10.0, 3.0, 20.0, 6.0]
+
+
+def test_transfers_wait_for_each_other_at_a_slow_port() -> None:
+    # Two links at once behind a port that takes 8 s for each: 16 s for the second; what its core holds stays held.
+    first, second = (Use(((r, 5.0),), 5.0, ((2, 8.0, True),)) for r in (0, 1))
+    found = simulate([Task((), first), Task((), second), Task((), Use(((1, 1.0),), 1.0))], 3)
+    assert found.end_s.tolist() == [8.0, 16.0, 6.0]
+    stalls = simulate([Task((), first), Task((), Use(((1, 5.0),), 5.0, ((2, 8.0, True),), (1,))), Task((), Use(((1, 1.0),), 1.0))], 3)
+    assert stalls.end_s.tolist() == [8.0, 16.0, 17.0]
+
+
+@st.composite
+def with_ports(draw: st.DrawFn) -> list[Task]:
+    """Tasks of which some are served by ports 3 and 4."""
+    found = []
+    for t in draw(task_lists()):
+        ports = draw(st.lists(st.tuples(st.sampled_from([3, 4]), st.integers(1, 6), st.booleans()), max_size=2, unique_by=lambda p: p[0]))
+        stalls = tuple(r for r, _ in t.use.holds) if draw(st.booleans()) else ()
+        holds = tuple((r, t.use.lasts_s if r in stalls else s) for r, s in t.use.holds)
+        found.append(Task(t.waits, Use(holds, t.use.lasts_s, tuple((p, float(s), waits) for p, s, waits in ports), stalls)))
+    return found
+
+
+@given(with_ports())
+def test_ports_serve_all_and_one_at_a_time(tasks: list[Task]) -> None:
+    """Nobody is done before its ports had time for it and for all that started before; replays of the same durations are the simulation."""
+    found = simulate(tasks, 5)
+    free = {3: 0.0, 4: 0.0}
+    for number in found.order:
+        t, start = tasks[number], found.start_s[number]
+        assert all(found.end_s[before] <= start for before in t.waits)
+        ends = [start + t.use.lasts_s]
+        for port, seconds, waits in t.use.ports:
+            free[port] = max(free[port], start) + seconds
+            ends += [free[port]] * waits
+        assert found.end_s[number] == max(ends)
+    for resource in range(3):
+        held = sorted(
+            (found.start_s[n], found.end_s[n] if resource in t.use.stalls else found.start_s[n] + s)
+            for n, t in enumerate(tasks)
+            for r, s in t.use.holds
+            if r == resource
+        )
+        assert all(a[1] <= b[0] for a, b in pairwise(held))
+    order = Order.of([t.waits for t in tasks], tuple(range(len(tasks))), [t.use for t in tasks], found.order)
+    holds = tuple(np.array([s for _, s in t.use.holds] + [s for _, s, _ in t.use.ports])[:, None] * np.ones(2) for t in tasks)
+    durations = Durations(holds, np.array([t.use.lasts_s for t in tasks])[:, None] * np.ones(2))
+    starts = order.starts_s(durations)
+    assert starts[: len(tasks), 0].tolist() == found.start_s.tolist()
+    assert order.each_end_s(starts, durations)[:, 1].tolist() == found.end_s.tolist()
+    assert order.ends_s(starts, durations).tolist() == [found.makespan_s] * 2
+
+
 @given(task_lists(), st.integers(1, 4))
 def test_replay_of_the_same_durations_is_the_simulation(tasks: list[Task], points: int) -> None:
     found, durations, order = simulate(tasks, 3), durations_of(tasks, np.ones(points)), order_of(tasks)
