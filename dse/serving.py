@@ -17,6 +17,7 @@ from dse.system.parallel import divisors_of
 from dse.units import FLOPS_PER_MAC
 
 if TYPE_CHECKING:
+    from dse.cost.capacity import Infeasibility
     from dse.serving_case import ServingCase, ServingChoices
     from dse.system.layer_time import OperatorTime
     from dse.system.parallel import Parallel
@@ -64,7 +65,7 @@ class ServingPoint:
     gamma_expert: float
     ridge_batch: dict[str, float | None]
     memory_gib: dict[str, float]
-    infeasibility: str | None
+    infeasibility: Infeasibility | None
     operators: tuple[OperatorRow, ...]
     """Every kernel and collective of every kind of layer, in order."""
 
@@ -105,7 +106,7 @@ class ServingPoint:
             "ridge_batch": self.ridge_batch,
             "imbalance": {"chip": self.gamma_chip, "expert": self.gamma_expert},
             "memory_gib": self.memory_gib,
-            "infeasibility": [] if ok else [{"resource": "memory", "message": self.infeasibility}],
+            "infeasibility": [] if self.infeasibility is None else [self.infeasibility.to_json_dict()],
             "operators": [asdict(o) for o in self.operators],
         }
 
@@ -163,7 +164,7 @@ def _point(times: StepTimes, case: ServingCase, prefill_s: float | None) -> Serv
             "capacity": memory.capacity_bytes / gib,
         },
         operators=operator_rows(case, int(times.batch[0])),
-        infeasibility=None if bool(times.feasible[0]) else memory.message(sequences, case.own_plan),
+        infeasibility=None if bool(times.feasible[0]) else memory.shortage(sequences, case.own_plan),
     )
 
 

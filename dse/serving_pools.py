@@ -12,6 +12,7 @@ from dse.serving_case import DEFAULT_CHOICES, ServingCase, serving_case
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dse.cost.capacity import Infeasibility
     from dse.serving_case import ServingChoices
     from dse.system.system import System
     from dse.workload import WorkloadOptions
@@ -45,7 +46,7 @@ class Pool:
     requests_per_s: float
     """That it could serve."""
     energy_per_request_j: float
-    infeasibility: str | None
+    infeasibility: Infeasibility | None
 
     def to_json_dict(self, served_per_s: float) -> dict[str, object]:
         """The keys of a pool; `served_per_s` is what the slowest part of the system lets through."""
@@ -78,10 +79,10 @@ class PooledPoint:
     """Caches per second that the links between the pools can carry."""
 
     @property
-    def infeasibility(self) -> str | None:
-        """Why a pool cannot run; None where both can."""
-        found = [f"{n} pool: {p.infeasibility}" for n, p in (("prefill", self.prefill), ("decode", self.decode)) if p.infeasibility]
-        return found[0] if found else None
+    def infeasibility(self) -> tuple[Infeasibility, ...]:
+        """Why pools cannot run; none where both can."""
+        pools = (("prefill", self.prefill.infeasibility), ("decode", self.decode.infeasibility))
+        return tuple(replace(why, message=f"{name} pool: {why.message}") for name, why in pools if why is not None)
 
     @property
     def rates(self) -> dict[str, float]:
@@ -105,7 +106,7 @@ class PooledPoint:
 
     def to_json_dict(self) -> dict[str, object]:
         """The JSON of `dse system` with pools; null where a pool cannot run."""
-        ok = self.infeasibility is None
+        ok = not self.infeasibility
         served = self.requests_per_s
         joules = self.prefill.energy_per_request_j + self.decode.energy_per_request_j
         return {
@@ -123,7 +124,7 @@ class PooledPoint:
             "bottleneck": min(self.rates, key=lambda n: self.rates[n]) if ok else None,
             "prefill": self.prefill.to_json_dict(served),
             "decode": self.decode.to_json_dict(served),
-            "infeasibility": [] if ok else [{"resource": "memory", "message": self.infeasibility}],
+            "infeasibility": [why.to_json_dict() for why in self.infeasibility],
         }
 
 
@@ -200,7 +201,7 @@ def _pool(case: ServingCase, batch: int, steps: int) -> Pool:
     times = case.times([batch])
     step_s = float(times.seconds[0])
     sequences = int(times.sequences[0])
-    why = None if bool(times.feasible[0]) else times.memory.message(sequences, case.own_plan)
+    why = None if bool(times.feasible[0]) else times.memory.shortage(sequences, case.own_plan)
     return Pool(case, batch, step_s, batch / (step_s * steps), float(times.joules[0]) * steps / batch, why)
 
 
@@ -209,7 +210,7 @@ def best_split(points: list[PooledPoint], tpot_limit_s: float | None = None, ttf
     fit = [
         p
         for p in points
-        if p.infeasibility is None
+        if not p.infeasibility
         and (tpot_limit_s is None or p.decode.step_s <= tpot_limit_s)
         and (ttft_limit_s is None or p.prefill.step_s <= ttft_limit_s)
     ]

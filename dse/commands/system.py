@@ -153,7 +153,7 @@ def _point(workload: WorkloadOptions, system: System, parallel: str, choices: Se
     else:
         _write_point(found, form)
     if found.infeasibility is not None:
-        raise InfeasibleError(f"memory: {found.infeasibility}")
+        raise InfeasibleError(str(found.infeasibility))
 
 
 def _numbers(option: str, text: str) -> list[int]:
@@ -219,7 +219,10 @@ def _grid(
     columns = ("parallel", "cache_len", "batch", "feasible", "tpot_s", "tokens_per_s_per_chip", "tokens_per_joule", *_SHARES)
     write_records(rows, columns, form, title=f"{system.name}: {len(rows)} points")
     if not any(p.feasible for p in points):
-        raise InfeasibleError("no point of the grid fits in memory and meets the limit; try smaller batches, more chips or other degrees")
+        raise InfeasibleError(
+            "no point of the grid fits in memory and meets the limit; try smaller batches, more chips or other degrees; one point alone "
+            "(--batch, --cache-len and degrees without * and |) says what it lacks"
+        )
 
 
 _SHARES = ("attention_share", "ffn_share", "communication_share", "idle_share", "other_share")

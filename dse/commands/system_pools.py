@@ -59,13 +59,12 @@ def serve_pools(workload: WorkloadOptions, system: System, texts: PoolTexts, cho
     limit_s = None if texts.tpot_limit_ms is None else texts.tpot_limit_ms / 1e3
     best = best_split(points, limit_s)
     if best is None and len(points) > 1:
-        raise InfeasibleError(
-            f"none of {len(points)} splits fits in memory and meets the limit: {points[0].infeasibility or 'TPOT too high'}"
-        )
+        why = "; ".join(map(str, points[0].infeasibility)) or "TPOT too high"
+        raise InfeasibleError(f"none of {len(points)} splits fits in memory and meets the limit: {why}")
     shown = best or points[0]
     _write(shown, form)
-    if shown.infeasibility is not None:
-        raise InfeasibleError(f"memory: {shown.infeasibility}")
+    if shown.infeasibility:
+        raise InfeasibleError("; ".join(map(str, shown.infeasibility)))
     if best is None:
         raise InfeasibleError(f"TPOT is {shown.decode.step_s * 1e3:.3g} ms, above the limit; try smaller batches or more decode chips")
 

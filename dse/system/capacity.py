@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil, floor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
+from dse.cost.capacity import Infeasibility
 from dse.system.chip_program import uses_dense_cut
 from dse.system.chip_time import activation_bytes
 from dse.system.kernels import Region
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from dse.system.work import KernelWork, ModelWork
 
 
+LEVERS: Final = ("fewer sequences", "a shorter cache", "smaller formats", "higher ep, tp or pp", "more chips")
 Number = TypeVar("Number", "float", "NDArray[np.float64]")
 
 
@@ -49,19 +51,25 @@ class Memory:
         """Most sequences of the whole system: a multiple of its data-parallel groups; 0 where not one per group fits."""
         return floor(self.batch_that_fits(plan) / plan.dp) * plan.dp
 
-    def message(self, sequences: int, plan: Parallel) -> str:
-        """Demand against bound with the terms and what would help."""
-        gib = BYTES_PER_GIB
-        terms = (
-            f"weights {self.weight_bytes / gib:.1f}, experts {self.expert_bytes / gib:.1f}, "
-            f"cache {self.cache_bytes_per_sequence * sequences / gib:.1f} ({sequences} sequences per group of chips), "
-            f"activations {(self.activation_fixed_bytes + self.activation_bytes_per_sequence * sequences) / gib:.1f}"
+    def shortage(self, sequences: int, plan: Parallel) -> Infeasibility:
+        """Demand against bound on the fullest chip with `sequences` of a group, its terms, the largest first, and what would help."""
+        terms = {
+            "weights": self.weight_bytes,
+            "experts": self.expert_bytes,
+            "cache": self.cache_bytes_per_sequence * sequences,
+            "activations": self.activation_fixed_bytes + self.activation_bytes_per_sequence * sequences,
+        }
+        more = {"cache": f" ({sequences} sequences per group of chips)"}
+        told = ", ".join(f"{name} {size / BYTES_PER_GIB:.1f}{more.get(name, '')}" for name, size in terms.items())
+        most, need = self.largest_batch(plan), self.used_bytes(float(sequences))
+        helping = LEVERS if most else LEVERS[1:] if self.used_bytes(0.0) <= self.capacity_bytes else LEVERS[2:]
+        message = (
+            f"needs {need / BYTES_PER_GIB:.1f} GiB per chip, has {self.capacity_bytes / BYTES_PER_GIB:.1f} GiB: {told}; "
+            f"the largest batch that fits is {most}; {', '.join(helping[:-1])}, or {helping[-1]} would help"
         )
-        return (
-            f"needs {self.used_bytes(sequences) / gib:.1f} GiB per chip, has {self.capacity_bytes / gib:.1f} GiB: {terms}; "
-            f"the largest batch that fits is {self.largest_batch(plan)}; fewer sequences, a shorter cache, smaller formats, "
-            "higher ep, tp or pp, or more chips would help"
-        )
+        levers = (f"a batch of at most {most}", *helping[1:]) if most else helping
+        contributors = tuple(sorted(((n, s) for n, s in terms.items() if s), key=lambda item: -item[1]))
+        return Infeasibility("memory", need, self.capacity_bytes, message, contributors, levers)
 
 
 def memory_of(work: ModelWork, plan: Parallel, system: System) -> Memory:
