@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MOST_COLOURED: Final = len(PALETTE)
 """Operators with a colour of their own: those with the most busy time; the others are pale."""
+ROLES: Final = ("activation", "cache", "score", "weight", "tiles", "loaded ahead", "working", "partial sums")
+"""What lies in a memory, in the order of the colours."""
 LABEL_SHARE: Final = 0.05
 """Least part of the width that a stretch needs to carry its operator's name."""
 BAR_HEIGHT: Final = 0.72
@@ -114,9 +116,14 @@ def memory_figure(timeline: Timeline) -> Figure:
                 if left_out:
                     label += f"; left out: {sum(len(p.names) for p in left_out)} memories that are never as full"
                 axes.set_xlabel(label)
-        handles = [Patch(color=PALETTE[i % len(PALETTE)], label=role) for i, role in enumerate(roles)]
+        handles = [Patch(color=_role_colour(role), label=role) for role in roles]
         figure.legend(handles=handles, loc="outside lower center", ncols=max(1, len(handles)))
     return figure
+
+
+def _role_colour(role: str) -> str:
+    """The same in every picture, whatever else lies in the memories."""
+    return PALETTE[ROLES.index(role)] if role in ROLES else PALE
 
 
 def _memory(axes: Axes, timeline: Timeline, panel: Panel, roles: list[str], unit: float) -> None:
@@ -130,7 +137,7 @@ def _memory(axes: Axes, timeline: Timeline, panel: Panel, roles: list[str], unit
     cut = 0.0 < share < LEAST_SHARE
     size, size_name = _size_unit(peak if cut else memory.capacity_bytes)
     scaled = [[value / size for value in row] for row in rows]
-    colours = [PALETTE[i % len(PALETTE)] for i in range(len(roles))]
+    colours = [_role_colour(role) for role in roles]
     if scaled:
         axes.stackplot([t / unit for t in times], *scaled, colors=colours, step="post", linewidth=0.0)
     axes.set_ylabel(size_name)

@@ -50,6 +50,19 @@ def test_short_stretches_are_summed_and_nothing_is_lost() -> None:
     assert [(bar.start_s, bar.end_s, bar.operator) for bar in row.bars if bar.label] == [(0.5, 1.0, "long")]
 
 
+def test_a_role_has_one_colour_in_every_picture() -> None:
+    colours = []
+    for roles in (("weight", "tiles"), ("activation", "weight")):
+        held = tuple(Occupancy("m", role, (0.0,), (20.0,)) for role in roles)
+        timeline = Timeline("work", 1e9, (), (), (MemoryLine("m", 100.0),), held, end_s=1.0)
+        (legend,) = memory_figure(timeline).legends
+        colours.append(
+            {text.get_text(): patch.get_facecolor() for text, patch in zip(legend.get_texts(), legend.get_patches(), strict=True)}
+        )
+    assert colours[0]["weight"] == colours[1]["weight"]
+    assert len({*colours[0].values(), *colours[1].values()}) == 3
+
+
 def test_of_many_rows_those_that_compute_stay() -> None:
     moves = [Event(f"link{i}", 0.0, 1.0 + i / 100, "load x", "a", EventKind.LOAD) for i in range(40)]
     timeline = line([*moves, computes("core", 0.0, 0.1)], end_s=2.0)
