@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 
+from dse.mapping.blocks import Block
 from dse.mapping.matmul import sum_shares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dse.mapping.blocks import Block
+    from dse.mapping.matmul import TileGrid
 
     BoolArray = NDArray[np.bool_]
     FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.int64]
+
+_Number = TypeVar("_Number", bound=np.generic)
 
 CELL: Final = ((96, 8), (24, 4), (8, 2))
 """(tilings, cell): a dimension with at least so many tilings is cut into cells of so many neighbours."""
@@ -39,13 +43,22 @@ class Cells:
 
     def floors(self) -> tuple[FloatArray, IntArray]:
         """Counts below which no mapping worth counting of a cell goes, and which cell; cells without such mappings are left out."""
-        floor = np.where(self._worth, self._cycles, np.inf)
-        for axis, starts in enumerate(self._starts):
-            floor = np.minimum.reduceat(floor, starts, axis=axis)
+        floor = self._least(np.where(self._worth, self._cycles, np.inf))
         m, k, n = np.ix_(*(np.arange(size) for size in self.shape))
-        rows = self.block.floor(self._starts).rows((m, k, n), floor)
+        block = self.block.floor(self._starts)
+        if self.block.shared_sums:
+            shares = self._least(np.where(self._worth, shares_of(self.block), np.iinfo(np.int64).max))
+            given = {f.name: getattr(block, f.name) for f in fields(Block)} | {"shared_sums": True}
+            block = _Shared(**given, shares=np.where(np.isfinite(floor), shares, 1))
+        rows = block.rows((m, k, n), floor)
         cells = np.flatnonzero(np.isfinite(rows[:, 0]) & np.isfinite(floor.ravel()))
         return rows[cells], cells
+
+    def _least(self, values: NDArray[_Number]) -> NDArray[_Number]:
+        """The least value of each cell."""
+        for axis, starts in enumerate(self._starts):
+            values = np.minimum.reduceat(values, starts, axis=axis)
+        return values
 
     def mappings(self, cells: IntArray) -> tuple[FloatArray, IntArray]:
         """Counts and indices of the mappings worth counting in these cells, in the order of the cells.
@@ -68,10 +81,21 @@ class Cells:
         return rows.T.take(kept, axis=1).T, index[kept]
 
 
-def several_on_a_sum(block: Block) -> BoolArray:
-    """Mappings of a block with shared sums in which several arrays work on each of its sums, of its shape; the others are those of the
-    block without shared sums."""
+@dataclass(frozen=True)
+class _Shared(Block):
+    """Floors of a block with shared sums."""
+
+    shares: IntArray = field(default_factory=lambda: np.ones(1, dtype=np.int64))
+    """Arrays that work on each sum, for all mappings at once."""
+
+    def _shares(self, grid: TileGrid) -> IntArray:
+        return self.shares
+
+
+def shares_of(block: Block) -> IntArray:
+    """Arrays that work on each sum of a block with shared sums, for all its mappings; where it is one, a mapping is that of the block
+    without shared sums."""
     m, k, n = np.ix_(*(np.arange(size) for size in block.shape))
     view = block.view
     shares = sum_shares(block.grid((m, k, n)), view.geometry.array, rate=view.rate, together=block.together)
-    return np.broadcast_to(shares > 1, block.shape)
+    return np.broadcast_to(shares, block.shape)

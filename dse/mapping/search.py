@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 import moocore
 import numpy as np
 
-from dse.mapping.cells import Cells, several_on_a_sum
+from dse.mapping.cells import Cells, shares_of
 from dse.mapping.comparison import Comparison, coarse
+from dse.mapping.matmul import Stationary
 from dse.mapping.pivots import Stairs
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ def search(blocks: Sequence[Block]) -> tuple[FloatArray, IntArray]:
     comparison = Comparison.of(view.geometry, view.columns)
     small: dict[Hashable, list[tuple[int, Block]]] = {}
     cut = []
+    for block in sorted(blocks, key=lambda block: -block.size):
+        if block.size > SMALL:
+            cycles.of(block, (block.together,))
     for number, block in enumerate(blocks):
         if block.size <= SMALL:
             tiles = block.same_tiles
@@ -139,6 +143,7 @@ class _Cycles:
 
     def __init__(self) -> None:
         self._cycles: dict[Hashable, FloatArray] = {}
+        self._grids: dict[Hashable, list[tuple[list[IntArray], FloatArray]]] = {}
         self._worth: dict[Hashable, NDArray[np.bool_]] = {}
 
     def of(self, block: Block, together: tuple[int, ...]) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -147,24 +152,51 @@ class _Cycles:
         key = block.cycles_key, together
         cycles = self._cycles.get(key)
         if cycles is None:
-            cycles = self._cycles[key] = block.all_cycles(np.array(together))
+            cycles = self._cycles[key] = self._found(block, together)
         alike = block.alike() if cycles.size > FEW else ((), (), ())
         kept = key, alike
         worth = self._worth.get(kept)
         if worth is None:
             worth = self._worth[kept] = np.ones(cycles.shape, dtype=np.bool_)
             if block.shared_sums:
-                worth &= several_on_a_sum(block)
+                worth &= shares_of(block) > 1
             for axis, groups in enumerate(alike, start=1):
-                for group in groups:
-                    at = [slice(None)] * 4
-                    at[axis] = np.array(group)  # type: ignore[call-overload]
-                    here = np.moveaxis(cycles[tuple(at)], axis, 0)
-                    least = np.minimum.accumulate(here, axis=0)[:-1]
-                    np.moveaxis(worth, axis, 0)[list(group[1:])] &= here[1:] < least
+                if groups:
+                    _fewest(np.moveaxis(worth, axis, 0), np.moveaxis(cycles, axis, 0), groups)
             if len(together) > 1 and not block.view.array_memories:
                 worth[1:] &= cycles[1:] < np.minimum.accumulate(cycles, axis=0)[:-1]
         return cycles, worth
+
+    def _found(self, block: Block, together: tuple[int, ...]) -> FloatArray:
+        """Cycles of a block, out of those of one that has all its sides and more, if there is one."""
+        if block.inner_stays is not None or block.size <= SMALL:
+            return block.all_cycles(np.array(together))
+        sides = [tiling.inner.side for tiling in block.tilings]
+        kind = block.view.dataflow, block.view.transposed, block.stays is Stationary.RIGHT, block.shared_sums, together
+        grids = self._grids.setdefault(kind, [])
+        for known, cycles in grids:
+            at = [np.minimum(np.searchsorted(x, y), len(x) - 1) for x, y in zip(known, sides, strict=True)]
+            if all(np.array_equal(x[i], y) for x, i, y in zip(known, at, sides, strict=True)):
+                return np.asarray(cycles[np.ix_(np.arange(len(together)), *at)])
+        grids.append((sides, block.all_cycles(np.array(together))))
+        return grids[-1][1]
+
+
+def _fewest(worth: NDArray[np.bool_], cycles: FloatArray, groups: tuple[tuple[int, ...], ...]) -> None:
+    """Strike out of `worth` [S, ...] what has no fewer cycles [S, ...] than all before it in its group of tilings [S]."""
+    most = max(map(len, groups))
+    if most >= len(groups):
+        for group in groups:
+            here = cycles[list(group)]
+            worth[list(group[1:])] &= here[1:] < np.minimum.accumulate(here, axis=0)[:-1]
+        return
+    least = cycles[[group[0] for group in groups]]
+    for place in range(1, most):
+        longer = [i for i, group in enumerate(groups) if len(group) > place]
+        at = [groups[i][place] for i in longer]
+        here = cycles[at]
+        worth[at] &= here < least[longer]
+        least[longer] = np.minimum(least[longer], here)
 
 
 def _whole(alike: Sequence[tuple[int, Block]], cycles: _Cycles) -> tuple[FloatArray, IntArray]:
