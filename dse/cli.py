@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -36,6 +37,9 @@ from dse.errors import DseError, ExitCode, InputError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+WORD = 200
+"""Characters that a message keeps of a longer word."""
+_ENDLESS = re.compile(r"\S{500,}")
 COMMANDS = (listing, check, schema, lower, evaluate, map, nest, frontier, compare, search, trace, import_hardware, system, validate)
 """In the order of `dse --help`; a new command is one module more."""
 
@@ -134,7 +138,8 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 def _tell(error: DseError) -> None:
     """Problems of a file stand bare, as compilers write them; everything else says that it is an error."""
-    typer.echo(str(error) if isinstance(error, InputError) else f"error: {error}", err=True)
+    told = str(error) if isinstance(error, InputError) else f"error: {error}"
+    typer.echo(_ENDLESS.sub(lambda word: f"{word[0][:WORD]}... ({len(word[0])} characters)", told), err=True)
     for note in getattr(error, "__notes__", ()):
         typer.echo(note, err=True)
 

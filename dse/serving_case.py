@@ -11,6 +11,7 @@ import numpy as np
 from dse.errors import UsageError
 from dse.ir.expert_load import UNIFORM
 from dse.ir.lowering import Phase
+from dse.mapping.limits import LARGEST_SIZE
 from dse.plugins import load_model
 from dse.system.capacity import memory_of
 from dse.system.chip_time import system_rates
@@ -114,6 +115,8 @@ class ServingCase:
 
     def times(self, batches: Sequence[int], *, chip: ChipModel | None = None) -> StepTimes:
         """Times of a step for each number of sequences of the whole system, on chips as chosen or on `chip`."""
+        for batch in batches:
+            _check(batch)
         run = self._run(np.asarray(batches, dtype=np.int64), chip)
         found = times_of(run)
         return replace(found, batch=found.batch / self.shares) if self.shares > 1 else found
@@ -144,11 +147,15 @@ def serving_case(options: WorkloadOptions, system: System, parallel: str = "", *
         UsageError: as `evaluate_serving`.
     """
     model, request, routing = serving_request(options)
-    if request.batch < 1:
-        raise UsageError(f"--batch is {request.batch}; allowed: at least 1")
+    _check(request.batch)
     work = model_work(model, request)
     plan = checked(parse_parallel(parallel, chips=system.chips, experts=work.experts), work, system.chips)
     return case_of(model, request, routing, system, plan, choices)
+
+
+def _check(batch: int) -> None:
+    if not 1 <= batch <= LARGEST_SIZE:
+        raise UsageError(f"--batch is {batch}; allowed: 1 to {LARGEST_SIZE}")
 
 
 def case_of(

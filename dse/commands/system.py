@@ -182,8 +182,8 @@ def _axes(workload: WorkloadOptions, batches: str | None, cache_lens: str | None
 
     _, request, _ = serving_request(workload)
     return (
-        _numbers("--batches", batches) if batches else [request.batch],
-        _numbers("--cache-lens", cache_lens) if cache_lens else [request.cache_len],
+        _numbers("--batches", batches) if batches is not None else [request.batch],
+        _numbers("--cache-lens", cache_lens) if cache_lens is not None else [request.cache_len],
     )
 
 

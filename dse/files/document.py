@@ -170,7 +170,8 @@ def parse_setting(text: str) -> tuple[str, Value]:
     try:
         return path, parse_yaml(f"value: {value.strip()}", "setting").data["value"]
     except InputError as error:
-        raise UsageError(f"setting {path}: the value '{value}' is not YAML; write a number, a word or [a, list]") from error
+        why = "; ".join(problem.message for problem in error.problems)
+        raise UsageError(f"setting {path}: the value '{value[:80]}': {why}; write a number, a word or [a, list]") from error
 
 
 def dump_yaml(data: Mapping[str, Value]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, Union, get_args, get_origin
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from dse.files.document import Document, Location
 
+_POWER: Final = re.compile(r"[+-]?[\d.]+\s*(\^|\*\*)\s*[+-]?[\d.]+")
+_NOT_FINITE: Final = ("nan", "inf", "infinity")
 Form = TypeVar("Form", bound=BaseModel)
 
 
@@ -166,10 +169,14 @@ def _given(value: Any) -> str:
 
 
 def _hint(detail: ErrorDetails) -> str:
-    number = detail["type"] in ("int_type", "float_type")
-    if number and isinstance(detail["input"], str):
-        return "; write the bare number without quotes, the unit is in the key's name"
-    return ""
+    text = detail["input"]
+    if detail["type"] not in ("int_type", "float_type") or not isinstance(text, str):
+        return ""
+    if _POWER.fullmatch(text.strip()):
+        return "; write a power of ten as in 1e20, other powers as plain numbers"
+    if text.strip().lower().lstrip("+-.") in _NOT_FINITE:
+        return "; write a finite number"
+    return "; write the bare number without quotes, the unit is in the key's name"
 
 
 def _one_of(key: str, detail: ErrorDetails) -> str:
