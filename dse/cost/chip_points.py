@@ -12,8 +12,8 @@ from dse.cost.many_core import described_charges, explained, not_planned, off_ch
 from dse.cost.metrics import RESOURCES, Objective, Resource
 from dse.hw.topology import CELLS
 from dse.schedule.cores.charges import ChipCharges
-from dse.schedule.cores.off_chip import off_chip_bytes
-from dse.schedule.cores.points import PlanPrices, price_plan, retimed
+from dse.schedule.cores.offered import OfferedPlans
+from dse.schedule.cores.points import retimed
 from dse.schedule.cores.shared import Shared
 from dse.schedule.cores.tasks import resource_names
 from dse.schedule.plan import Schedule
@@ -21,13 +21,12 @@ from dse.schedule.plan import Schedule
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
     from dse.cost.many_core import ChipEvaluation, PlannedPart
     from dse.hw.many_core import Chip
     from dse.hw.many_core_read import ChipDescription
     from dse.ir.graph import OperatorGraph
-    from dse.schedule.cores.tasks import Outcome
 
     FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.int64]
@@ -63,7 +62,7 @@ class _Planned:
     parts: tuple[PlannedPart, ...]
     """None where some group fits on no core."""
     why: Infeasibility | None
-    offered: tuple[tuple[Outcome, ...], ...]
+    offered: tuple[OfferedPlans, ...]
     """For each graph of the step the plans that are priced."""
 
 
@@ -91,6 +90,7 @@ class ChipPlans:
         self.description, self.graphs = description, graphs
         self.tokens, self.stored_bytes = tokens, stored_bytes
         self.objective, self.schedule, self.seed = objective, schedule, seed
+        self._joined: dict[tuple[Values, Values], _Planned] = {}
         self._shared = Shared()
         self._made: dict[tuple[Values, Values], _Planned] = {}
         self._base = {
@@ -138,8 +138,8 @@ class ChipPlans:
             return unknown
         charges, chip, parts = described_charges(description), planned.description.chip, []
         for part, offered in zip(planned.parts, planned.offered, strict=True):
-            outcomes = list(offered) if planned.description is description else [retimed(o, charges) for o in offered]
-            best = outcomes[int(self._best([o.latency_s for o in outcomes], [o.energy_j for o in outcomes])[()])]
+            made_here = planned.description is description
+            best = offered.as_made() if made_here else retimed(offered.outcomes[int(offered.best(charges).which[0])], charges)
             crowded = off_chip_too_small(description, self.stored_bytes, best)
             if crowded is not None:
                 return replace(unknown, infeasibility=(crowded,))
@@ -159,10 +159,12 @@ class ChipPlans:
         far = tuple((path, value) for path, value in cell if value != self._base[path])
         if not far or not near.parts:
             return near
-        other = self._planned(capacities, far)
-        if not other.parts:
-            return near
-        return replace(near, offered=tuple((*a, *b) for a, b in zip(near.offered, other.offered, strict=True)))
+        key = capacities, far
+        if key not in self._joined:
+            other = self._planned(capacities, far)
+            both = zip(near.offered, other.offered, strict=True) if other.parts else ()
+            self._joined[key] = replace(near, offered=tuple(a.joined(b) for a, b in both)) if other.parts else near
+        return self._joined[key]
 
     def _planned(self, capacities: Values, prices: Values) -> _Planned:
         """Plans made for capacities on chip and prices."""
@@ -174,7 +176,8 @@ class ChipPlans:
                 description, self.graphs, objective=self.objective, schedule=self.schedule, seed=self.seed, shared=self._shared
             )
             parts, why = ((), found) if isinstance(found, Infeasibility) else (found, None)
-            offered = tuple((p.planned.outcome, *p.planned.others) for p in parts)
+            cores = len(description.chip.cores)
+            offered = tuple(OfferedPlans((p.planned.outcome, *p.planned.others), cores, self.objective) for p in parts)
             self._made[capacities, prices] = _Planned(description, parts, why, offered)
         return self._made[capacities, prices]
 
@@ -185,18 +188,15 @@ class ChipPlans:
         chip = planned.description.chip
         charges = ChipCharges.at_points(planned.description, {k: d.geometry for k, d in planned.description.kinds.items()}, columns)
         latency, energy, moved = np.zeros(size), np.zeros(size), np.zeros(size)
-        names = resource_names(chip)
+        names, need = resource_names(chip), np.full(size, self.stored_bytes)
         busy = np.zeros((len(names), size))
-        every, need = np.arange(size), np.full(size, self.stored_bytes)
         for part, offered in zip(planned.parts, planned.offered, strict=True):
-            plans = [price_plan(o, charges) for o in offered]
-            latencies, energies = (np.stack([np.broadcast_to(v, (size,)) for v in values]) for values in _values(plans))
-            best = self._best(latencies, energies)
-            need = np.maximum(need, self.stored_bytes + np.array([off_chip_bytes(o)[0] for o in offered])[best])
-            latency += part.count * latencies[best, every]
-            energy += part.count * energies[best, every]
-            moved += part.count * np.array([p.dram_bytes for p in plans])[best]
-            busy += part.count * np.stack([np.broadcast_to(p.busy_s, busy.shape) for p in plans])[best, :, every].T
+            best = offered.best(charges)
+            need = np.maximum(need, self.stored_bytes + best.off_chip_bytes)
+            latency += part.count * best.latency_s
+            energy += part.count * best.energy_j
+            moved += part.count * best.dram_bytes
+            busy += part.count * best.busy_s
         fits = need <= np.broadcast_to(self.description.table(columns).dram_capacity_bytes, (size,))
         resources = np.array([resource_index(name, chip) for name in names])
         return (
@@ -205,16 +205,6 @@ class ChipPlans:
             np.where(fits, moved, 0.0),
             np.where(fits, resources[busy.argmax(axis=0)], -1),
         )
-
-    def _best(self, latency_s: ArrayLike, energy_j: ArrayLike) -> IntArray:
-        """The plan [D] of the least value, the first of equals."""
-        latency, energy = np.asarray(latency_s), np.asarray(energy_j)
-        value = {Objective.LATENCY: latency, Objective.ENERGY: energy, Objective.EDP: latency * energy}[self.objective]
-        return np.asarray(value.argmin(axis=0))
-
-
-def _values(plans: list[PlanPrices]) -> tuple[list[FloatArray], list[FloatArray]]:
-    return [p.latency_s for p in plans], [p.energy_j for p in plans]
 
 
 def _on_chip(path: str) -> bool:

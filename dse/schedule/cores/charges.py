@@ -15,7 +15,7 @@ from dse.schedule.cores.transfers import Pattern
 from dse.units import BYTES_PER_GB, SECONDS_PER_NS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -84,16 +84,23 @@ class KindCharges:
         return np.asarray(busy_latency_s(self.geometry, o.counts[:, 1:], self.seconds, vector)[0])
 
     def part_s(self, part: PricedPart) -> FloatArray:
-        """Seconds [D] of a part: in slices that overlap the busier unit, and the other one's time for one slice; else one after another."""
-        array, vector = np.zeros(self.table.size), np.zeros(self.table.size)
-        for o in part.operators:
-            if o.work.dtype is not None:
-                array = array + self.operator_s(o)
-            else:
-                vector = vector + self.operator_s(o)
-        if part.overlapped_slices < 2:
-            return np.asarray(array + vector)
-        return np.asarray(np.maximum(array, vector) + np.minimum(array, vector) / part.overlapped_slices)
+        """Seconds [D] of a part."""
+        return np.asarray(self.parts_s([part])[0])
+
+    def parts_s(self, parts: Sequence[PricedPart]) -> FloatArray:
+        """Seconds [parts, D]: in slices that overlap the busier unit, and the other one's time for one slice; else one after another."""
+        operators = [o for part in parts for o in part.operators]
+        vector = np.array([float(o.work.vector_ops) for o in operators])[:, None] / self.vector_ops_per_s
+        seconds = busy_latency_s(self.geometry, np.concatenate([o.counts[:, 1:] for o in operators]), self.seconds, vector)
+        units = np.zeros((2, len(parts), self.table.size))
+        first = 0
+        for i, part in enumerate(parts):
+            for row, o in enumerate(part.operators, first):
+                units[0 if o.work.dtype is not None else 1, i] += seconds[row]
+            first += len(part.operators)
+        slices = np.array([p.overlapped_slices for p in parts])[:, None]
+        overlapped = units.max(axis=0) + units.min(axis=0) / np.maximum(1, slices)
+        return np.asarray(np.where(slices < 2, units[0] + units[1], overlapped))
 
     @cached_property
     def access_pj(self) -> FloatArray:

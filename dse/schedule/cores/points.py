@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,31 +18,6 @@ if TYPE_CHECKING:
     from dse.schedule.cores.tasks import TaskList, Timing
 
     FloatArray = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class PlanPrices:
-    """One plan over D design points."""
-
-    latency_s: FloatArray
-    """[D]"""
-    energy_j: FloatArray
-    """[D]"""
-    busy_s: FloatArray
-    """[resources, D]"""
-    dram_bytes: float
-
-
-def price_plan(outcome: Outcome, charges: ChipCharges) -> PlanPrices:
-    """Latency and energy of a plan at all points of `charges`; groups, cores, mappings, places, routes and orders are the plan's."""
-    tasks, order, durations = outcome.tasks, outcome.order, _durations(outcome.tasks, charges)
-    latency = charges.nothing + order.ends_s(order.starts_s(durations), durations)
-    busy = np.zeros((tasks.resources, *charges.nothing.shape))
-    for use, count, seconds in zip(tasks.uses, tasks.counts(), durations.holds_s, strict=True):
-        for resource, held in zip((*(r for r, _ in use.holds), *(p for p, _, _ in use.ports)), seconds, strict=True):
-            if resource < tasks.resources:
-                busy[resource] += count * held
-    return PlanPrices(latency, outcome.spends.joules(charges, latency), busy, outcome.spends.dram_bytes)
 
 
 def retimed(outcome: Outcome, charges: ChipCharges) -> Outcome:

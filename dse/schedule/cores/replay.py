@@ -51,9 +51,18 @@ class Order:
     """(task, service of a port, span of it): the task is done only then."""
 
     @staticmethod
-    def of(waits: Sequence[tuple[int, ...]], kinds: Sequence[int], uses: Sequence[Use], order: Sequence[int]) -> Order:
-        """Tasks that wait for `waits` and take `uses[kinds]`, as a simulation started them in `order`."""
-        return _Compiler(waits, kinds, uses).compiled(order)
+    def of(
+        waits: Sequence[tuple[int, ...]],
+        kinds: Sequence[int],
+        uses: Sequence[Use],
+        order: Sequence[int],
+        alike: Sequence[tuple[object, ...]] | None = None,
+    ) -> Order:
+        """Tasks that wait for `waits` and take `uses[kinds]`, as a simulation started them in `order`.
+
+        `alike` has for each use what the times of its ports depend on: those with the same serve for the same time at all points.
+        """
+        return _Compiler(waits, kinds, uses, alike).compiled(order)
 
     def _spans_s(self, durations: Durations) -> list[FloatArray]:
         """Seconds [D] of each span."""
@@ -68,6 +77,28 @@ class Order:
         spans = np.stack(self._spans_s(durations)) if self.spans else np.zeros((0, 1))
         if spans.shape[1] == 1:
             return np.array(self._starts_of_one(spans[:, 0].tolist()))[:, None]
+        return self._starts_of_many(spans)
+
+    def latency_s(self, spans: FloatArray) -> FloatArray:
+        """When the last task ends, [D], where spans take [spans, D]."""
+        starts = self._starts_of_many(spans)
+        latency: FloatArray = starts[self.last[0][0]] + spans[self.last[0][1]]
+        for task, span in self.last[1:]:
+            np.maximum(latency, starts[task] + spans[span], out=latency)
+        return latency
+
+    def latency_of_one(self, spans: list[float], *, keep_path: bool) -> tuple[float, list[int]]:
+        """When the last task ends where spans take so long, and the spans of a way to it on which nothing waits, if it is asked for."""
+        starts = self._starts_of_one(spans)
+        latency, task, span = max((starts[t] + spans[s], t, s) for t, s in self.last)
+        path = [span]
+        edges = dict(self.steps) if keep_path else {}
+        while keep_path and starts[task] > 0.0:
+            task, span = next((b, s) for b, s in edges[task] if starts[b] + spans[s] == starts[task])
+            path.append(span)
+        return latency, path if keep_path else []
+
+    def _starts_of_many(self, spans: FloatArray) -> FloatArray:
         starts = np.zeros((len(self.steps), spans.shape[1]))
         for task, edges in self.steps:
             mine = starts[task]
@@ -103,8 +134,15 @@ class Order:
 class _Compiler:
     """Finds what each task starts after."""
 
-    def __init__(self, waits: Sequence[tuple[int, ...]], kinds: Sequence[int], uses: Sequence[Use]) -> None:
-        self.waits, self.kinds, self.uses = waits, kinds, uses
+    def __init__(
+        self,
+        waits: Sequence[tuple[int, ...]],
+        kinds: Sequence[int],
+        uses: Sequence[Use],
+        alike: Sequence[tuple[object, ...]] | None,
+    ) -> None:
+        self.waits, self.kinds, self.uses, self.alike = waits, kinds, uses, alike
+        self.port_spans: dict[object, int] = {}
         self.resources = [tuple(r for r, _ in u.holds) for u in uses]
         self.numbers: dict[tuple[int, tuple[int, ...]], int] = {(k, ()): k for k in range(len(uses))}
         self.holder: dict[int, tuple[int, int]] = {}
@@ -124,7 +162,7 @@ class _Compiler:
         """All tasks in the order in which they start."""
         followed = bytearray(len(self.waits))
         for task in order:
-            for before in self._starts(task):
+            for before in self._starts(task):  # ends no later
                 followed[before] = 1
             if self.uses[self.kinds[task]].ports:
                 self._serve(task)
@@ -133,8 +171,9 @@ class _Compiler:
         served = tuple((t, *service) for t, services in self.services.items() for service in services)
         return Order(tuple(self.kinds), tuple(self.steps), tuple(self.numbers), tuple(last), served)
 
-    def _starts(self, task: int) -> dict[int, None]:
-        """What a task starts after: the ends of those that it waits for, which are given, and who held its resources before."""
+    def _starts(self, task: int) -> tuple[int, ...]:
+        """What a task starts after: the ends of those that it waits for, and who held its resources before. Given are those that end no
+        later than it does: of the latter such as use the same."""
         kinds, waited = self.kinds, dict.fromkeys(self.waits[task])
         holds: dict[int, tuple[int, ...]] = {}
         stalled: dict[int, None] = {}
@@ -150,16 +189,29 @@ class _Compiler:
         if self.services:
             edges += [service for b in (*waited, *stalled) for service in self.services.get(b, ())]
         self.steps.append((task, tuple(edges)))
-        return waited
+        return (*waited, *(b for b in holds if kinds[b] == kinds[task]))
 
     def _serve(self, task: int) -> None:
         """The ports of a task serve it after those that started before."""
         kind = self.kinds[task]
         use = self.uses[kind]
-        for place, (port, _, waits) in enumerate(use.ports, len(use.holds)):
-            service, self.number = self.number, self.number + 1
+        begun: dict[tuple[tuple[int, int], ...], int] = {}
+        for i, (port, _, waits) in enumerate(use.ports):
             before = (self.serving[port],) if port in self.serving else ()
-            self.steps.append((service, ((task, self.span(*_AT_ONCE)), *before)))
-            self.serving[port] = service, self.span(kind, (place,))
-            if waits:
-                self.services.setdefault(task, []).append(self.serving[port])
+            if before not in begun:  # ports that have served alike begin with this task at the same time
+                begun[before], self.number = self.number, self.number + 1
+                self.steps.append((begun[before], ((task, self.span(*_AT_ONCE)), *before)))
+            self.serving[port] = begun[before], self._port_span(kind, i)
+            mine = self.services.setdefault(task, []) if waits else []
+            if self.serving[port] not in mine:
+                mine.append(self.serving[port])
+
+    def _port_span(self, kind: int, port: int) -> int:
+        """Number of the span of a port of a use."""
+        places = (len(self.uses[kind].holds) + port,)
+        if self.alike is None:
+            return self.span(kind, places)
+        key = self.alike[kind][port]
+        if key not in self.port_spans:
+            self.port_spans[key] = self.span(kind, places)
+        return self.port_spans[key]

@@ -362,7 +362,8 @@ class Outcome:
     @cached_property
     def order(self) -> Order:
         """What its tasks start after at other durations."""
-        return Order.of(self.tasks.waits, self.tasks.kinds, self.tasks.uses, self.simulation.order)
+        alike = [tuple((t.size_bytes, t.kind, t.port % WAYS, timing.pieces) for t in timing.touches) for timing in self.tasks.timings]
+        return Order.of(self.tasks.waits, self.tasks.kinds, self.tasks.uses, self.simulation.order, alike)
 
 
 def run(layout: Layout, chip: Chip, charges: ChipCharges, pipelines: Pipelines = NOTHING, spends: Spends | None = None) -> Outcome:

@@ -1,0 +1,211 @@
+"""Seconds and joules of all that several plans use, at any number of design points: each different transfer, part and addition once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dse.schedule.cores.ports import WAYS, Touch
+from dse.units import JOULES_PER_PJ
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from dse.schedule.cores.charges import ChipCharges, OfKind, OfMemory
+    from dse.schedule.cores.energy import Spends
+    from dse.schedule.cores.layout import Addition
+    from dse.schedule.cores.part_price import PricedPart
+    from dse.schedule.cores.replay import Order
+    from dse.schedule.cores.tasks import TaskList, Timing
+    from dse.schedule.cores.transfers import Pattern
+
+    FloatArray = NDArray[np.float64]
+    IntArray = NDArray[np.int64]
+    Held = tuple[tuple[float, int] | Touch, ...]
+    """(bytes, channel) or what passes a port, ...: the longest of these counts."""
+
+
+@dataclass(frozen=True, eq=False)
+class PatternRows:
+    """Patterns of transfers in the form in which they are timed."""
+
+    channels: IntArray
+    parts: FloatArray
+    starts: IntArray
+    """Of each pattern in `channels` and `parts`; all patterns cross some channel."""
+    ways: IntArray
+    """[routes, most hops]: channels; -1 for none."""
+    first_way: IntArray
+    """Of each pattern in `ways`."""
+
+    @staticmethod
+    def of(patterns: Sequence[Pattern]) -> PatternRows:
+        """Of patterns that cross some channel."""
+        crossed = [c for p in patterns for c in p.channels]
+        ways = [w for p in patterns for w in (p.ways or ((),))]
+        hops = max((len(w) for w in ways), default=0)
+        return PatternRows(
+            np.array([c for c, _ in crossed], dtype=np.int64),
+            np.array([part for _, part in crossed]),
+            np.cumsum([0, *(len(p.channels) for p in patterns)])[:-1],
+            np.array([(*w, *(-1 for _ in range(hops - len(w)))) for w in ways], dtype=np.int64).reshape(len(ways), hops),
+            np.cumsum([0, *(len(p.ways or ((),)) for p in patterns)])[:-1],
+        )
+
+    def seconds(self, charges: ChipCharges) -> tuple[FloatArray, FloatArray]:
+        """Of one byte, and of the longest route, [patterns, D] each."""
+        per_byte = np.maximum.reduceat(self.parts[:, None] / charges.bytes_per_s[self.channels], self.starts, axis=0)
+        hop_s = np.concatenate((charges.latency_s, charges.nothing[None]))
+        routes = np.zeros((len(self.ways), hop_s.shape[1]))
+        for hop in self.ways.T:
+            routes += hop_s[hop]
+        return per_byte, np.maximum.reduceat(routes, self.first_way, axis=0)
+
+
+@dataclass(frozen=True, eq=False)
+class _HoldRows:
+    """What channels and ports are held for, in the form in which it is timed."""
+
+    sizes: FloatArray
+    rates: IntArray
+    """Channel of each size; behind all channels the ports of `kinds`, two each."""
+    pieces: FloatArray
+    starts: IntArray
+    kinds: tuple[str, ...]
+
+    @staticmethod
+    def of(holds: Sequence[tuple[Held, int]], channels: int) -> _HoldRows:
+        """Of all that is held."""
+        kinds = tuple(dict.fromkeys(x.kind for held, _ in holds for x in held if isinstance(x, Touch)))
+        sizes, rates, pieces = [], [], []
+        for held, parts in holds:
+            for x in held:
+                sizes.append(x.size_bytes if isinstance(x, Touch) else x[0])
+                rates.append(channels + WAYS * kinds.index(x.kind) + x.port % WAYS if isinstance(x, Touch) else x[1])
+                pieces.append(float(parts))
+        starts = np.cumsum([0, *(len(held) for held, _ in holds)])[:-1]
+        return _HoldRows(np.array(sizes), np.array(rates, dtype=np.int64), np.array(pieces), starts, kinds)
+
+    def seconds(self, charges: ChipCharges) -> FloatArray:
+        """[holds, D]"""
+        tables = [charges.kinds[kind].table for kind in self.kinds]
+        ports = [rate for t in tables for rate in (t.buffer_read_bytes_per_s, t.buffer_write_bytes_per_s)]
+        rates = np.stack([*charges.bytes_per_s, *ports])
+        return np.asarray(np.maximum.reduceat(self.sizes[:, None] / rates[self.rates] / self.pieces[:, None], self.starts, axis=0))
+
+
+class RateTable:
+    """Rows of seconds: what uses last, then what they hold channels and ports for, then no time at all."""
+
+    def __init__(self, tasks: Sequence[TaskList], spends: Sequence[Spends]) -> None:
+        self._patterns: dict[int, tuple[int, Pattern]] = {}
+        self._parts: dict[str, dict[int, tuple[int, PricedPart]]] = {}
+        self._added: dict[str, dict[int, tuple[int, Addition]]] = {}
+        self._lasts: dict[tuple[str, str, int, float, int], int] = {}
+        """Row by (what, kind of core, number there, factor, divisor) of what uses last."""
+        self.uses = [np.array([self._last(t) for t in mine.timings], dtype=np.int64) for mine in tasks]
+        """Of each plan the row of what each use lasts."""
+        self._hold_rows: _HoldRows | None = None
+        self._holds: dict[tuple[Held, int], int] = {}
+        """Row, behind those of `_lasts`, by what is held and the pieces in which it comes."""
+        self._rows = PatternRows.of([p for _, p in self._patterns.values()]) if self._patterns else None
+        self._spends = _SpendRows(spends)
+
+    def _last(self, timing: Timing) -> int:
+        key = ("nothing", "", 0, 0.0, 1)
+        if timing.pattern is not None:
+            if timing.size_bytes > 0.0 and timing.pattern.channels:
+                number, _ = self._patterns.setdefault(id(timing.pattern), (len(self._patterns), timing.pattern))
+                key = ("pattern", "", number, timing.size_bytes, 1)
+        elif timing.part is not None:
+            parts = self._parts.setdefault(timing.kind, {})
+            key = ("part", timing.kind, parts.setdefault(id(timing.part), (len(parts), timing.part))[0], 1.0, timing.pieces)
+        elif timing.added is not None:
+            added = self._added.setdefault(timing.kind, {})
+            key = ("added", timing.kind, added.setdefault(id(timing.added), (len(added), timing.added))[0], 1.0, 1)
+        return self._lasts.setdefault(key, len(self._lasts))
+
+    def spans(self, plan: int, tasks: TaskList, order: Order) -> IntArray:
+        """Row of each span of the order of a plan."""
+        return np.array([self._span(self.uses[plan], tasks, use, places) for use, places in order.spans], dtype=np.int64)
+
+    def _span(self, uses: IntArray, tasks: TaskList, use: int, places: tuple[int, ...]) -> int:
+        if use < 0:
+            return -1
+        timing, held = tasks.timings[use], len(tasks.uses[use].holds)
+        channels = len(timing.pattern.channels) if timing.pattern is not None else 0
+        if not places or any(channels <= p < held for p in places):  # cores are held until it is done
+            return int(uses[use])
+        if places[0] >= held:
+            what: tuple[Held, int] = tuple(timing.touches[p - held] for p in places), timing.pieces
+        else:
+            assert timing.pattern is not None
+            what = tuple((timing.size_bytes * part, c) for c, part in (timing.pattern.channels[p] for p in places)), 1
+        return len(self._lasts) + self._holds.setdefault(what, len(self._holds))
+
+    def seconds(self, charges: ChipCharges) -> FloatArray:
+        """All rows, [rows, D]."""
+        nothing = charges.nothing[None]
+        per_byte, latency = self._rows.seconds(charges) if self._rows is not None else (nothing, nothing)
+        parts = {kind: charges.kinds[kind].parts_s([p for _, p in mine.values()]) for kind, mine in self._parts.items()}
+        added = {kind: [charges.kinds[kind].adding_s(a) for _, a in mine.values()] for kind, mine in self._added.items()}
+        rows = np.empty((len(self._lasts) + len(self._holds) + 1, nothing.shape[1]))
+        for (what, kind, number, factor, pieces), row in self._lasts.items():
+            match what:
+                case "pattern":
+                    rows[row] = factor * per_byte[number] + latency[number]
+                case "part":
+                    rows[row] = parts[kind][number] / pieces
+                case "added":
+                    rows[row] = added[kind][number]
+                case _:
+                    rows[row] = 0.0
+        self._held_s(charges, rows[len(self._lasts) : -1])
+        rows[-1] = 0.0
+        return rows
+
+    def _held_s(self, charges: ChipCharges, rows: FloatArray) -> None:
+        """Fill in what channels and ports are held for."""
+        if self._hold_rows is None or len(self._hold_rows.starts) != len(self._holds):
+            self._hold_rows = _HoldRows.of(list(self._holds), len(charges.bytes_per_s))
+        if len(rows):
+            rows[:] = self._hold_rows.seconds(charges)
+
+    def joules(self, charges: ChipCharges) -> FloatArray:
+        """Of each plan, leakage apart, [plans, D]."""
+        return self._spends.joules(charges)
+
+
+class _SpendRows:
+    """What several plans spend, by what charges them."""
+
+    def __init__(self, spends: Sequence[Spends]) -> None:
+        self.charges: dict[OfKind | OfMemory, FloatArray] = {}
+        """Counts [plans]."""
+        self.channels: dict[int, FloatArray] = {}
+        self.accesses: dict[str, FloatArray] = {}
+        """[plans, C] by kind of core."""
+        self.plans = len(spends)
+        for i, mine in enumerate(spends):
+            for charge, count in mine.counts:
+                self.charges.setdefault(charge, np.zeros(self.plans))[i] += count
+            for channel, size in zip(*mine.channels, strict=True):
+                self.channels.setdefault(channel, np.zeros(self.plans))[i] += size
+            for kind, counts in mine.accesses.items():
+                self.accesses.setdefault(kind, np.zeros((self.plans, len(counts))))[i] += counts
+
+    def joules(self, charges: ChipCharges) -> FloatArray:
+        """[plans, D]: one after another, so that a point costs what it does alone."""
+        pj = np.zeros((self.plans, len(charges.nothing)))
+        for charge, counts in self.charges.items():
+            pj += counts[:, None] * charges.pj(charge)
+        for channel, sizes in self.channels.items():
+            pj += sizes[:, None] * charges.pj_per_byte[channel]
+        for kind, accesses in self.accesses.items():
+            for counts, each in zip(accesses.T, charges.kinds[kind].access_pj, strict=True):
+                pj += counts[:, None] * each
+        return pj * JOULES_PER_PJ
