@@ -12,9 +12,9 @@ from dse.errors import UsageError
 from dse.hw.importers.levels import Buffering, Levels
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    from collections.abc import Callable
 
-    from dse.files import Value
+    from dse.files import Document, Value
     from dse.hw.importers.report import Report
 
 
@@ -57,20 +57,18 @@ def import_hardware(
     What was read, assumed, lost and is doubtful goes to standard error and to the head of the file. What our form cannot
     say is refused or listed as lost, never left out in silence.
     """
-    from dse.hw.file_form import AcceleratorFile
     from dse.hw.importers.convert import Assumptions, accelerator_values
     from dse.hw.importers.report import Report
     from dse.hw.importers.stream import ChipSource, read_chip
     from dse.hw.importers.stream_chip import chip_values
     from dse.hw.importers.zigzag import read_core
-    from dse.hw.many_core_form import ChipFile
 
     report = Report()
     assumed = Assumptions(clock_mhz, technology, data_type, memories, buffers)
     if chip:
         if tool is not Tool.STREAM or core is not None:
             raise UsageError("--chip belongs to files of stream, and not together with --core")
-        _write(chip_values(file, name, assumed, report), f"stream's {file}", report, output, ChipFile)
+        _write(chip_values(file, name, assumed, report), f"stream's {file}", report, output, _check_chip)
         return
     if tool is Tool.ZIGZAG:
         source = read_core(file)
@@ -78,16 +76,32 @@ def import_hardware(
     else:
         found = read_chip(file, report, core=core)
     values = accelerator_values(found.core, name or found.name, assumed, report, cores=found.cores, pools=found.pools, vector=found.vector)
-    _write(values, f"{tool.value}'s {found.name}", report, output, AcceleratorFile)
+    _write(values, f"{tool.value}'s {found.name}", report, output, _check_accelerator)
 
 
-def _write(values: dict[str, Value], source: str, report: Report, output: str | None, form: type[BaseModel]) -> None:
+def _check_accelerator(document: Document) -> None:
+    from dse.files import validate
+    from dse.hw.file_form import AcceleratorFile
+
+    validate(document, AcceleratorFile)
+
+
+def _check_chip(document: Document) -> None:
+    """The form, and that the memory off chip is reached from everywhere."""
+    from dse.files import validate
+    from dse.hw.many_core_form import ChipFile
+    from dse.hw.topology import interconnect_of
+
+    interconnect_of(validate(document, ChipFile), document)
+
+
+def _write(values: dict[str, Value], source: str, report: Report, output: str | None, check: Callable[[Document], None]) -> None:
     """Write the file with what is said of it on top, once it is checked."""
-    from dse.files import atomic_write, dump_yaml, parse_yaml, validate
+    from dse.files import atomic_write, dump_yaml, parse_yaml
 
     head = "".join(f"# {line}\n" for line in (f"imported from {source}", *report.text()))
     text = head + dump_yaml(values)
-    validate(parse_yaml(text, output or "the imported accelerator"), form)
+    check(parse_yaml(text, f"{source}, as imported"))
     for line in report.text():
         typer.echo(line, err=True)
     if output is None:
