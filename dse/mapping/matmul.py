@@ -207,16 +207,17 @@ class _Passes:
     ) -> FloatArray:
         """The passes of a tile in rounds over the arrays, each as long as a pass with the most rows of the tile."""
         total: FloatArray = np.zeros(())
-        for stream_tiles, elements in _full_and_last(stream):
-            for row_tiles, row_elements, row_folds in _full_and_last_folds(rows):
-                for column_tiles, _, column_folds in _full_and_last_folds(columns):
-                    folds = row_folds * column_folds * together
-                    rounds = -(-folds // self.array.count)
-                    shares = 1 if sum_shares is None else sum_shares
-                    if self.weights:
-                        shares = np.maximum(self.array.count // np.maximum(folds, 1), 1)
-                    cycles = self._cycles(-(-elements // shares), row_elements)
-                    total = total + stream_tiles * row_tiles * column_tiles * rounds * cycles
+        streams = _full_and_last(stream)
+        for row_tiles, row_elements, row_folds in _full_and_last_folds(rows):
+            least = self._exchange(row_elements)
+            for column_tiles, _, column_folds in _full_and_last_folds(columns):
+                folds = row_folds * column_folds * together
+                times = row_tiles * column_tiles * -(-folds // self.array.count)
+                shares = 1 if sum_shares is None else sum_shares
+                if self.weights:
+                    shares = np.maximum(self.array.count // np.maximum(folds, 1), 1)
+                for stream_tiles, elements in streams:
+                    total = total + stream_tiles * times * self._lasts(-(-elements // shares), least)
         return total
 
     def with_resident_weights(self, stream: Sides, rows: Sides, columns: Sides, stay: IntArray | None) -> FloatArray:
@@ -232,15 +233,23 @@ class _Passes:
             total = total + tiles * (waits + stream.size)
         return np.where(one_fold, total * columns.count, np.inf)
 
-    def _cycles(self, elements: NDArray[np.int64], row_elements: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _cycles(self, elements: IntArray, row_elements: IntArray) -> IntArray:
         """One pass of `elements` streamed past up to `row_elements` along the rows."""
-        length = -(-elements // self.stream_rate)
+        return self._lasts(elements, self._exchange(row_elements))
+
+    def _exchange(self, row_elements: IntArray) -> IntArray | None:
+        """Cycles in which up to `row_elements` along the rows are exchanged while others stream; None where none are."""
+        if self.array.folds is not Folds.PIPELINED:
+            return None
+        used_rows = np.minimum(self.array.rows, -(-row_elements // self.row_rate))
+        return np.asarray(-(-used_rows // self.array.load_rows_per_cycle))
+
+    def _lasts(self, elements: IntArray, exchange: IntArray | None) -> IntArray:
+        """One pass of `elements` while what comes next is exchanged."""
+        length = elements if self.stream_rate == 1 else -(-elements // self.stream_rate)
         if self.array.folds is Folds.SERIAL:
             return np.asarray(length + fill_and_drain_cycles(self.array, weights=self.weights))
-        if self.array.folds is Folds.BROADCAST:
-            return np.asarray(length)
-        used_rows = np.minimum(self.array.rows, -(-row_elements // self.row_rate))
-        return np.asarray(np.maximum(length, -(-used_rows // self.array.load_rows_per_cycle)))
+        return np.asarray(length if exchange is None else np.maximum(length, exchange))
 
 
 def sum_shares(grid: TileGrid, array: ArrayGeometry, *, rate: int, together: int | IntArray) -> NDArray[np.int64]:

@@ -187,8 +187,8 @@ def _fewest(worth: NDArray[np.bool_], cycles: FloatArray, groups: tuple[tuple[in
     most = max(map(len, groups))
     if most >= len(groups):
         for group in groups:
-            here = cycles[list(group)]
-            worth[list(group[1:])] &= here[1:] < np.minimum.accumulate(here, axis=0)[:-1]
+            here = cycles[_stretch(group)]
+            worth[_stretch(group[1:])] &= here[1:] < np.minimum.accumulate(here, axis=0)[:-1]
         return
     least = cycles[[group[0] for group in groups]]
     for place in range(1, most):
@@ -199,6 +199,12 @@ def _fewest(worth: NDArray[np.bool_], cycles: FloatArray, groups: tuple[tuple[in
         least[longer] = np.minimum(least[longer], here)
 
 
+def _stretch(group: Sequence[int]) -> slice | IntArray:
+    """Ascending numbers as an index, of neighbours as the stretch that they are."""
+    neighbours = group[-1] - group[0] + 1 == len(group)
+    return slice(group[0], group[-1] + 1) if neighbours else np.array(group)
+
+
 def _whole(alike: Sequence[tuple[int, Block]], cycles: _Cycles) -> tuple[FloatArray, IntArray]:
     """Counts, and (block, index in it), of all mappings worth counting of blocks that differ in nothing but the groups that run
     together, fewest groups first."""
@@ -207,7 +213,8 @@ def _whole(alike: Sequence[tuple[int, Block]], cycles: _Cycles) -> tuple[FloatAr
     together = tuple(b.together for _, b in alike)
     found, worth = cycles.of(block, together)
     at = np.flatnonzero(worth)
-    some, index = np.divmod(at, block.size)
+    some = at // block.size
+    index = at - some * block.size
     m, k, n = np.unravel_index(index, block.shape)
     several = None if len(alike) == 1 else np.array(together)[some]
     return block.rows((m, k, n), found.ravel()[at], several), np.stack((numbers[some], index), axis=1)
