@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 MAX_SEGMENT_OPERATORS: Final = 24
 """Longest segment tried; bounds the plan search to a linear number of runs."""
-ROWS_STEP: Final = 2
-"""Ratio between the numbers of slices of queries tried around the keys of a softmax: keys are read again for each of them."""
+FINE_STEP: Final = 2
+"""Ratio between the numbers of slices tried: in steps of four the least that a buffer has room for may hold a quarter of it."""
 MOST_KEY_BLOCKS: Final = 4
 """Blocks of keys that stay while all queries run past them."""
 SOFTMAX_WITHIN: Final = 4
@@ -58,7 +58,7 @@ class WayBook:
 
 def _ways(builder: SegmentBuilder, first: int) -> Iterator[Way]:
     streams = sorted(builder.streams.loops[builder.order[first].name])
-    single = [(Cut(s, n),) for s in streams for n in slice_counts(builder.streams.sizes[s])]
+    single = [(Cut(s, n),) for s in streams for n in slice_counts(builder.streams.sizes[s], FINE_STEP)]
     for cuts in ((), *(c for c in single if c[0].stream in builder.sliceable[first])):
         yield from (Way(cuts, hold) for hold in (Hold.BETWEEN, Hold.SHARED))
     yield from (Way(cuts, Hold.SHARED) for cuts in _within(builder, first, streams))
@@ -121,7 +121,7 @@ def _within(builder: SegmentBuilder, first: int, streams: list[str]) -> Iterator
     for inner in own:
         others = [Cut(s, sizes[s]) for s in own if s != inner]
         for outer in (*combinations(others, 1), *combinations(others, 2)):
-            yield from ((*outer, Cut(inner, n)) for n in slice_counts(sizes[inner]))
+            yield from ((*outer, Cut(inner, n)) for n in slice_counts(sizes[inner], FINE_STEP))
 
 
 def _nested(builder: SegmentBuilder, first: int, streams: list[str]) -> Iterator[tuple[Cut, ...]]:
@@ -138,11 +138,11 @@ def _nested(builder: SegmentBuilder, first: int, streams: list[str]) -> Iterator
             continue
         outers: list[tuple[Cut, ...]] = [(Cut(s, sizes[s]),) for s in around if s != inner]
         if _scores(builder, first, inner):
-            parts = [Cut(s, n) for s in around if s != inner for n in slice_counts(sizes[s], ROWS_STEP)[1:]]
+            parts = [Cut(s, n) for s in around if s != inner for n in slice_counts(sizes[s], FINE_STEP)[1:]]
             outers += [(part,) for part in parts]
             outers += [(Cut(s, sizes[s]), part) for s in around for part in parts if s not in (inner, part.stream)]
         for outer in outers:
-            yield from ((*outer, Cut(inner, count)) for count in slice_counts(sizes[inner])[1:])
+            yield from ((*outer, Cut(inner, count)) for count in slice_counts(sizes[inner], FINE_STEP)[1:])
 
 
 def _key_stationary(builder: SegmentBuilder, first: int, streams: list[str]) -> Iterator[tuple[Cut, ...]]:
@@ -154,7 +154,7 @@ def _key_stationary(builder: SegmentBuilder, first: int, streams: list[str]) -> 
     for keys in (s for s in streams if s in builder.summed and _scores(builder, first, s)):
         blocks = [Cut(keys, t) for t in range(2, MOST_KEY_BLOCKS + 1) if sizes[keys] % t == 0]
         for rows in (s for s in around if s != keys and sizes[s] * MOST_KEY_BLOCKS >= sizes[keys]):
-            parts = [Cut(rows, n) for n in slice_counts(sizes[rows])]
+            parts = [Cut(rows, n) for n in slice_counts(sizes[rows], FINE_STEP)]
             outers: list[tuple[Cut, ...]] = [(), *((Cut(s, sizes[s]),) for s in around if s not in (keys, rows))]
             yield from ((*outer, block, part) for outer in outers for block in blocks for part in parts)
 

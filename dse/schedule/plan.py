@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from dse.mapping.frontier import not_dominated
-from dse.schedule.again import with_recomputation, work
+from dse.schedule.again import repeats, with_recomputation, work
 from dse.schedule.candidates import runs, segment_of
 from dse.schedule.choice import Choice, in_order
 from dse.schedule.cycles import CycleTable
+from dse.schedule.growth import VECTOR_OPS_PER_ARRAY_MAC
 from dse.schedule.lattice import TooWideError, dependences, downsets, every_group
+from dse.schedule.rounds import can_pipeline, pipelined_bytes
 from dse.schedule.segments import Segment, SegmentBuilder
 from dse.schedule.storage import find_storages
 from dse.schedule.streams import as_late_as_possible, find_streams
@@ -40,12 +42,13 @@ class Schedule(StrEnum):
     """Every operator reads its inputs from DRAM and writes its outputs there."""
 
 
-BUDGETS_BYTES: Final = tuple(float(16 * BYTES_PER_KIB * 2**i) for i in range(17))
+BUDGETS_BYTES: Final = tuple(float(16 * BYTES_PER_KIB * 2 ** (i / 2)) for i in range(33))
 """Plans are made for these budgets of held bytes, 16 KiB to 1 GiB."""
 LARGEST_BUDGET_BYTES: Final = BUDGETS_BYTES[-1]
-BALANCES_MACS_PER_BYTE: Final = (32.0, 128.0, float("inf"))
+BALANCES_MACS_PER_BYTE: Final = (32.0, 128.0, 2048.0)
 """Array peak over DRAM rate for which plans are made: 64 and 256 operations per byte, about the ends of today's
-accelerators (138.9 to 320, arXiv 2507.15465 Table I, and slower edge arrays), and traffic alone."""
+accelerators (138.9 to 320, arXiv 2507.15465 Table I, and slower edge arrays), and one at which hardly more than traffic counts. With
+traffic alone slices would be cut so thin that their passes cost more, in energy too."""
 RESIDENTS_STEP: Final = 4
 """Intermediates stay across segments as far as a budget goes, and as far as this many times that: slices that run as a pipeline hold
 several copies, so a cut made for a smaller budget may be the best with room for them beside it."""
@@ -145,14 +148,14 @@ def _fused(builder: SegmentBuilder, first: Plan, elements: int, *, any_order: bo
         for plan, totals in maker.plans(groups, outline[0]):
             if plan not in plans:
                 plans[plan], balance[plan] = totals, outline
-    kept = _not_beaten(plans)
+    kept = _not_beaten(plans, maker)
     if recompute:
         more = [found for p in kept if p in balance for found in maker.again(p, plans[p], *balance[p])]
-        kept = _not_beaten({p: plans[p] for p in kept} | dict(more))
+        kept = _not_beaten({p: plans[p] for p in kept} | dict(more), maker)
     if choice.has_beside:
         others = {g: b for g, b in _outlines(choice, deps, elements, beside=True).items() if g not in outlines}
         offered = dict(found for groups, outline in others.items() for found in maker.plans(groups, outline[0]))
-        kept += tuple(p for p in _not_beaten(plans | offered) if p not in plans)
+        kept += tuple(p for p in _not_beaten(plans | offered, maker) if p not in plans)
     own = {p.again or p.order: maker.builder(p) for p in kept}
     return PlanBook(builder.graph, builder, kept, exact, {key: b for key, b in own.items() if key is not None})
 
@@ -169,10 +172,11 @@ def _outlines(choice: Choice, deps: Dependences, elements: int, *, beside: bool)
     return found
 
 
-def _not_beaten(plans: Mapping[Plan, Totals]) -> tuple[Plan, ...]:
-    """Plans that no other one beats; the first is always among them."""
+def _not_beaten(plans: Mapping[Plan, Totals], maker: _PlanMaker) -> tuple[Plan, ...]:
+    """Plans that no other one beats, also where their slices run as pipelines; the first is always among them."""
     totals = list(plans.values())
-    found = {0, _least_bytes(totals), *not_dominated(np.array(totals), excess=PLAN_EXCESS).tolist()}
+    compared = np.column_stack((np.array(totals), [maker.in_step(p) for p in plans]))
+    found = {0, _least_bytes(totals), *not_dominated(compared, excess=PLAN_EXCESS).tolist()}
     return tuple(p for i, p in enumerate(plans) if i in found)
 
 
@@ -204,6 +208,7 @@ class _PlanMaker:
         self._builders: dict[tuple[int, ...], SegmentBuilder] = {}
         self._segments: dict[tuple[tuple[int, ...] | None, Candidate], Segment] = {}
         self._again: dict[Again, SegmentBuilder] = {}
+        self._in_step: dict[tuple[tuple[int, ...] | Again | None, Segment], tuple[float, float]] = {}
 
     def builder(self, plan: Plan) -> SegmentBuilder:
         """The builder in whose order the positions of `plan` count."""
@@ -226,6 +231,28 @@ class _PlanMaker:
         (cycles, operations), before = work(draft.builder, found.segments), work(builder, plan.segments)
         moved = plan_totals(draft.builder, found)[1]
         yield found, (found.peak_bytes, moved, totals[2] + cycles - before[0], operations - before[1])
+
+    def in_step(self, plan: Plan) -> tuple[float, float]:
+        """(bytes held at once, cycles of array and vector unit) where operators of a segment work on different slices at the same time:
+        segments of slices take the longer of the two units, others both."""
+        most = cycles = 0.0
+        for s in plan.segments:
+            held, busy = self._segment_in_step(plan, s)
+            beside = max(plan.reserved_bytes[s.first : s.last + 1]) - s.peak_bytes
+            most, cycles = max(most, held + max(beside, 0.0)), cycles + busy
+        return most, cycles
+
+    def _segment_in_step(self, plan: Plan, segment: Segment) -> tuple[float, float]:
+        key = plan.again or plan.order, segment
+        if key not in self._in_step:
+            builder, positions = self.builder(plan), range(segment.first, segment.last + 1)
+            operations = sum(builder.order[p].vector_ops * repeats(builder, p, segment.cuts) for p in positions)
+            array, vector = sum(segment.array_cycles), operations / (self._elements * VECTOR_OPS_PER_ARRAY_MAC)
+            if can_pipeline(segment):
+                self._in_step[key] = max(segment.peak_bytes, pipelined_bytes(builder, segment)), max(array, vector)
+            else:
+                self._in_step[key] = segment.peak_bytes, array + vector
+        return self._in_step[key]
 
     def plans(self, groups: tuple[Candidate, ...], budget_bytes: float) -> list[tuple[Plan, Totals]]:
         """Without and with intermediates that stay across segments, in the budget and in a wider one; with their totals."""

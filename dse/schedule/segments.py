@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dse.schedule.streams import Streams
 
 SLICE_STEP: Final = 4
-"""Ratio between the numbers of slices tried."""
+"""Ratio between the numbers of slices tried, where nothing else is said."""
 ACCUMULATOR_COPIES: Final = 2
 """A running sum, which ends as the result, and a fresh contribution."""
 STATISTICS_PER_ROW: Final = 2

@@ -27,9 +27,9 @@ from .graphs import attention, swiglu_chain, two_layers
 from .test_choice import BOTH, closed, is_connected, runs_so
 
 CAPACITIES = [0.0, 600.0, 1500.0, 4000.0, 2.0**20]
-MOST = np.array([1.0, 1.25, 1.4, 1.0, 1.0]) * (1 + TIE_TOLERANCE)
-"""Most that the choice may be above the best of all plans there. In the two buffers between, which are about as large as an operand, plans are
-estimated without the tiles that come back for lack of room, and slices and budgets are offered in steps."""
+MOST = np.array([1.0, 1.32, 1.0, 1.0, 1.0]) * (1 + TIE_TOLERANCE)
+"""Most that the choice may be above the best of all plans there. In the second buffer, which is about as large as an operand, plans are estimated
+without the tiles that come back for lack of room."""
 
 
 def every_divisor(size: int, step: int = 2) -> tuple[int, ...]:
@@ -86,7 +86,7 @@ def cost_of(builder: SegmentBuilder, first: int, last: int, way: Way, prices, ob
 def test_no_plan_is_much_better(monkeypatch: pytest.MonkeyPatch, graph, balance: float, objective: Objective) -> None:
     """Nothing held across groups in the plans tried here, nothing overlapped: the choice may be better, and never much worse. And none of
     them is below the bound."""
-    monkeypatch.setattr(plans, "BUDGETS_BYTES", tuple(64.0 * 2**i for i in range(15)))  # for graphs of some KiB
+    monkeypatch.setattr(plans, "BUDGETS_BYTES", tuple(64.0 * 2 ** (i / 2) for i in range(29)))  # for graphs of some KiB
     prices, step = table(balance), graph_step(graph, 1)
     found = compile_step(step, BOTH)
     chosen = price(found, prices, objective=objective)
