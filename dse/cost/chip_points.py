@@ -186,7 +186,8 @@ class ChipPlans:
     ) -> tuple[FloatArray, FloatArray, FloatArray, IntArray]:
         """Latency, energy, bytes off chip and busiest resource of points with the same capacities, each [D]."""
         chip = planned.description.chip
-        charges = ChipCharges.at_points(planned.description, {k: d.geometry for k, d in planned.description.kinds.items()}, columns)
+        table = planned.description.table(columns)
+        charges = ChipCharges.at_points(planned.description, {k: d.geometry for k, d in planned.description.kinds.items()}, columns, table)
         latency, energy, moved = np.zeros(size), np.zeros(size), np.zeros(size)
         names, need = resource_names(chip), np.full(size, self.stored_bytes)
         busy = np.zeros((len(names), size))
@@ -197,7 +198,7 @@ class ChipPlans:
             energy += part.count * best.energy_j
             moved += part.count * best.dram_bytes
             busy += part.count * best.busy_s
-        fits = need <= np.broadcast_to(self.description.table(columns).dram_capacity_bytes, (size,))
+        fits = need <= np.broadcast_to(table.dram_capacity_bytes, (size,))
         resources = np.array([resource_index(name, chip) for name in names])
         return (
             np.where(fits, latency, np.inf),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dse.hw.interconnect import Channel
     from dse.hw.many_core import Chip
     from dse.hw.many_core_read import ChipDescription
+    from dse.hw.many_core_table import ChipTable
     from dse.hw.table import DesignTable
     from dse.schedule.cores.layout import Addition
     from dse.schedule.cores.part_price import PricedOperatorPart, PricedPart
@@ -166,13 +167,16 @@ class ChipCharges:
         )
 
     @staticmethod
-    def at_points(description: ChipDescription, kinds: Mapping[str, Geometry], columns: Mapping[str, ArrayLike]) -> ChipCharges:
-        """Design points: `{price path: scalar or [D]}` in file units; all else as described.
+    def at_points(
+        description: ChipDescription, kinds: Mapping[str, Geometry], columns: Mapping[str, ArrayLike], table: ChipTable | None = None
+    ) -> ChipCharges:
+        """Design points: `{price path: scalar or [D]}` in file units; all else as described. `table` of them, where it is known.
 
         Raises:
             UsageError: as `ChipDescription.table`.
         """
-        table, channels = description.table(columns), description.chip.interconnect.channels
+        table = description.table(columns) if table is None else table
+        channels = description.chip.interconnect.channels
         given = {path: np.asarray(column, dtype=np.float64) for path, column in columns.items()}
         dram = description.chip.dram
 

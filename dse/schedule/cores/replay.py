@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -64,6 +65,11 @@ class Order:
         """
         return _Compiler(waits, kinds, uses, alike).compiled(order)
 
+    @cached_property
+    def _edges(self) -> dict[int, Edges]:
+        """What each task starts after."""
+        return dict(self.steps)
+
     def _spans_s(self, durations: Durations) -> list[FloatArray]:
         """Seconds [D] of each span."""
         none = np.zeros(durations.lasts_s.shape[1:])
@@ -92,9 +98,8 @@ class Order:
         starts = self._starts_of_one(spans)
         latency, task, span = max((starts[t] + spans[s], t, s) for t, s in self.last)
         path = [span]
-        edges = dict(self.steps) if keep_path else {}
         while keep_path and starts[task] > 0.0:
-            task, span = next((b, s) for b, s in edges[task] if starts[b] + spans[s] == starts[task])
+            task, span = next((b, s) for b, s in self._edges[task] if starts[b] + spans[s] == starts[task])
             path.append(span)
         return latency, path if keep_path else []
 
@@ -109,6 +114,12 @@ class Order:
     def _starts_of_one(self, spans: list[float]) -> list[float]:
         starts = [0.0] * len(self.steps)
         for task, edges in self.steps:
+            if len(edges) == 2:  # most
+                (before, span), (other, its) = edges
+                start = starts[before] + spans[span]
+                at = starts[other] + spans[its]
+                starts[task] = at if at > start else start
+                continue
             start = 0.0
             for before, span in edges:
                 at = starts[before] + spans[span]
