@@ -316,16 +316,14 @@ def exits(entry_bytes: FloatArray, counts: FloatArray) -> FloatArray:
         new = np.arange(start, min(start + BLOCK, len(entry_bytes)))
         open_rows = np.concatenate((open_rows, new))
         later = open_rows[:, None] < new
-        beats = later.copy()
-        beaten_by_earlier, same = later.copy(), later.copy()
+        beats, beaten_by_earlier = later, later.copy()
         for column in counts.T:
             mine, theirs = column[open_rows, None], column[new]
             beats &= theirs <= mine
             beaten_by_earlier &= mine <= theirs
-            same &= mine == theirs
         beaten = beats.any(axis=1)
         exits[open_rows[beaten]] = entry_bytes[new[beats[beaten].argmax(axis=1)]]
-        useless = new[(beaten_by_earlier & ~same).any(axis=0)]
+        useless = new[(beaten_by_earlier & ~beats).any(axis=0)]  # not the equal ones
         exits[useless] = -np.inf
         open_rows = open_rows[~beaten & ~np.isin(open_rows, useless)]
     return exits

@@ -451,8 +451,7 @@ class Block:
         m, k, n = self.tables
         shape = np.broadcast_shapes(*(i.shape for i in at))
         found = np.empty((self.view.columns, *shape))
-        for column, target in enumerate(found):
-            np.add(m[column][at[0]] + k[column][at[1]], n[column][at[2]], out=target)
+        np.add(m.take(at[0], axis=1) + k.take(at[1], axis=1), n.take(at[2], axis=1), out=found)
         for column, counts in (*self.footprints(at, together), *self.coupled(at)):
             found[column] += counts
         found[CYCLES] = self.cycles(at, together) if cycles is None else cycles
