@@ -262,8 +262,12 @@ class WindowTable:
         row, at = np.nonzero(new)
         if not len(row):
             return np.full((*fits.shape, rates.size), np.inf)
-        found = self.take(row).latency_s(replace(rates, capacity_bytes=capacities_bytes[at, None]))
-        return np.concatenate((found, np.full((1, rates.size), np.inf)))[number]
+        many = max(1, CHUNK_ENTRIES // rates.size)
+        found = [
+            self.take(row[i : i + many]).latency_s(replace(rates, capacity_bytes=capacities_bytes[at[i : i + many], None]))
+            for i in range(0, len(row), many)
+        ]
+        return np.concatenate((*found, np.full((1, rates.size), np.inf)))[number]
 
     def _run(self, rates: Rates) -> Iterator[tuple[FloatArray, FloatArray]]:
         own = self._own_s(rates)
