@@ -59,6 +59,9 @@ class _Group(TyperGroup):
         except KeyboardInterrupt as error:
             typer.echo("interrupted; what was written stays", err=True)
             raise typer.Exit(ExitCode.INTERRUPTED) from error
+        except BrokenPipeError as error:  # `dse ... | head`: who reads has seen enough
+            _listen_no_more()
+            raise typer.Exit(ExitCode.DONE) from error
 
 
 app = typer.Typer(name="dse", cls=_Group, add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -134,6 +137,13 @@ def _terminated_as_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _listen_no_more() -> None:
+    """Send what is still to be written nowhere, so that the end of the process does not meet the closed pipe again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _tell(error: DseError) -> None:

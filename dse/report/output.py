@@ -57,13 +57,19 @@ def _write_table(records: Sequence[Mapping[str, Cell]], columns: Sequence[str], 
     from rich.table import Table
     from rich.text import Text
 
+    class Piped(Console):
+        """Leaves a closed pipe to the command, where rich would end the process."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
     table = Table(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
         numbers = all(isinstance(record.get(name), int | float | None) for record in records) and bool(records)
         table.add_column(Text(name), justify="right" if numbers else "left", overflow="fold")
     for record in records:
         table.add_row(*(Text(_shown(record.get(name))) for name in columns))
-    Console(file=out, width=None if out.isatty() else _WIDE, highlight=False).print(table)
+    Piped(file=out, width=None if out.isatty() else _WIDE, highlight=False).print(table)
 
 
 def _shown(cell: Cell) -> str:

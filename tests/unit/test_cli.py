@@ -141,6 +141,16 @@ def test_help_imports_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("arguments", [["map", "--gemm", "7,11,13", "-a", "edge32"], ["list", "models", "--format", "json"]])
+def test_a_reader_may_stop_early(arguments: list[str]) -> None:
+    """As in `dse ... | head -1`; nobody reads at all here."""
+    ends = os.pipe()
+    os.close(ends[0])
+    with os.fdopen(ends[1], "wb") as closed:
+        found = subprocess.run([sys.executable, "-m", "dse", *arguments], stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")
+
+
 def test_list_models_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list", "models", "--format", "json"]) == 0
     found = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
