@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dse.cost.capacity import Infeasibility
     from dse.ir.lowering import LoweringRequest
     from dse.serving_case import ServingCase, ServingChoices
     from dse.system.chip_time import ChipRates
@@ -242,6 +243,17 @@ class PreparedSystem:
         """Where every scenario has degrees with which its weights, caches and activations fit, [size]."""
         found: NDArray[np.bool_] = np.logical_and.reduce([self._fits(s, columns, size) for s in self.scenarios])
         return found
+
+    def lacking(self, columns: Columns, size: int) -> tuple[int, Infeasibility] | None:
+        """See `Explains`: of the degrees that need least, on the chips with the largest memory; None where no degrees are legal."""
+        capacity = self._capacity_bytes(columns, size)
+        row = int(capacity.argmax())
+        for scenario in self.scenarios:
+            case = min(scenario.cases, key=lambda c: c.memory().used_bytes(_sequences(c)), default=None)
+            if case is not None and case.memory().used_bytes(_sequences(case)) > capacity[row]:
+                memory = replace(case.memory(), capacity_bytes=float(capacity[row]))
+                return row, memory.shortage(int(_sequences(case)), case.own_plan)
+        return None
 
     def _fits(self, scenario: _Scenario, columns: Columns, size: int) -> NDArray[np.bool_]:
         capacity = self._capacity_bytes(columns, size)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dse.campaign.prepared import OfSteps, actual, bounded, cost_usd
+from dse.campaign.prepared import OfSteps, actual, bounded, cost_usd, dram_lacking
 from dse.cost.metrics import Priced
 from dse.search.evaluator import Ceilings
 from dse.search.quantities import AREA, COST
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dse.campaign.prepared import LoweredStep
+    from dse.cost.capacity import Infeasibility
     from dse.cost.chip_points import ChipPlans
     from dse.hw.many_core_read import ChipDescription
     from dse.hw.many_core_table import ChipTable
@@ -45,6 +46,11 @@ class ScreenedChip:
         need = max(step.step.stored_bytes for step in self.steps)
         return np.broadcast_to(need <= chip_table(self.description, columns).dram_capacity_bytes, (size,))
 
+    def lacking(self, columns: Columns, size: int) -> tuple[int, Infeasibility]:
+        """See `Explains`."""
+        capacity = np.broadcast_to(chip_table(self.description, columns).dram_capacity_bytes, (size,))
+        return dram_lacking(self.steps, capacity, self.description.file.dram[0])
+
 
 @dataclass(frozen=True, slots=True)
 class _ChipWorkload(OfSteps):
@@ -69,6 +75,16 @@ class PreparedChip(_ChipWorkload):
         area = np.broadcast_to(chip_table(self.description, columns).area_mm2, (size,))
         named = {actual(self.description, path): column for path, column in columns.items()}
         return [self._priced(plans, named, area) for plans in self.plans]
+
+    def lacking(self, columns: Columns, size: int) -> tuple[int, Infeasibility] | None:
+        """See `Explains`; of the first point, since each has a plan of its own."""
+        del size
+        point = point_of(self.description, columns, 0)
+        for plans in self.plans:
+            for found in plans.evaluate([point]):
+                if found.infeasibility:
+                    return 0, found.infeasibility[0]
+        return None
 
     def _priced(self, plans: ChipPlans, columns: Columns, area_mm2: NDArray[np.float64]) -> Priced:
         found = plans.price(columns, len(area_mm2))

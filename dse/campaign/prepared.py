@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dse.campaign.plan_goals import FIXED
+from dse.cost.capacity import dram_too_small
 from dse.cost.metrics import RESOURCES, Priced, Resource
+from dse.cost.shortage import no_plan_fits
 from dse.evaluate import price
 from dse.hw.read import AcceleratorDescription
 from dse.search.evaluator import Ceilings
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dse.campaign.totals import StepTotals
+    from dse.cost.capacity import Infeasibility
     from dse.cost.metrics import Objective
     from dse.cost.workload_pricing import CompiledWorkload
     from dse.evaluate import Step
@@ -62,6 +65,20 @@ class ScreenedWorkload:
         table = table_of(self.description, columns)
         need = max(step.step.stored_bytes for step in self.steps)
         return np.broadcast_to(need <= table.dram_capacity_bytes, (size,))
+
+    def lacking(self, columns: Columns, size: int) -> tuple[int, Infeasibility]:
+        """See `Explains`."""
+        capacity = np.broadcast_to(table_of(self.description, columns).dram_capacity_bytes, (size,))
+        return dram_lacking(self.steps, capacity, "DRAM")
+
+
+def dram_lacking(steps: Sequence[LoweredStep], capacity_bytes: NDArray[np.float64], memory: str) -> tuple[int, Infeasibility]:
+    """The point of the largest memory off chip [size], none of which holds every step, and what the largest step lacks there."""
+    row = int(capacity_bytes.argmax())
+    step = max((s.step for s in steps), key=lambda s: s.stored_bytes)
+    why = dram_too_small(step.graphs, step.stored_bytes, float(capacity_bytes[row]), memory)
+    assert why is not None, "asked only where nothing fits"
+    return row, why
 
 
 def cost_usd(
@@ -144,6 +161,15 @@ class PreparedWorkload(OfSteps):
         del size  # no columns: one point
         table = table_of(self.description, columns)
         return [price(compiled, table, objective=self.objective) for compiled in self.compiled]
+
+    def lacking(self, columns: Columns, size: int) -> tuple[int, Infeasibility]:
+        """See `Explains`; of the point with the largest memories on chip."""
+        table = table_of(self.description, columns)
+        memories = [table.buffer_capacity_bytes, *(m.capacity_bytes for m in table.inner)]
+        row = int(np.broadcast_to(np.sum([np.log1p(m) for m in memories], axis=0), (size,)).argmax())
+        one = table.at(np.array([row if table.size > 1 else 0]))
+        missing = next(c for c in self.compiled if not price(c, one, objective=self.objective).feasible[0])
+        return row, no_plan_fits(missing.parts, one)
 
     def ceilings(self, columns: Columns, size: int) -> Ceilings:
         """See `Prepared`; the array's rate is the one of the data type that most MACs of the step use."""

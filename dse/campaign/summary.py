@@ -63,10 +63,7 @@ def diagnosis(run: Run) -> str:
         lines += [f"  limit: {limit.text}" for limit in run.header.limits.expressions]
     by_design = any(constraint.of_design for constraint in run.header.goals.constraints)
     if not total["fitting"] and total["excluded"] < total["designs"] and not by_design:
-        lines.append(
-            "  nothing fits: weights and caches need more DRAM (memories.dram.capacity_gib), or another precision, batch or part; or"
-            " registers hold less than an element; dse eval says which memory and how much"
-        )
+        lines += _lacking(run)
     for position, constraint in enumerate(run.header.goals.constraints):
         violated = sum(record.violated[position] for record in run.records if record.violated)
         attained = [value for record in run.records if record.attained and (value := record.attained[position]) is not None]
@@ -87,6 +84,19 @@ def diagnosis(run: Run) -> str:
         lines.append(f"  nearest miss, trial {record.number}: {by} at {place}")
     lines.append("  loosen the constraint that bites, or widen the space")
     return "\n".join(lines)
+
+
+def _lacking(run: Run) -> list[str]:
+    """The designs that come nearest to fitting, and what they lack."""
+    found = [(record, record.lacking) for record in run.records if record.lacking is not None]
+    found.sort(key=lambda pair: pair[1].why.demand_bytes / pair[1].why.bound_bytes)
+    if not found:
+        return ["  nothing fits; dse eval of one design says what it lacks"]
+    lines = ["  nothing fits; what lacks least:"]
+    for record, lacking in found[:NEAREST]:
+        place = with_values(run.header.space.parameters(record.outer, lacking.inner))
+        lines.append(f"  trial {record.number}: {lacking.why}, at {place}")
+    return lines
 
 
 def all_runs(folder: Path) -> list[Run]:

@@ -63,6 +63,7 @@ def _trial_row(run: Run, record: TrialRecord) -> dict[str, object]:
     row |= {"bound": best.bound if best else None, "designs": record.designs, "designs_priced": record.priced}
     row |= {"designs_fitting": record.fitting}
     row |= {"designs_feasible": record.feasible, "front_size": len(record.front), "error": record.error or None}
+    row["infeasibility"] = str(record.lacking.why) if record.lacking else None
     return row
 
 

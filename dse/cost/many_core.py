@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from dse.cost.capacity import Infeasibility, dram_too_small, in_gib
+from dse.cost.capacity import NAMED, Infeasibility, dram_too_small, in_gib
 from dse.cost.evaluation import BreakdownRow
 from dse.cost.roofline import Roofline, compulsory_bytes
 from dse.ir.graph import multiply_type
@@ -444,5 +444,12 @@ def _too_much_off_chip(
 
 
 def _no_room(found: NoPlan, chip: Chip) -> Infeasibility:
-    demand = sum(f.size_bytes for f in (*found.group.reads, *found.group.writes))
-    return Infeasibility("core_memory", demand, chip.cores[found.room.core].capacity_bytes, no_room_message(found, chip))
+    touched = sorted(((f.storage, f.size_bytes) for f in (*found.group.reads, *found.group.writes)), key=lambda part: (-part[1], part[0]))
+    return Infeasibility(
+        "core_memory",
+        sum(size for _, size in touched),
+        chip.cores[found.room.core].capacity_bytes,
+        no_room_message(found, chip),
+        tuple(touched[:NAMED]),
+        ("more capacity_kib in its cores", "a shared buffer under memories", "a smaller batch", "a narrower precision"),
+    )

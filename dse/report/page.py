@@ -85,7 +85,11 @@ def _hypervolume(run: Run) -> str:
 def _best(run: Run) -> str:
     named = named_designs(run)
     if not named:
-        return _section("Best designs", "<p>No design is feasible.</p>")
+        nearest = min(
+            (r.lacking.why for r in run.records if r.lacking is not None), key=lambda why: why.demand_bytes / why.bound_bytes, default=None
+        )
+        why = f" What comes nearest to fitting lacks {escape(str(nearest))}." if nearest is not None else ""
+        return _section("Best designs", f"<p>No design is feasible.{why}</p>")
     outer = {record.number: record.outer for record in run.records}
     columns = [
         {

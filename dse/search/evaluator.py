@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from dse.cost.capacity import Infeasibility
     from dse.cost.metrics import Priced
     from dse.search.space import Value
 
@@ -34,6 +35,14 @@ class Screen(Protocol):
 
     def fits(self, columns: Columns, size: int) -> NDArray[np.bool_]:
         """Which points may fit [size]: False only where DRAM certainly cannot hold weights and caches."""
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A screen, or a prepared choice, that says what designs lack which do not fit."""
+
+    def lacking(self, columns: Columns, size: int) -> tuple[int, Infeasibility] | None:
+        """Of `size` points none of which fits: the row of the one that lacks least, and what; None where it is not room."""
 
 
 class Prepared(Protocol):

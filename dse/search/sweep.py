@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from dse.cost.metrics import RESOURCES
+from dse.search.evaluator import Explains
 from dse.search.front_model import model_columns
 from dse.search.limits import Limits
 from dse.search.marginals import MarginalTable
 from dse.search.pareto import non_dominated
 from dse.search.quantities import column, maximise
-from dse.search.trial import Ceiling, Design, Front, Miss, Sweep, TrialState
+from dse.search.trial import Ceiling, Design, Front, Lacking, Miss, Sweep, TrialState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,6 +59,7 @@ def sweep(
         columns = space.columns(indices)
         table = _Table(goals, prepared.price(columns, len(indices)), prepared, screen.design(columns, len(indices)), indices)
         state.take(table)
+        state.note_lacking(prepared, indices)
     found = state.result(prepared)
     if prepared is None or not probes:
         return found
@@ -102,6 +104,8 @@ class _State:
         self._best: Design | None = None
         self._miss: tuple[float, Miss] | None = None
         self._screen_miss: tuple[float, Miss] | None = None
+        self._lacking: tuple[bool, Lacking] | None = None
+        """Whether it was priced, and the design."""
         self._worst: NDArray[np.float64] | None = None
         self._marginals = MarginalTable(space, goals.maximise)
         self._needs_area = limits.needs_area(space)
@@ -115,6 +119,8 @@ class _State:
         allowed = self._limits.inner_mask(self._space, self._choice, {**columns, **design}, size)
         self._excluded += size - int(allowed.sum())
         keep = allowed & screen.fits(columns, size)
+        if not self._priced and not keep.any():
+            self.note_lacking(screen, indices[allowed])
         met: NDArray[np.bool_] = np.ones(size, dtype=np.bool_)
         if self._of_design and allowed.any():
             violations = np.stack(
@@ -128,6 +134,19 @@ class _State:
         self._screened += int(allowed.sum()) - len(left)
         self._priced += len(left)
         return left
+
+    def note_lacking(self, stage: object, indices: NDArray[np.int64]) -> None:
+        """What the nearest of designs lacks none of which fits, where `stage` can say it; what is priced counts more than what is not."""
+        if self._fitting or len(indices) == 0 or not isinstance(stage, Explains):
+            return
+        found = stage.lacking(self._space.columns(indices), len(indices))
+        if found is None:
+            return
+        row, why = found
+        priced, known = self._lacking or (False, None)
+        nearer = known is None or why.demand_bytes / why.bound_bytes < known.why.demand_bytes / known.why.bound_bytes
+        if nearer or priced < bool(self._priced):
+            self._lacking = bool(self._priced), Lacking(int(indices[row]), why)
 
     def take(self, table: _Table) -> None:
         """Add one priced chunk."""
@@ -161,6 +180,7 @@ class _State:
             best=self._best,
             ceiling=self._ceiling(prepared, self._best.inner) if prepared and self._best and single else None,
             miss=miss[1] if miss and not self._feasible else None,
+            lacking=self._lacking[1] if self._lacking and not self._fitting else None,
             worst=() if self._worst is None else tuple(self._worst.tolist()),
             marginals=self._marginals.result(self._goals.objectives, prepared),
         )

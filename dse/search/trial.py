@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
+from dse.cost.capacity import Infeasibility
+
 
 class TrialState(StrEnum):
     """How a trial ended."""
@@ -108,6 +110,15 @@ class Miss:
     """Per constraint, as a share of its limit; at most 0 where met, and 0 where it was not priced any more."""
 
 
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """The design that comes nearest to fitting, of a trial where none fits, and what it lacks."""
+
+    inner: int
+    """Inner index in the space."""
+    why: Infeasibility
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
     """What the inner sweep of one outer choice found."""
@@ -136,6 +147,7 @@ class Sweep:
     ceiling: Ceiling | None = None
     """Of `best`, where there is one workload."""
     miss: Miss | None = None
+    lacking: Lacking | None = None
     worst: tuple[float, ...] = ()
     """Worst value of each objective over the feasible designs."""
     marginals: Marginals = field(default_factory=Marginals)
