@@ -48,6 +48,7 @@ class GroupResult:
     kind: str
     cores: tuple[str, ...]
     stream: str | None
+    """Along which it is divided; two with ` x ` between."""
     reduces: bool
     start_s: float
     end_s: float
@@ -342,7 +343,7 @@ def _group_results(part: PlannedPart, chip: Chip, charges: ChipCharges, prefix: 
                 tuple(o.name for o in laid.group.operators),
                 laid.assigned.shape.kind,
                 tuple(chip.cores[c].name for c in laid.assigned.cores),
-                laid.assigned.shape.stream,
+                " x ".join(stream for stream, _ in laid.assigned.shape.splits) or None,
                 laid.assigned.shape.reduces,
                 float(min(start_s[t] for t in outcome.tasks.first[laid.index])),
                 float(max(end_s[t] for t in outcome.tasks.last[laid.index])),

@@ -14,6 +14,7 @@ from dse.errors import UsageError
 from dse.schedule.cores.abreast import side_by_side
 from dse.schedule.cores.charges import ChipCharges
 from dse.schedule.cores.cp_sat import Proposals
+from dse.schedule.cores.crossed import GAIN, with_crossed
 from dse.schedule.cores.energy import Spends
 from dse.schedule.cores.estimate import ChosenShapes, Estimator, choose_shapes
 from dse.schedule.cores.layout import Assigned, Layouter, NoRoom
@@ -236,9 +237,36 @@ class Planner:
                 "take cp-sat, search or auto"
             )
         if placement is Placement.EXACT or (placement is Placement.AUTO and count <= MAX_ENUMERATED):
-            return self._enumerate(groups, places, self._best_start(self._start(groups, offered)).planned)
-        found = self._searched(groups, offered, seed, long=placement is not Placement.AUTO)
-        return self._proposed(groups, places, found, seed) if placement is Placement.CP_SAT and isinstance(found, Planned) else found
+            found = self._enumerate(groups, places, self._best_start(self._start(groups, offered)).planned)
+        else:
+            found = self._searched(groups, offered, seed, long=placement is not Placement.AUTO)
+        if placement is Placement.CP_SAT and isinstance(found, Planned):
+            found = self._proposed(groups, places, found, seed)
+        if placement in (Placement.EXACT, Placement.CP_SAT):  # what they prove is of divisions along one stream
+            return found
+        crossed = self._crossed(groups, offered, found, seed, long=placement is not Placement.AUTO)
+        return crossed if crossed is not None and self._improves(crossed, found) else found
+
+    def _crossed(
+        self, groups: tuple[Group, ...], offered: list[list[Shape]], best: Planned | NoPlan, seed: int, *, long: bool
+    ) -> Planned | None:
+        """A plan in which some groups are divided along two streams, where estimates promise that it gains on `best`."""
+        estimator = self.estimators[0]
+        spends = Estimator(self.chip, self.work, self.pricer.kinds, self.transfers, Objective.ENERGY, estimator.slices)
+        near = isinstance(best, Planned) and best.outcome.latency_s <= AT_BOUND * self.least_s
+        wide = with_crossed(groups, offered, estimator, spends, few=near)
+        if wide is None:
+            return None
+        found = choose_shapes(groups, wide, estimator)
+        if found.cost > GAIN * self._start(groups, offered).shapes.cost:
+            return None
+        now = list(found.choices)
+        planned, tried = self._feasible(groups, wide, now, found.own)
+        start = _Start(planned, now, found, tried)
+        if isinstance(planned, NoPlan) or self._at_bound(start) or (isinstance(best, Planned) and planned.value > AT_BOUND * best.value):
+            return planned if isinstance(planned, Planned) else None
+        searched = self._search(groups, wide, start, seed, long=long)
+        return searched if isinstance(searched, Planned) else None
 
     def _proposed(self, groups: tuple[Group, ...], places: list[list[Assigned]], best: Planned, seed: int) -> Planned:
         """What a constraint solver proposes, while its bound is below the best known."""

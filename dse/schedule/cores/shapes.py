@@ -88,12 +88,13 @@ def shapes(group: Group, chip: Chip, work: Work) -> Iterator[Shape]:
         if len(group.operators) == 1 and group.multiplies and chip.cores[cores[0]].has_vector:
             sums = work.streams.reducible(group.operators[0])
         for stream in sorted(common | sums):
-            for ways in _ways(len(cores)):
+            for ways in numbers_of_parts(len(cores)):
                 if ways <= work.streams.sizes[stream]:
                     yield Shape(kind, stream, ways, stream in sums)
 
 
-def _ways(cores: int) -> tuple[int, ...]:
+def numbers_of_parts(cores: int) -> tuple[int, ...]:
+    """2, 4, 8, ... and all of so many cores."""
     found = [2**i for i in range(1, cores.bit_length()) if 2**i <= cores]
     return tuple(found if cores < 2 or found[-1] == cores else [*found, cores])
 
