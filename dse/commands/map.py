@@ -145,7 +145,7 @@ def _write_tables(found: ExplainedMap) -> None:
         title += f"least {found.objective}"
         facts.append({"quantity": "searched", "value": f"the whole space; {mapped.counted:,} mappings counted, no other is better"})
     for operand, memories in found.crowded.items():
-        said = f"may lie in {', '.join(memories)}; a mapping has tiles of it in two of them"
+        said = f"may lie in {', '.join(memories)}; no more tiles of it at a time than core.most_tiles of the file allows"
         facts.append({"quantity": operand, "value": said})
     write_records(facts, ("quantity", "value"), Format.TABLE, title=title)
     rows = [_nest_row(loop) for loop in found.nest if loop.count > 1] or [_nest_row(found.nest[-1])]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from dse.cost.deep_search import Asked, DeepFamily, DeepSearch, coarse
 from dse.cost.row_prices import count_columns, criteria, prices
 from dse.cost.shortage import nothing_fits
 from dse.cost.way_floors import Family, LinearPrices
@@ -21,8 +22,9 @@ from dse.mapping.blocks import CYCLES, LACKED, NAMES, STAYS, ports_of
 from dse.mapping.crossings import AXES, OUTERMOST
 from dse.mapping.flows import MAX_SEARCHED, ways
 from dse.mapping.matmul import Stationary
+from dse.mapping.residence import residence
 from dse.mapping.search import everything_of
-from dse.mapping.space import blocks, view_of, whole_blocks_of
+from dse.mapping.space import blocks, together, view_of, whole_blocks_of
 from dse.units import BITS_PER_BYTE
 
 if TYPE_CHECKING:
@@ -49,8 +51,8 @@ SHADE: Final = 5e-4
 MULTIPLE: Final = 2.0
 CELL: Final = ((96, 8), (24, 4), (8, 2))
 """(tilings, cell): a dimension with at least so many tilings is cut into cells of so many neighbours."""
-DIGITS: Final = 9
-"""Digits of the objective by which floors are put in order."""
+DEEP: Final = 2
+"""Levels of tiles up to which blocks are made of every choice of memories."""
 OPENED: Final = (32, 64, 16)
 """Ways, cells, and single mappings that are opened at a time."""
 TOGETHER: Final = 32_768
@@ -90,11 +92,10 @@ def best_mapping(problem: MatmulProblem, geometry: Geometry, table: DesignTable,
     search = _Search(problem, geometry, table, objective)
     if geometry.array.dims:
         search.try_ways()
-        return search.result()
-    flows = sorted(search.flows(), key=lambda flow: (flow.floor, flow.number))
-    for flow in flows:
-        if search.may_improve(np.array([flow.floor[0]]), np.array([flow.floor[1]]))[0]:
-            search.try_flow(flow)
+    else:
+        search.try_flows()
+    if search.deep:
+        search.try_levels()
     return search.result()
 
 
@@ -147,6 +148,9 @@ class _Search:
         """Those that may still be chosen."""
         self.counted = 0
         self._serial = 0
+        levels = residence(geometry).levels
+        self.deep = levels if levels > DEEP else None
+        """Levels of tiles, where there are so many that blocks have only one and the rest is searched by `DeepSearch`."""
         self.first = self.tied = self.shaded = np.inf
         """Least of the objective; least second criterion of those that tie with it, and of those a shade worse."""
 
@@ -165,6 +169,39 @@ class _Search:
                 yield _Flow((float(first[0]), float(second[0])), number, view, here, dataflow, used, cycles)
                 number += 1
 
+    @property
+    def _most_levels(self) -> int | None:
+        return None if self.deep is None else 1
+
+    def try_levels(self) -> None:
+        """Count what can be better with two levels of tiles or more, on all ways to use the array."""
+        assert self.deep is not None
+        prices_here = LinearPrices(self.problem, self.geometry, self.table, self.objective)
+        search = DeepSearch(Asked(prices_here, self.capacities, self.may_improve, self._count_one))
+        flows = list(self.flows())
+        for dataflow in Dataflow:
+            here = [flow for flow in flows if flow.dataflow is dataflow]
+            if here:
+                array = here[0].geometry.array
+                cycles = np.array([flow.cycles for flow in here])
+                family = DeepFamily([flow.view for flow in here], [flow.used for flow in here], cycles, search.asked)
+                shared = (False, True) if dataflow is Dataflow.OUTPUT_STATIONARY and array.count > 1 else (False,)
+                variants = [(t, s) for t in together(self.problem.groups, array.count) for s in shared]
+                for levels in range(2, self.deep + 1):
+                    search.add(family, levels, variants)
+        search.run()
+
+    def _count_one(self, block: Block, used: ArrayGeometry | None) -> None:
+        zero = np.zeros(1, dtype=np.int64)
+        self._count(block, (zero, zero, zero), used)
+
+    def try_flows(self) -> None:
+        """Count what can be better on an array of the short form, one dataflow after another."""
+        flows = sorted(self.flows(), key=lambda flow: (flow.floor, flow.number))
+        for flow in flows:
+            if self.may_improve(np.array([flow.floor[0]]), np.array([flow.floor[1]]))[0]:
+                self.try_flow(flow)
+
     def try_ways(self) -> None:
         """Count what can be better on all ways to use an array of the long form: the cells with the least floors first, whatever their
         way."""
@@ -175,7 +212,7 @@ class _Search:
             arrays = [array for array in every if dataflow in array.dataflows]
             if arrays:
                 views = [view_of(self.problem, replace(self.geometry, array=array), dataflow) for array in arrays]
-                family = Family(views, prices_here)
+                family = Family(views, prices_here, self._most_levels)
                 for kind in range(len(family.kinds)):
                     first, second = family.first[kind], family.second[kind]
                     self._later(todo, _Node(family, kind, None, -1, np.arange(len(views))[None], first, second, arrays))
@@ -247,7 +284,7 @@ class _Search:
 
     def try_flow(self, flow: _Flow) -> None:
         """Count what can be better in the blocks of a way to use the array, the most promising first."""
-        found = blocks(self.problem, flow.geometry, flow.dataflow)
+        found = blocks(self.problem, flow.geometry, flow.dataflow, self._most_levels)
         start = np.zeros(1, dtype=np.int64)
         cycles = np.full((1, 1, 1), flow.cycles)
         rows = np.concatenate([b.floor((start,) * 3).rows(everything_of((1, 1, 1)), cycles) for b in found])
@@ -307,12 +344,6 @@ def _inside(cells: IntArray, starts: tuple[IntArray, ...], shape: tuple[int, ...
     inside = np.logical_and.reduce([a < size for a, size in zip(at, shape, strict=True)])
     m, k, n = (a[inside] for a in at)
     return m, k, n
-
-
-def coarse(first: FloatArray) -> FloatArray:
-    """The values to nine digits: floors that tie but for rounding are equal."""
-    digit = 10.0 ** (np.floor(np.log10(np.maximum(first, np.finfo(np.float64).tiny))) - DIGITS)
-    return np.asarray(np.rint(first / digit) * digit)
 
 
 def least(first: FloatArray, second: FloatArray, tolerance: float) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from dse.cost.residents import resident_bytes
 from dse.mapping.blocks import NAMES
-from dse.mapping.crossings import moved
+from dse.mapping.crossings import OUTERMOST, moved
 from dse.mapping.space import block_of
 from dse.mapping.two_level import gemm_lower_bound_elements
 from dse.units import BITS_PER_BYTE
@@ -67,8 +67,10 @@ def borders(problem: MatmulProblem, geometry: Geometry, table: DesignTable, mapp
         found = moved(block.view.problem, name, block.trips(position), home)
         over = float((found.dram_read + found.dram_write).item())
         crossed["dram"] += over
-        if home.on_chip or (home.outer and home.outer_at < 0):
-            over = float((found.buffer_read + found.buffer_write).item()) - over
+        if found.resident is not None:
+            over = float((found.resident[0] + found.resident[1]).item()) - over
+        elif home.tiles and home.tiles[0][1] == OUTERMOST:
+            over = float((found.tiles[0][0] + found.tiles[0][1]).item()) - over
         crossed["buffer"] += over
         crossed["array"] += float((found.to_array + found.from_array).item())
     compulsory = problem.left_bytes + problem.right_bytes + problem.out_bytes

@@ -13,7 +13,7 @@ import numpy as np
 
 from dse.cost.columns import ARRAY, DRAM_READ, DRAM_WRITE, counts_per_second, pj_per_count, stages
 from dse.cost.row_prices import criteria_of, overhead_s
-from dse.mapping.blocks import CYCLES, FOOTPRINT, LACKED, STAYS, Block
+from dse.mapping.blocks import CYCLES, FOOTPRINT, LACKED, Block
 from dse.mapping.counts import COUNT_NAMES, INNER_COLUMNS
 from dse.mapping.many_ways import ManyBlocks, WayTiling, least_cycles, least_of_operand, least_tilings, line_of, side_by_side
 from dse.mapping.matmul import Stationary
@@ -86,11 +86,11 @@ class LinearPrices:
 class Family:
     """All ways to use an array with one dataflow, and the kinds of blocks that they have in common."""
 
-    def __init__(self, views: Sequence[View], prices: LinearPrices) -> None:
+    def __init__(self, views: Sequence[View], prices: LinearPrices, most_levels: int | None = None) -> None:
         self.views, self.prices = views, prices
         self.ways = side_by_side(views)
         self.cycles = least_cycles(self.ways, views)
-        self.kinds = kinds(views[0])
+        self.kinds = kinds(views[0], most_levels)
         self._least = least_tilings(views)
         self._lines: dict[Hashable, Line] = {}
         self._footprints: dict[tuple[Home, Home, Home], list[tuple[int, FloatArray]]] = {}
@@ -131,13 +131,12 @@ class Family:
         return self.stack(kind, ways[whole]) if whole.any() else None
 
     def _line(self, block: Block, position: int, tilings: Sequence[Tiling], ways: IntArray) -> Line:
-        inner = None if block.inner_stays is None else STAYS[block.inner_stays] == position
-        stays = STAYS[block.stays] == position, inner, block.one_pass
+        stays = tuple(stays == position for stays in block.orders)
         home = block.homes[position]
-        key = position, home, stays, ways.tobytes(), tuple(map(id, tilings))
+        key = position, home, stays, block.one_pass, ways.tobytes(), tuple(map(id, tilings))
         if key not in self._lines:
             here = side_by_side([self.views[i] for i in ways])
-            kept, columns = line_of(here, position, home, WayTiling.joined(tilings), stays)
+            kept, columns = line_of(here, position, home, WayTiling.joined(tilings), stays, one_pass=block.one_pass)
             self._lines[key] = Line(kept, self.prices.matrix @ columns, len(ways), tilings)
         return self._lines[key]
 
@@ -229,7 +228,8 @@ class Stack:
         m, k, n = cells
         tilings = tuple(level.least for level in self._levels(number))
         block = self._block
-        many = ManyBlocks(self._view, block.stays, block.homes, tilings, inner_stays=block.inner_stays, one_pass=block.one_pass)  # type: ignore[arg-type]  # three
+        stays = {"inner_stays": block.inner_stays, "between_stays": block.between_stays}
+        many = ManyBlocks(self._view, block.stays, block.homes, tilings, one_pass=block.one_pass, **stays)  # type: ignore[arg-type]  # three
         return many.footprints((m, k, n))
 
     def blocks(self, cells: IntArray) -> list[tuple[int, Block, tuple[IntArray, IntArray, IntArray]]]:
@@ -240,7 +240,7 @@ class Stack:
             tilings, index = [], []
             for line, at in zip(self._lines, cells[:, ways == way], strict=True):
                 part = line.tiling.take(line.offsets[way] + np.arange(line.counts[way]))
-                tilings.append(Tiling(part.inner, part.outer_side, part.outer_count))
+                tilings.append(Tiling(part.inner, part.outer_side, part.outer_count, part.between))
                 index.append(at - line.offsets[way])
             number = int(self.numbers[way])
             m, k, n = tilings

@@ -131,6 +131,8 @@ class Geometry:
     one (`AcceleratorDescription.geometry_for`)."""
     mapping_excess: float = 0.0
     """How far above the best the counts of mappings may be, 0.02 for 2 %: 0 for exact frontiers, more for shorter ones."""
+    most_tiles: int | None = None
+    """Tiles of one operand in memories on chip at a time, at most; None for as many as memories may hold it."""
 
     @property
     def outer(self) -> MemoryGeometry:

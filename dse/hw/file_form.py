@@ -47,6 +47,9 @@ class CoreForm(FileForm):
     """The MAC arrays."""
     vector: VectorForm
     """The vector unit."""
+    most_tiles: Whole | None = None
+    """Tiles of one operand in memories on chip at a time, at most; where left out as many as memories may hold it. With three or more
+    frontiers are long; `dse map` needs none."""
 
     @field_validator("count")
     @classmethod

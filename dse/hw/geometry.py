@@ -33,6 +33,7 @@ def geometry_of(form: AcceleratorFile) -> Geometry:
         double_buffered=buffer.double_buffered,
         buffer=None if outer == plain else outer,
         inner=tuple(_memory(memory, dims) for _, memory in form.inner),
+        most_tiles=form.core.most_tiles,
     )
 
 

@@ -46,6 +46,7 @@ ARRAYS: Final = "arrays"
 REMEMBERED: Final = 4096
 """Most mappings of a block whose array passes are remembered for other problems: 32 KiB."""
 FOOTPRINT, DRAM_READ, DRAM_WRITE, BUFFER_READ, BUFFER_WRITE, CYCLES = range(6)
+_NOTHING: Final = Kept(left=False, right=False, out=False)
 
 
 def ports_of(at: int) -> tuple[int, int]:
@@ -139,9 +140,23 @@ class Block:
     together: int = 1
     inner_stays: Stationary | None = None
     """Operand whose inner tile stays while the innermost loop over inner tiles runs; None where outer tiles are inner ones."""
+    between_stays: tuple[Stationary, ...] = ()
+    """Operands that stay at the levels of tiles between the outermost and the innermost one, from outer to inner."""
     one_pass: bool = False
     """The tile of the operand in the array is one array pass, and stays there while the innermost loop runs."""
     shared_sums: bool = False
+    slots: tuple[int, ...] | None = None
+    """The level of tiles of each slot of a home; None where each slot has a level of its own, or all have the only one."""
+
+    @cached_property
+    def orders(self) -> tuple[int, ...]:
+        """Position of the operand that stays at each level of tiles, from outer to inner."""
+        inside = () if self.inner_stays is None else (*self.between_stays, self.inner_stays)
+        return tuple(STAYS[stays] for stays in (self.stays, *inside))
+
+    def level(self, slot: int) -> int:
+        """The level of tiles of a slot."""
+        return self.slots[slot] if self.slots is not None else min(slot, len(self.orders) - 1)
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
@@ -156,21 +171,13 @@ class Block:
 
     def trips(self, position: int) -> Trips:
         """How often the operand at `position` crosses, along the dimension that it lacks."""
-        tiling = self.tilings[LACKED[position]]
-        one, inner, outer = np.ones_like(tiling.outer_count), tiling.inner.count, tiling.outer_count
-        stays_outer, held = STAYS[self.stays] == position, self.view.held == position
-        if self.inner_stays is None:
-            outer = inner = one if stays_outer else inner
-            still = self.one_pass and stays_outer
-            stayed = one
-        else:
-            stays_inner = STAYS[self.inner_stays] == position
-            stayed = outer
-            inner = outer if stays_inner else inner
-            still = self.one_pass and stays_inner
-            outer = one if stays_outer else outer
-        array = (stayed if still else tiling.inner.count) if held else tiling.inner.folds
-        return Trips(outer, inner, array)
+        tiling, orders = self.tilings[LACKED[position]], self.orders
+        counts = tiling.counts if len(orders) > 1 else (tiling.inner.count,)
+        outside = (np.ones_like(tiling.outer_count), *counts[:-1])
+        levels = [stayed if stays == position else count for stays, stayed, count in zip(orders, outside, counts, strict=True)]
+        still = self.one_pass and orders[-1] == position
+        array = (outside[-1] if still else tiling.inner.count) if self.view.held == position else tiling.inner.folds
+        return Trips(tuple(levels[self.level(slot)] for slot in range(len(self.homes[position].at))), array)
 
     @cached_property
     def tables(self) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -183,7 +190,7 @@ class Block:
             at = LACKED[position]
             self._add(found[at], position, self.trips(position), self.tilings[1].inner)
         home = self.homes[self.view.held]
-        tiles = {at for at, here in ((home.outer_at, home.outer), (home.inner_at, home.inner)) if here}
+        tiles = {at for _, at in home.tiles}
         for i in self._held_in():
             if i not in tiles:
                 found[0][len(COUNT_NAMES) + INNER_COLUMNS * i] = register_bytes(self.view.problem, NAMES[self.view.held])
@@ -195,9 +202,9 @@ class Block:
         columns[DRAM_READ] += traffic.dram_read
         columns[DRAM_WRITE] += traffic.dram_write
         home = self.homes[position]
-        held = [(home.inner_at, traffic.inner_read, traffic.inner_write)] if home.inner else []
-        if home.outer or home.on_chip:
-            held.append((OUTERMOST if home.on_chip else home.outer_at, traffic.buffer_read, traffic.buffer_write))
+        held = [(at, *both) for (_, at), both in zip(home.tiles, traffic.tiles, strict=True)][::-1]
+        if traffic.resident is not None:
+            held.append((OUTERMOST, *traffic.resident))
         for at, read, written in held:
             self._access(columns, position, at, read, written)
         if position != self.view.held:
@@ -251,35 +258,33 @@ class Block:
         held: dict[int, list[tuple[int, FloatArray]]] = {}
         for position in range(3):
             home = self.homes[position]
-            if home.outer or home.inner or (home.on_chip and position == STAYS[Stationary.OUT]):
-                sizes = self._footprint(position, at, together)
-                if home.outer or home.on_chip:
-                    where = OUTERMOST if home.on_chip else home.outer_at
-                    held.setdefault(where, []).append((position, sizes[0] / self.view.share(position, where)))
-                if home.inner:
-                    held.setdefault(home.inner_at, []).append((position, sizes[1] / self.view.share(position, home.inner_at)))
+            if not (home.tiles or (home.on_chip and position == STAYS[Stationary.OUT])):
+                continue
+            for memory, size in self._footprint(position, at, together):
+                held.setdefault(memory, []).append((position, size / self.view.share(position, memory)))
         return held
 
     def _joined(self, memory: int, parts: list[FloatArray]) -> FloatArray:
         return _joined(parts, pool=not self.view.memory(memory).capacity_shares)
 
-    def _footprint(self, position: int, at: Index, together: IntArray | None = None) -> tuple[FloatArray, FloatArray]:
-        """Bytes of one operand in the outermost buffer and in an inner one."""
+    def _footprint(self, position: int, at: Index, together: IntArray | None = None) -> list[tuple[int, FloatArray]]:
+        """(memory, bytes) of the tiles of one operand, from the outermost inwards; of sums that are on chip also of those in work."""
         name, home = NAMES[position], self.homes[position]
         groups: int | IntArray = self.together if together is None else together
         a, b = (self.tilings[d].take(at[d]) for d in AXES[name])
-        outer, inner = tile_bytes_per_element(self.view.problem, name, self._trips_at(position, at), home)
-        if position == self.view.held == STAYS[Stationary.OUT]:  # sums grow in the registers themselves
-            wide = register_bytes(self.view.problem, name) * self.view.problem.out_share
-            outer = np.maximum(outer, wide) if home.outer and self.view.memory(home.outer_at).registers else outer
-            inner = np.maximum(inner, wide) if home.inner and self.view.memory(home.inner_at).registers else inner
-        double = home.outer and not home.on_chip and self.view.memory(home.outer_at).double_buffered
-        sides = self._per_instance(name, home.outer_at if home.outer else OUTERMOST, a.outer_side, b.outer_side, groups)
-        outer = outer * sides * self._copies(a.outer_count, b.outer_count, groups, double=double)
-        double = home.inner and self.view.memory(home.inner_at).double_buffered
-        sides = self._per_instance(name, home.inner_at if home.inner else OUTERMOST, a.inner.side, b.inner.side, groups)
-        inner = inner * sides * self._copies(a.inner.count, b.inner.count, groups, double=double)
-        return outer, inner
+        widths = tile_bytes_per_element(self.view.problem, name, self._trips_at(position, at), home)
+        grown = position == self.view.held == STAYS[Stationary.OUT]
+        found: list[tuple[int, FloatArray]] = []
+        for (slot, memory), width in zip(home.tiles, widths, strict=False):
+            level, known = self.level(slot), self.view.memory(memory)
+            if grown and known.registers:  # sums grow in the registers themselves
+                width = np.maximum(width, register_bytes(self.view.problem, name) * self.view.problem.out_share)
+            elements = self._per_instance(name, memory, a.sides[level], b.sides[level], groups)
+            copies = self._copies(a.counts[level], b.counts[level], groups, double=known.double_buffered)
+            found.append((memory, width * elements * copies))
+        if home.on_chip and position == STAYS[Stationary.OUT]:
+            found.insert(0, (OUTERMOST, widths[-1] * self._per_instance(name, OUTERMOST, a.sides[0], b.sides[0], groups)))
+        return found
 
     def _per_instance(self, name: OperandName, at: int, a: IntArray, b: IntArray, groups: int | IntArray) -> IntArray:
         """Elements of tiles of `a` x `b` in one instance of a memory, of the groups that it holds at a time."""
@@ -290,12 +295,11 @@ class Block:
     def _trips_at(self, position: int, at: Index) -> Trips:
         """Trips of an operand for the mappings at `at`; those of sums that several arrays share included."""
         trips, index = self.trips(position), at[LACKED[position]]
-        here = Trips(trips.outer[index], trips.inner[index], trips.array[index])
         if not (self.shared_sums and position == 2):
-            return here
+            return Trips(tuple(tile[index] for tile in trips.tiles), trips.array[index])
         shares = self._shares(self.grid(at))
         one = np.ones_like(shares)
-        return Trips(here.outer * one, here.inner * one, here.array * shares)
+        return Trips(tuple(tile[index] * one for tile in trips.tiles), trips.array[index] * shares)
 
     def _copies(self, a: IntArray, b: IntArray, groups: int | IntArray, *, double: bool) -> IntArray:
         """Copies that a tile occupies: where transfers overlap two, if it is replaced during the operator; `a` and `b` tiles, so many
@@ -313,7 +317,7 @@ class Block:
         stay = None
         if inner_stays is not None:
             stream = LACKED[view.held]
-            stay = self.tilings[stream].outer_side[at[stream]]
+            stay = self.tilings[stream].sides[-2][at[stream]]
         grid = self.grid(at)
         found = array_cycles(
             view.problem,
@@ -336,18 +340,15 @@ class Block:
         """
         problem, found = self.view.problem, list(self.tilings)
         shares = problem.left_share, problem.right_share, problem.out_share
-        stays = {STAYS[self.stays]} | ({STAYS[self.inner_stays]} if self.inner_stays is not None else set())
         for position, home in enumerate(self.homes):
-            if shares[position] != 1.0 or problem.work_share != 1.0 or self.shared_sums or not (home.inner or home.outer):
+            if shares[position] != 1.0 or problem.work_share != 1.0 or self.shared_sums or not home.tiles:
                 continue
             trips, lacked = self.trips(position), LACKED[position]
             idle = np.zeros(len(found[lacked]), dtype=np.bool_)
             asked = trips.array
-            if home.inner:
-                idle |= (trips.inner >= trips.array) & (position not in stays)
-                asked = trips.inner
-            if home.outer:
-                idle |= (trips.outer >= asked) & (position not in stays)
+            for slot, _ in reversed(home.tiles):
+                idle |= (trips.tiles[slot] >= asked) & (position not in self.orders)
+                asked = trips.tiles[slot]
             found[lacked] = found[lacked].take(np.flatnonzero(~idle)) if idle.any() else found[lacked]
         left = found[0], found[1], found[2]
         return self if all(a is b for a, b in zip(left, self.tilings, strict=True)) else replace(self, tilings=left)
@@ -357,14 +358,14 @@ class Block:
         """Blocks of one search with equal keys differ in nothing but `together`; None where that changes how often sums cross."""
         if self.shared_sums:
             return None
-        return id(self.view), self.stays, self.inner_stays, self.homes, self.one_pass, *(id(t) for t in self.tilings)
+        return id(self.view), self.orders, self.homes, self.one_pass, *(id(t) for t in self.tilings)
 
     @property
     def cycles_key(self) -> Hashable:
         """Blocks with equal keys have equal cycles where as many groups run together."""
         sides = tuple(tiling.inner.side.tobytes() for tiling in self.tilings)
         stream = self.tilings[LACKED[self.view.held]]
-        stay = stream.outer_side.tobytes() if self.inner_stays is not None else b""
+        stay = stream.sides[-2].tobytes() if self.inner_stays is not None else b""
         stays_put = (self.inner_stays or self.stays) is Stationary.RIGHT
         return self.view.dataflow, self.view.transposed, sides, stay, self.shared_sums, stays_put
 
@@ -376,7 +377,7 @@ class Block:
         where: list[IntArray] = []
         first: list[IntArray] = []
         for at, tiling in enumerate(self.tilings):
-            stay = tiling.outer_side if at == LACKED[self.view.held] else np.zeros_like(tiling.outer_side)
+            stay = tiling.sides[-2] if at == LACKED[self.view.held] else np.zeros_like(tiling.outer_side)
             kind = stay * (tiling.size + 1) + tiling.inner.side
             _, index, inverse = np.unique(kind, return_index=True, return_inverse=True)
             first.append(index)
@@ -408,7 +409,8 @@ class Block:
                 found.append(())
                 continue
             groups: dict[bytes, list[int]] = {}
-            kind = np.stack((tiling.outer_count > 1, tiling.inner.count > 1, tiling.outer_side * (self.inner_stays is not None)))
+            outside = [side * (self.inner_stays is not None) for side in tiling.sides[:-1]]
+            kind = np.stack((*(count > 1 for count in tiling.counts), *outside))
             keys = np.ascontiguousarray(np.concatenate((table, kind)).T)
             for i, key in enumerate(keys.view(f"V{keys.itemsize * keys.shape[1]}").ravel().tolist()):
                 groups.setdefault(key, []).append(i)
@@ -433,13 +435,19 @@ class Block:
         at = (zero, zero, zero)
         found = []
         for position, name in enumerate(NAMES):
-            outer, inner = self._footprint(position, at)
             home = self.homes[position]
             x = moved(self.view.problem, name, self._trips_at(position, at), home)
-            near, far = (inner, x.inner_read, x.inner_write), (outer, x.buffer_read, x.buffer_write)
-            if home.outer and home.outer_at != OUTERMOST:
-                near, far = tuple(a + b for a, b in zip(near, far, strict=True)), tuple(np.zeros_like(b) for b in far)  # type: ignore[assignment]  # three
-            found.append(OperandTraffic(far[0], x.dram_read, x.dram_write, *far[1:], *near))
+            nothing: FloatArray = np.zeros(1)
+            near, far = [nothing] * 3, [nothing] * 3  # footprint, read and written inside the outermost buffer and in it
+            for memory, size in self._footprint(position, at):
+                here = far if memory == OUTERMOST else near
+                here[0] = here[0] + size
+            for (_, memory), (read, written) in zip(home.tiles, x.tiles, strict=True):
+                here = far if memory == OUTERMOST else near
+                here[1:] = [here[1] + read, here[2] + written]
+            if x.resident is not None:
+                far[1:] = [a + b for a, b in zip(far[1:], x.resident, strict=True)]
+            found.append(OperandTraffic(far[0], x.dram_read, x.dram_write, far[1], far[2], *near))
         left, right, out = found
         return ((right, left, out) if self.view.transposed else (left, right, out)), counts_of(self.rows(at))
 
@@ -468,29 +476,34 @@ class Block:
 
     def describe(self, at: tuple[int, int, int]) -> MatmulMapping:
         """The mapping at `at` in words, as one of the product itself."""
-        outer = [int(t.outer_side[i]) for t, i in zip(self.tilings, at, strict=True)]
-        inside = [int(t.inner.side[i]) for t, i in zip(self.tilings, at, strict=True)]
-        kept_outer = [home.outer and not home.on_chip for home in self.homes]
-        kept_inner = [home.inner for home in self.homes]
-        places = self._places()
-        stays, inner_stays, dataflow = self.stays, self.inner_stays or self.stays, self.view.dataflow
-        if self.view.transposed:
-            outer, inside = outer[::-1], inside[::-1]
-            kept_outer, kept_inner = ([kept[1], kept[0], kept[2]] for kept in (kept_outer, kept_inner))
-            stays, inner_stays, dataflow = transposed_stationary(stays), transposed_stationary(inner_stays), Dataflow.INPUT_STATIONARY
-        m, k, n = inside
-        inner = InnerTile(inner_stays, Kept(*kept_inner), m, k, n)
-        used = inner if any(kept_inner) or self.inner_stays is not None else None
-        m, k, n = outer
-        return MatmulMapping(dataflow, stays, Kept(*kept_outer), m, k, n, self.together, self.shared_sums, inner=used, places=places)
+        sides = [[int(side[i]) for side in t.sides] for t, i in zip(self.tilings, at, strict=True)]
+        slots = range(len(self.homes[0].at))
+        turned = self.view.transposed
+        levels = []
+        for slot in slots:
+            kept = [home.at[slot] is not None for home in self.homes]
+            level = self.level(slot)
+            tile = [along[level] for along in sides]
+            stays = next(name for name, position in STAYS.items() if position == self.orders[level])
+            if turned:
+                kept, tile, stays = [kept[1], kept[0], kept[2]], tile[::-1], transposed_stationary(stays)
+            levels.append((stays, Kept(*kept), tile))
+        inside: InnerTile | None = None
+        for stays, tiles, (m, k, n) in levels[:0:-1]:
+            if inside is not None or tiles != _NOTHING or self.inner_stays is not None:
+                inside = InnerTile(stays, tiles, m, k, n, inside)
+        stays, tiles, (m, k, n) = levels[0]
+        dataflow = Dataflow.INPUT_STATIONARY if turned else self.view.dataflow
+        return MatmulMapping(dataflow, stays, tiles, m, k, n, self.together, self.shared_sums, inner=inside, places=self._places())
 
-    def _places(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]] | None:
-        """(outer, inner) memory of left, right and out of the product itself; None where each operand is where it is by default."""
-        found = []
+    def _places(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None:
+        """Memory of each slot of left, right and out of the product itself; None where each operand is where it is by default."""
+        found, usual = [], []
         for name, home in zip(NAMES, self.homes, strict=True):
-            outer, inner = self.view.residence.default(name)
-            found.append((home.outer_at if home.outer and not home.on_chip else outer, home.inner_at if home.inner else inner))
-        if found == [self.view.residence.default(name) for name in NAMES]:
+            default = self.view.residence.default(name, len(home.at))
+            found.append(tuple(known if at is None else at for at, known in zip(home.at, default, strict=True)))
+            usual.append(default)
+        if found == usual:
             return None
         left, right, out = found
         return (right, left, out) if self.view.transposed else (left, right, out)

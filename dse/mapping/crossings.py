@@ -28,10 +28,10 @@ OUTERMOST: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class Trips:
-    """How often each element of an operand crosses into its outer tile, its inner tile and the array; arrays of one shape."""
+    """How often each element of an operand crosses into its tile of each level and into the array; arrays of one shape."""
 
-    outer: IntArray
-    inner: IntArray
+    tiles: tuple[IntArray, ...]
+    """By slot of a `Home`, from the outermost inwards."""
     array: IntArray
 
 
@@ -39,16 +39,21 @@ class Trips:
 class Home:
     """Where an operand has tiles."""
 
-    outer: bool = False
-    """In the outermost buffer."""
-    inner: bool = False
-    """In a memory inside it."""
+    at: tuple[int | None, ...] = (None, None)
+    """The memory of its tile in each slot, from the outermost inwards: `OUTERMOST`, or a position in `Geometry.inner`; None where it has
+    no tile. Slots are the levels of tiles, of which two or more may have tiles of one size."""
     on_chip: bool = False
     """The whole operand is held in the outermost buffer already."""
-    outer_at: int = OUTERMOST
-    """Which memory has the outer tile: `OUTERMOST`, or a position in `Geometry.inner`."""
-    inner_at: int = OUTERMOST
-    """Which memory has the inner tile: a position in `Geometry.inner`."""
+
+    @property
+    def tiles(self) -> tuple[tuple[int, int], ...]:
+        """(slot, memory) of each tile, from the outermost inwards."""
+        return tuple((slot, at) for slot, at in enumerate(self.at) if at is not None)
+
+    @property
+    def held(self) -> bool:
+        """Whether some memory on chip holds it or a tile of it."""
+        return self.on_chip or any(at is not None for at in self.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +62,10 @@ class Moved:
 
     dram_read: FloatArray
     dram_write: FloatArray
-    buffer_read: FloatArray
-    buffer_write: FloatArray
-    inner_read: FloatArray
-    inner_write: FloatArray
+    tiles: tuple[tuple[FloatArray, FloatArray], ...]
+    """Read from and written to the memory of each tile, in the order of `Home.tiles`."""
+    resident: tuple[FloatArray, FloatArray] | None
+    """Read from and written to the outermost buffer, where the whole operand is on chip."""
     to_array: FloatArray
     from_array: FloatArray
 
@@ -71,7 +76,7 @@ def moved(problem: MatmulProblem, name: OperandName, trips: Trips, home: Home) -
     An input is read from the memory that holds it and written to the next one inside. Partial sums that leave are written and read
     back at `partial_bits`, the very first read is skipped; a finished output leaves once at `out_bits`. Transfers between memories
     count distinct elements (`left_share`, ...); what the array takes does not, and counts only the products that a mask leaves.
-    Source: facts of the single-buffer machine, Huang et al., ISCA 2024; a second buffer is the same rule once more.
+    Source: facts of the single-buffer machine, Huang et al., ISCA 2024; each further memory is the same rule once more.
     """
     if name is OperandName.OUT:
         return _out(problem, trips, home)
@@ -79,20 +84,18 @@ def moved(problem: MatmulProblem, name: OperandName, trips: Trips, home: Home) -
     bits, share = (problem.left_bits, problem.left_share) if left else (problem.right_bits, problem.right_share)
     size = problem.groups * problem.k * (problem.m if left else problem.n) * bits / BITS_PER_BYTE
     to_array = size * trips.array.astype(np.float64)
-    if home.inner or home.outer or home.on_chip:
+    if home.held:
         to_array = to_array * problem.work_share
     zero = np.zeros_like(to_array)
     asked: FloatArray = to_array
-    inner_read, inner_write = zero, zero
-    if home.inner:
-        inner_read, inner_write = asked, size * share * trips.inner.astype(np.float64)
-        asked = inner_write
+    tiles: list[tuple[FloatArray, FloatArray]] = []
+    for slot, _ in reversed(home.tiles):
+        filled = size * share * trips.tiles[slot].astype(np.float64)
+        tiles.insert(0, (asked, filled))
+        asked = filled
     if home.on_chip:
-        return Moved(zero, zero, asked, zero, inner_read, inner_write, to_array, zero)
-    if not home.outer:
-        return Moved(asked, zero, zero, zero, inner_read, inner_write, to_array, zero)
-    filled = size * share * trips.outer.astype(np.float64)
-    return Moved(filled, zero, asked, filled, inner_read, inner_write, to_array, zero)
+        return Moved(zero, zero, tuple(tiles), (asked, zero), to_array, zero)
+    return Moved(asked, zero, tuple(tiles), None, to_array, zero)
 
 
 def _out(problem: MatmulProblem, trips: Trips, home: Home) -> Moved:
@@ -102,41 +105,41 @@ def _out(problem: MatmulProblem, trips: Trips, home: Home) -> Moved:
     final = distinct * problem.out_bits / BITS_PER_BYTE
     partial = distinct * problem.partial_bits / BITS_PER_BYTE
     to_array = (elements * trips.array.astype(np.float64) - distinct) * problem.partial_bits / BITS_PER_BYTE
-    if home.inner or home.outer or home.on_chip:
+    if home.held:
         to_array = to_array * problem.work_share
     from_array = to_array + final
-    zero = np.zeros_like(to_array)
-    down, up, inner_read, inner_write = to_array, from_array, zero, zero
-    if home.inner:
-        returned = (trips.inner.astype(np.float64) - 1) * partial
-        inner_read, inner_write = down + returned + final, up + returned
+    down, up = to_array, from_array
+    tiles: list[tuple[FloatArray, FloatArray]] = []
+    for slot, _ in reversed(home.tiles):
+        returned = (trips.tiles[slot].astype(np.float64) - 1) * partial
+        tiles.insert(0, (down + returned + final, up + returned))
         down, up = returned, returned + final
     if home.on_chip:
-        return Moved(zero, zero, down, up, inner_read, inner_write, to_array, from_array)
-    if not home.outer:
-        return Moved(down, up, zero, zero, inner_read, inner_write, to_array, from_array)
-    spilled = (trips.outer.astype(np.float64) - 1) * partial
-    read, written = down + spilled + final, up + spilled
-    return Moved(spilled, spilled + final, read, written, inner_read, inner_write, to_array, from_array)
+        zero = np.zeros_like(to_array)
+        return Moved(zero, zero, tuple(tiles), (down, up), to_array, from_array)
+    return Moved(down, up, tuple(tiles), None, to_array, from_array)
 
 
-def tile_bytes_per_element(problem: MatmulProblem, name: OperandName, trips: Trips, home: Home) -> tuple[FloatArray, FloatArray]:
-    """Bytes that an element of a tile takes in the outermost buffer and in an inner one; 0 where it has none there.
+def tile_bytes_per_element(problem: MatmulProblem, name: OperandName, trips: Trips, home: Home) -> tuple[FloatArray, ...]:
+    """Bytes that an element takes in the memory of each tile, in the order of `Home.tiles`, and last, where the operand is on chip,
+    beside it in the outermost buffer.
 
     An output tile takes the wide form as soon as any sum in it is unfinished when it arrives or leaves. Of an output that is held on
     chip only the accumulators of the tile in work are counted, where sums come back to it; a mapping that would come back to a tile
     it has left is excluded by an infinite size, since the finished tensor has no room for unfinished sums.
     """
-    zero = np.zeros(trips.outer.shape)
+    zero = np.zeros(trips.array.shape)
     if name is not OperandName.OUT:
         left = name is OperandName.LEFT
         bits, share = (problem.left_bits, problem.left_share) if left else (problem.right_bits, problem.right_share)
-        width = bits * share / BITS_PER_BYTE
-        return zero + (width if home.outer and not home.on_chip else 0.0), zero + (width if home.inner else 0.0)
+        width = zero + bits * share / BITS_PER_BYTE
+        return (*(width for _ in home.tiles), *((zero,) if home.on_chip else ()))
     narrow, wide = (bits * problem.out_share / BITS_PER_BYTE for bits in (problem.out_bits, problem.partial_bits))
-    coming = trips.inner if home.inner else trips.array
-    inner = np.where((trips.array > 1) | (trips.inner > 1), wide, narrow) if home.inner else zero
+    coming = trips.array
+    found: list[FloatArray] = []
+    for slot, _ in reversed(home.tiles):
+        found.insert(0, np.where((coming > 1) | (trips.tiles[slot] > 1), wide, narrow))
+        coming = trips.tiles[slot]
     if home.on_chip:
-        return np.where(coming > 1, wide, 0.0) + np.where(trips.outer > 1, np.inf, 0.0), inner
-    outer = np.where((coming > 1) | (trips.outer > 1), wide, narrow) if home.outer else zero
-    return outer, inner
+        found.append(np.where(coming > 1, wide, 0.0) + np.where(trips.tiles[0] > 1, np.inf, 0.0))
+    return tuple(found)

@@ -75,7 +75,8 @@ class LoopForm(FileForm):
     """One loop, as `dse map` prints it."""
 
     level: Level
-    """Memory whose tiles the loop steps through: dram, buffer, inner (the buffers inside the outermost one, together); or array."""
+    """Level whose tiles the loop steps through: dram; buffer, the outer tiles; inner, the tiles inside those, and inner2, inner3, inside
+    these, where an operand may lie in three memories on chip or more; or array."""
     loop: Loop
     """groups, m, k or n."""
     step: Whole
@@ -104,10 +105,11 @@ class MappingFile(FileForm):
     """Where memories have instances along dimensions of the array: what lies side by side along those; needed where `covers` leaves several
     ways."""
     keeps: dict[Level, tuple[OperandName, ...]]
-    """By memory, buffer or inner, the operands with a tile in it: left (A), right (B), out (C); the others pass by."""
-    places: dict[OperandName, tuple[int, int]] = Field(default_factory=dict)
-    """Where an operand has several buffers: the memory of its tile in `buffer` and of that in `inner`, as places among the memories inside
-    the outermost buffer, from 0 at the array; -1 is the outermost buffer. Where left out, its last two."""
+    """By level of tiles, buffer, inner, inner2, ..., the operands with a tile of that level: left (A), right (B), out (C); the others pass
+    by."""
+    places: dict[OperandName, Annotated[tuple[int, ...], Field(min_length=2, max_length=MOST_LOOPS)]] = Field(default_factory=dict)
+    """Where an operand has several buffers: the memory of its tile in `buffer`, of that in `inner`, and so on, as places among the memories
+    inside the outermost buffer, from 0 at the array; -1 is the outermost buffer. Where left out, its last ones."""
     shared_sums: bool = False
     """Output-stationary arrays that would be idle take a stretch of the others' sums."""
     loops: Annotated[tuple[LoopForm, ...], Field(min_length=1, max_length=MOST_LOOPS)]

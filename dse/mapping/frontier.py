@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Final, overload
 
 import numpy as np
 
+from dse.errors import InputError
 from dse.mapping.comparison import Comparison
 from dse.mapping.counts import COUNT_NAMES, INNER_COLUMNS, Counts, counts_of
 from dse.mapping.flows import ways
 from dse.mapping.matmul import MatmulMapping
+from dse.mapping.residence import residence
 from dse.mapping.search import everything, not_dominated, search
 from dse.mapping.space import block_of, blocks, whole_blocks
 
@@ -39,6 +41,10 @@ __all__ = (
     "matmul_frontier",
     "not_dominated",
 )
+
+
+MOST_MAPPINGS: Final = 2**25
+"""Mappings with three tiles of an operand or more of which a frontier is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +100,22 @@ def matmul_frontier(problem: MatmulProblem, geometry: Geometry) -> Frontier:
     if geometry.array.dims:
         return _merged([(array, matmul_frontier(problem, replace(geometry, array=array))) for array in ways(geometry)], geometry)
     found = [b for d in geometry.array.dataflows for b in blocks(problem, geometry, d)]
+    _not_too_many(problem, geometry, found)
     rows, origin = search(found)
     order = np.lexsort(rows.T[::-1])
     return Frontier(counts_of(rows[order]), _Described(found, origin[order]), geometry.mapping_excess)
+
+
+def _not_too_many(problem: MatmulProblem, geometry: Geometry, found: Sequence[Block]) -> None:
+    """Refuse what would take hours or all memory: three tiles of an operand or more at a time, of a large product."""
+    levels, total = residence(geometry).levels, sum(block.size for block in found)
+    if levels > 2 and total > MOST_MAPPINGS:
+        product = f"{problem.m} x {problem.k} x {problem.n}"
+        raise InputError.single(
+            "core.most_tiles",
+            f"the frontier of a product {product} with up to {levels} tiles of an operand on chip is of {total:.2g} mappings, more than "
+            f"{MOST_MAPPINGS:.2g}; set it to 2, in the file or with --set core.most_tiles=2 (dse map takes any number)",
+        )
 
 
 class _Described(Sequence[MatmulMapping]):

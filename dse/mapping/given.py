@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Final
 
 from dse.errors import InputError, Problem, did_you_mean
@@ -9,7 +10,7 @@ from dse.files import dump_yaml, render
 from dse.hw.accelerator import Dataflow, Loop, OperandName
 from dse.mapping.flows import MAX_SEARCHED, ways
 from dse.mapping.frontier import MatmulMapping, mapping_traffic
-from dse.mapping.loop_nest import NestLoop, loop_nest
+from dse.mapping.loop_nest import NestLoop, loop_nest, tile_level
 from dse.mapping.matmul import InnerTile, Kept, Stationary, array_sides
 from dse.mapping.residence import residence
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 BUFFER: Final = "buffer"
 DRAM: Final = "dram"
-INNER: Final = "inner"
 ARRAY: Final = "array"
 _TILED: Final = (Loop.M, Loop.K, Loop.N)
 _LACKING: Final = {Loop.N: Stationary.LEFT, Loop.M: Stationary.RIGHT, Loop.K: Stationary.OUT}
@@ -57,9 +57,9 @@ def mapping_values(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMa
         values["covers"] = dict(zip("mkn", _covers(used.array, mapping.dataflow, problem), strict=True))
         if used.array.spread:
             values["spread"] = [{"dims": list(names), **dict(zip("mkn", units, strict=True))} for names, units in used.array.spread]
-    keeps: dict[str, Value] = {BUFFER: [str(o) for o in OperandName if getattr(mapping.kept, o)]}
-    if mapping.inner is not None:
-        keeps[INNER] = [str(o) for o in OperandName if getattr(mapping.inner.kept, o)]
+    keeps: dict[str, Value] = {}
+    for slot, kept in enumerate((mapping.kept, *(tile.kept for tile in mapping.inner_tiles))):
+        keeps[tile_level(slot)] = [str(o) for o in OperandName if getattr(kept, o)]
     values["keeps"] = keeps
     if mapping.places is not None:
         values["places"] = {str(o): list(at) for o, at in zip(OperandName, mapping.places, strict=True)}
@@ -112,9 +112,13 @@ class _Reader:
         self.document, self.file, self.problem, self.geometry = document, file, problem, geometry
         self.problems: list[Problem] = []
         self.sizes = {Loop.GROUPS: problem.groups, Loop.M: problem.m, Loop.K: problem.k, Loop.N: problem.n}
-        self.two_levels = INNER in file.keeps
         self.residence = residence(geometry)
-        self.levels = (DRAM, BUFFER, INNER, ARRAY) if geometry.inner else (DRAM, BUFFER, ARRAY)
+        most = max(2, self.residence.levels) if geometry.inner else 1
+        self.tiled = tuple(tile_level(slot) for slot in range(most))
+        """Levels of tiles, from outer to inner."""
+        self.used = max((self.tiled.index(level) + 1 for level in file.keeps if level in self.tiled), default=1)
+        """How many of them the mapping has."""
+        self.levels = (DRAM, *self.tiled, ARRAY)
 
     def mapping(self) -> MatmulMapping:
         """See `read_mapping`."""
@@ -122,7 +126,7 @@ class _Reader:
         self._levels()
         kept = self._kept(BUFFER)
         tiles, stationary = self._tiles(DRAM, self.sizes), self._stationary(DRAM, self.sizes)
-        inner = self._inner(tiles)
+        inner = self._inner(tiles, 1)
         together = self._together()
         self._shared()
         self._done()
@@ -207,8 +211,8 @@ class _Reader:
             seen.add((loop.level, loop.loop))
             deepest = max(deepest, order.get(loop.level, 0))
         for level in self.file.keeps:
-            if level not in self.levels[1:-1]:
-                self._fault(("keeps", level), f"memory '{level}' takes no tiles here; allowed: {', '.join(self.levels[1:-1])}")
+            if level not in self.tiled:
+                self._fault(("keeps", level), f"memory '{level}' takes no tiles here; allowed: {', '.join(self.tiled)}")
 
     def _tiles(self, level: str, sizes: dict[Loop, int]) -> dict[Loop, int]:
         """Sides of the tiles that the loops of `level` step through, out of `sizes`."""
@@ -223,36 +227,60 @@ class _Reader:
 
     def _kept(self, level: str) -> Kept:
         kept = self.file.keeps.get(level, ())
-        may_hold = self.residence.inner if level == INNER else self.residence.outer
-        allowed = {o for o in OperandName if may_hold(o)}
+        allowed = {o for o in OperandName if self._may_hold(o, self.tiled.index(level))}
         for operand in kept:
             if operand not in allowed:
                 self._fault(("keeps", level), f"{level} may hold {', '.join(sorted(allowed))}, not {operand}")
         return Kept(*(o in kept for o in (OperandName.LEFT, OperandName.RIGHT, OperandName.OUT)))
 
-    def _places(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]] | None:
-        """Memories of the tiles of left, right and out; None where all are where they are by default."""
-        found = []
-        for operand in OperandName:
-            known = self.residence.default(operand)
-            outer, inner = self.file.places.get(operand, known)
-            for level, at, may in (
-                (BUFFER, outer, {*self.residence.outer(operand), known[0]}),
-                (INNER, inner, {*self.residence.inner(operand), known[1]}),
-            ):
-                if at not in may:
-                    message = f"the tile of {operand} in {level} cannot lie in memory {at}; allowed: {', '.join(map(str, sorted(may)))}"
-                    self._fault(("places", operand), message)
-            found.append((outer, inner))
-        left, right, out = found
-        return None if found == [self.residence.default(o) for o in OperandName] else (left, right, out)
+    def _may_hold(self, operand: OperandName, slot: int) -> tuple[int, ...]:
+        """Memories in which an operand may have its tile of a level."""
+        if self.residence.levels > 2:
+            return self.residence.of(operand)
+        return self.residence.inner(operand) if slot else self.residence.outer(operand)
 
-    def _inner(self, tiles: dict[Loop, int]) -> InnerTile | None:
-        """Tiles in the buffers inside the outermost one; None where there are none."""
-        if not self.two_levels:
+    def _places(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None:
+        """Memories of the tiles of left, right and out; None where all are where they are by default."""
+        found, slots = [], max(2, self.used)
+        for operand in OperandName:
+            known = self.residence.default(operand, slots)
+            places = self.file.places.get(operand, known)
+            if len(places) != slots:
+                given, levels = list(places), ", ".join(self.tiled[:slots])
+                self._fault(
+                    ("places", operand), f"{given} names {len(given)} memories for {operand}; give {slots}, those of its tiles in {levels}"
+                )
+                places = known
+            for slot, (at, usual) in enumerate(zip(places, known, strict=True)):
+                may = {*self._may_hold(operand, slot), usual}
+                if at not in may:
+                    level, allowed = tile_level(slot), ", ".join(map(str, sorted(may)))
+                    self._fault(("places", operand), f"the tile of {operand} in {level} cannot lie in memory {at}; allowed: {allowed}")
+            self._inwards(operand, places)
+            found.append(places)
+        left, right, out = found
+        return None if found == [self.residence.default(o, slots) for o in OperandName] else (left, right, out)
+
+    def _inwards(self, operand: OperandName, places: tuple[int, ...]) -> None:
+        """Each tile of an operand lies inside the one before."""
+        order = {at: rank for rank, at in enumerate(self.residence.of(operand))}
+        kept = [at for level, at in zip(self.tiled, places, strict=False) if operand in self.file.keeps.get(level, ())]
+        ranks = [order[at] for at in kept if at in order]
+        if any(far <= near for far, near in itertools.pairwise(ranks)):
+            chain = ", ".join(str(at) for at in reversed(order))
+            where = ("places", operand) if operand in self.file.places else ("keeps",)
+            self._fault(
+                where, f"tiles of {operand} lie in memories {', '.join(map(str, kept))}; each must lie inside the one before, of {chain}"
+            )
+
+    def _inner(self, tiles: dict[Loop, int], slot: int) -> InnerTile | None:
+        """Tiles of a level and of those inside it; None where there are none."""
+        if slot >= self.used:
             return None
-        sides = self._tiles(BUFFER, tiles)
-        return InnerTile(self._stationary(BUFFER, tiles), self._kept(INNER), sides[Loop.M], sides[Loop.K], sides[Loop.N])
+        outside = tile_level(slot - 1)
+        sides = self._tiles(outside, tiles)
+        stays, kept = self._stationary(outside, tiles), self._kept(tile_level(slot))
+        return InnerTile(stays, kept, sides[Loop.M], sides[Loop.K], sides[Loop.N], self._inner(sides, slot + 1))
 
     def _together(self) -> int:
         steps = [(i, loop.step) for i, loop in self._at(DRAM) if loop.loop is Loop.GROUPS]
@@ -287,7 +315,7 @@ class _Reader:
 
     def _compare(self, mapping: MatmulMapping) -> None:
         """Whatever the file says of its loops against what follows from the mapping."""
-        passes = INNER if self.two_levels else BUFFER
+        passes = tile_level(self.used - 1)
         expected = {(x.level, x.loop): x for x in loop_nest(self.problem, self.geometry, mapping, every_level=True)}
         for i, loop in enumerate(self.file.loops):
             known = expected.get((loop.level, str(loop.loop)))

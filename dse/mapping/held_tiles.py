@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from dse.hw.accelerator import OperandName
 from dse.mapping.crossings import OUTERMOST
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from dse.mapping.matmul import MatmulMapping
     from dse.mapping.problem import MatmulProblem
 
-MOST_TILES: Final = 2
-"""Tiles of an operand in memories on chip."""
 _DIMS = {OperandName.LEFT: ("m", "k"), OperandName.RIGHT: ("k", "n"), OperandName.OUT: ("m", "n")}
 _STAYS = {Stationary.LEFT: OperandName.LEFT, Stationary.RIGHT: OperandName.RIGHT, Stationary.OUT: OperandName.OUT}
 
@@ -46,10 +44,9 @@ def held_tiles(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMappin
     of the outermost buffer."""
     size = {"m": problem.m, "k": problem.k, "n": problem.n}
     outer = {"m": mapping.tile_m, "k": mapping.tile_k, "n": mapping.tile_n}
-    levels = [(0, mapping.kept, outer, mapping.stationary)]
-    if mapping.inner is not None:
-        inside = {"m": mapping.inner.tile_m, "k": mapping.inner.tile_k, "n": mapping.inner.tile_n}
-        levels.append((1, mapping.inner.kept, inside, mapping.inner.stationary))
+    levels = [(mapping.kept, outer, mapping.stationary)]
+    levels += [(t.kept, {"m": t.tile_m, "k": t.tile_k, "n": t.tile_n}, t.stationary) for t in mapping.inner_tiles]
+
     where = residence(geometry)
     found: list[tuple[int, HeldTile]] = []
     for operand, resident in ((OperandName.LEFT, problem.left_on_chip), (OperandName.RIGHT, problem.right_on_chip)):
@@ -57,13 +54,13 @@ def held_tiles(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMappin
             first, second = _DIMS[operand]
             sides = ((first, size[first]), (second, size[second]))
             found.append((-len(geometry.inner), HeldTile(names[OUTERMOST], str(operand), sides, True, 1)))
-    for level, kept, tile, stationary in levels:
+    for level, (kept, sides_of, stationary) in enumerate(levels):
         for i, operand in enumerate(OperandName):
             if not getattr(kept, operand):
                 continue
-            at = (mapping.places[i] if mapping.places is not None else where.default(operand))[level]
+            at = (mapping.places[i] if mapping.places is not None else where.default(operand, max(2, len(levels))))[level]
             first, second = _DIMS[operand]
-            sides = ((first, min(tile[first], size[first])), (second, min(tile[second], size[second])))
+            sides = ((first, min(sides_of[first], size[first])), (second, min(sides_of[second], size[second])))
             instances = 1 if at == OUTERMOST else geometry.inner[at].instances
             rank = len(geometry.inner) if at == OUTERMOST else at
             found.append((-rank, HeldTile(names[at], str(operand), sides, _STAYS[stationary] is operand, instances)))
@@ -71,8 +68,8 @@ def held_tiles(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMappin
 
 
 def crowded(geometry: Geometry, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Operands that three or more memories on chip may hold, with these, from inner to outer: a mapping has tiles of each in two of them
-    at most, beside the element that stays in the array. `names` as of `held_tiles`."""
+    """Operands that more memories on chip may hold than tiles of an operand are allowed at a time (`Geometry.most_tiles`), with these, from
+    inner to outer; `names` as of `held_tiles`."""
     where = residence(geometry)
     found = {str(operand): tuple(names[at] for at in where.of(operand)) for operand in OperandName}
-    return {operand: memories for operand, memories in found.items() if len(memories) > MOST_TILES}
+    return {operand: memories for operand, memories in found.items() if len(memories) > where.levels}

@@ -26,7 +26,7 @@ class NestLoop:
     """One loop, the outermost first."""
 
     level: str
-    """Memory whose tiles the loop steps through, `inner` for all buffers inside the outermost one, or `array`."""
+    """Level whose tiles the loop steps through: `dram`; `buffer`, the outer tiles; `inner`, `inner2`, ..., those inside; or `array`."""
     loop: str
     """`groups`, `m`, `k` or `n`."""
     count: int
@@ -47,15 +47,14 @@ def loop_nest(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMapping
     covered = dict(zip("mkn", array_sides(geometry.array, mapping.dataflow, rate), strict=True))
     size = {"m": problem.m, "k": problem.k, "n": problem.n}
     tile = {"m": mapping.tile_m, "k": mapping.tile_k, "n": mapping.tile_n}
-    inner, inside, level = mapping.inner, tile, "buffer"
-    if inner is not None:
-        inside = {"m": inner.tile_m, "k": inner.tile_k, "n": inner.tile_n}
-        level = "inner" if every_level or inside != tile else level
     loops = [NestLoop("dram", "groups", -(-problem.groups // mapping.together), mapping.together, spatial=False, stays="")]
     loops += _tile_loops("dram", size, tile, mapping.stationary)
-    if inner is not None and level == "inner":
-        loops += _tile_loops("buffer", tile, inside, inner.stationary)
-    tile = inside
+    level = tile_level(0)
+    for slot, inner in enumerate(mapping.inner_tiles, start=1):
+        inside = {"m": inner.tile_m, "k": inner.tile_k, "n": inner.tile_n}
+        if every_level or inside != tile:
+            loops += _tile_loops(tile_level(slot - 1), tile, inside, inner.stationary)
+            level, tile = tile_level(slot), inside
     stream = _STREAMS[mapping.dataflow]
     held = _ARRAY_HOLDS[mapping.dataflow]
     passes = {d: (-(-tile[d] // covered[d]), min(covered[d], tile[d])) for d in "mkn" if d != stream}
@@ -70,6 +69,11 @@ def loop_nest(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMapping
     if per_step > 1:
         loops.append(NestLoop("array", stream, per_step, 1, spatial=True, stays=""))
     return tuple(loops)
+
+
+def tile_level(slot: int) -> str:
+    """Name of a level of tiles, counted from the outermost: buffer, inner, inner2, ..."""
+    return ("buffer", "inner")[slot] if slot < 2 else f"inner{slot}"
 
 
 def _tile_loops(level: str, size: dict[str, int], tile: dict[str, int], stationary: Stationary) -> list[NestLoop]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
@@ -11,7 +11,7 @@ from dse.hw.accelerator import Folds
 from dse.mapping.blocks import LACKED, STAYS, Block, View
 from dse.mapping.crossings import Home
 from dse.mapping.tiles import Sides
-from dse.mapping.tilings import Tiling
+from dse.mapping.tilings import Between, Tiling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,24 +31,27 @@ SIDES: Final = ("side", "count", "last", "folds", "folds_full", "folds_last")
 class WayTiling(Tiling):
     """Candidates along one dimension on many ways, those of the first way first."""
 
-    way: IntArray
+    way: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     """Which way a candidate belongs to, ascending, [S]."""
 
     def take(self, index: IntArray) -> Self:
         """The candidates at `index`, of any shape."""
-        return type(self)(self.inner.take(index), self.outer_side[index], self.outer_count[index], self.way[index])
+        plain = Tiling(self.inner, self.outer_side, self.outer_count, self.between).take(index)
+        return type(self)(plain.inner, plain.outer_side, plain.outer_count, plain.between, self.way[index])
 
     def least(self, starts: IntArray) -> Self:
         """The least of every number in each stretch of neighbours of one way that begins at one of `starts`."""
-        plain = Tiling(self.inner, self.outer_side, self.outer_count).least(starts)
-        return type(self)(plain.inner, plain.outer_side, plain.outer_count, self.way[starts])
+        plain = Tiling(self.inner, self.outer_side, self.outer_count, self.between).least(starts)
+        return type(self)(plain.inner, plain.outer_side, plain.outer_count, plain.between, self.way[starts])
 
     @staticmethod
     def joined(tilings: Sequence[Tiling]) -> WayTiling:
         """Candidates of one dimension on each way."""
         inner = Sides(tilings[0].size, *(np.concatenate([getattr(t.inner, name) for t in tilings]) for name in SIDES))
         side, count = (np.concatenate([getattr(t, name) for t in tilings]) for name in ("outer_side", "outer_count"))
-        return WayTiling(inner, side, count, np.repeat(np.arange(len(tilings)), [len(t) for t in tilings]))
+        levels = zip(*(t.between for t in tilings), strict=True)
+        between = tuple(Between(*(np.concatenate([getattr(x, name) for x in level]) for name in ("side", "count"))) for level in levels)
+        return WayTiling(inner, side, count, between, np.repeat(np.arange(len(tilings)), [len(t) for t in tilings]))
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,15 @@ class ManyBlocks(Block):
 
     def _seen(self, way: IntArray) -> Block:
         assert isinstance(self.view, Ways)
-        return Block(self.view.seen(way), self.stays, self.homes, self.tilings, inner_stays=self.inner_stays, one_pass=self.one_pass)
+        return Block(
+            self.view.seen(way),
+            self.stays,
+            self.homes,
+            self.tilings,
+            inner_stays=self.inner_stays,
+            between_stays=self.between_stays,
+            one_pass=self.one_pass,
+        )
 
     def _add(self, columns: FloatArray, position: int, trips: Trips, k: Sides) -> None:
         tiling = self.tilings[LACKED[position]]
@@ -140,28 +151,36 @@ def least_tilings(views: Sequence[View]) -> tuple[WayTiling, WayTiling, WayTilin
     for size, covered in zip(views[0].sizes, np.array([view.covered for view in views]).T, strict=True):
         side, one = np.minimum(covered, size), np.ones(len(views), dtype=np.int64)
         folds = -(-size // covered)
-        found.append(WayTiling(Sides(size, side, one, one * size, folds, one, one), side, one, np.arange(len(views))))
+        found.append(WayTiling(Sides(size, side, one, one * size, folds, one, one), side, one, (), np.arange(len(views))))
     m, k, n = found
     return m, k, n
 
 
 def line_of(
-    ways: Ways, position: int, home: Home, tiling: WayTiling, stays: tuple[bool, bool | None, bool]
+    ways: Ways, position: int, home: Home, tiling: WayTiling, stays: tuple[bool, ...], *, one_pass: bool
 ) -> tuple[WayTiling, FloatArray]:
     """Tilings of the dimension that one operand lacks, less those that `Block.without_idle_tiles` leaves out, and bytes of every column
     that the operand moves with each, [columns, tilings].
 
-    `stays` says whether its outer tile stays, its inner one (None: outer tiles are inner ones), and whether what stays in the array is one
-    pass.
+    `stays` says of each level of tiles whether the operand's tile stays, from outer to inner, and `one_pass` whether what stays in the
+    array is one pass.
     """
     mine = next(stationary for stationary, at in STAYS.items() if at == position)
     other = next(stationary for stationary, at in STAYS.items() if at != position)
     homes = [Home(), Home(), Home()]
     homes[position] = home
-    outer, inner, one_pass = stays
     left, right, out = homes
-    inner_stays = None if inner is None else mine if inner else other
-    block = ManyBlocks(ways, mine if outer else other, (left, right, out), (tiling,) * 3, inner_stays=inner_stays, one_pass=one_pass)
+    orders = [mine if here else other for here in stays]
+    inner = orders[-1] if len(orders) > 1 else None
+    block = ManyBlocks(
+        ways,
+        orders[0],
+        (left, right, out),
+        (tiling,) * 3,
+        inner_stays=inner,
+        between_stays=tuple(orders[1:-1]),
+        one_pass=one_pass,
+    )
     kept = block.without_idle_tiles().tilings[LACKED[position]]
     assert isinstance(kept, WayTiling)
     block = replace(block, tilings=(kept,) * 3)
@@ -173,4 +192,4 @@ def line_of(
 def least_of_operand(ways: Ways, views: Sequence[View], position: int, home: Home) -> FloatArray:
     """Bytes of every column that an operand with this home moves at least on each way, [columns, ways]."""
     least = least_tilings(views)[LACKED[position]]
-    return line_of(ways, position, home, least, (True, None, False))[1]
+    return line_of(ways, position, home, least, (True,), one_pass=False)[1]

@@ -56,6 +56,8 @@ class InnerTile:
     tile_m: int
     tile_k: int
     tile_n: int
+    inside: InnerTile | None = None
+    """Tiles that these are made of; None where the array comes next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,18 @@ class MatmulMapping:
     """How an array of the long form is used: as one with these rows and columns; None in the short form."""
     inner: InnerTile | None = None
     """What the buffers inside the outermost one do; None where they do nothing."""
-    places: tuple[tuple[int, int], tuple[int, int], tuple[int, int]] | None = None
-    """Memories of the outer and the inner tile of left, right and out, as positions in `Geometry.inner` (-1: the outermost buffer); None
+    places: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None = None
+    """Memories of the tiles of left, right and out, the outer one first, as positions in `Geometry.inner` (-1: the outermost buffer); None
     where each operand is where it is by default (`Residence.default`)."""
+
+    @property
+    def inner_tiles(self) -> tuple[InnerTile, ...]:
+        """Levels of tiles inside the outermost one, from outer to inner."""
+        found, level = [], self.inner
+        while level is not None:
+            found.append(level)
+            level = level.inside
+        return tuple(found)
 
     def used(self, geometry: Geometry) -> Geometry:
         """`geometry` with its array as this mapping uses it."""
@@ -86,12 +97,14 @@ class MatmulMapping:
 
 
 def inner_json(mapping: MatmulMapping) -> dict[str, object] | None:
-    """What the buffers inside the outermost one do, in plain words; None where they do nothing."""
-    inner = mapping.inner
-    if inner is None:
-        return None
-    kept = [name for name in ("left", "right", "out") if getattr(inner.kept, name)]
-    return {"stationary": str(inner.stationary), "kept": kept, "tile": {"m": inner.tile_m, "k": inner.tile_k, "n": inner.tile_n}}
+    """What the buffers inside the outermost one do, in plain words; None where they do nothing. A further level is `inside` the first."""
+    found: dict[str, object] | None = None
+    for tile in reversed(mapping.inner_tiles):
+        kept = [name for name in ("left", "right", "out") if getattr(tile.kept, name)]
+        sides = {"m": tile.tile_m, "k": tile.tile_k, "n": tile.tile_n}
+        here: dict[str, object] = {"stationary": str(tile.stationary), "kept": kept, "tile": sides}
+        found = here if found is None else here | {"inside": found}
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ class Residence:
     """Buffers of each operand from inner to outer, as positions in `Geometry.inner`, the outermost buffer as `OUTERMOST`."""
 
     places: tuple[tuple[OperandName, tuple[int, ...]], ...]
+    most_tiles: int | None = None
+    """Tiles of an operand at a time, at most; None for as many as memories may hold it."""
 
     def of(self, name: OperandName) -> tuple[int, ...]:
         """The buffers of an operand."""
@@ -28,7 +31,7 @@ class Residence:
     def transposed(self) -> Residence:
         """For the transposed product: left and right change places."""
         found = {TRANSPOSED[name]: held for name, held in self.places}
-        return Residence(tuple((name, found[name]) for name in OperandName))
+        return Residence(tuple((name, found[name]) for name in OperandName), self.most_tiles)
 
     def outer(self, name: OperandName) -> tuple[int, ...]:
         """Where an outer tile may lie: in the last buffer of the operand; of three or more in all but the first."""
@@ -44,12 +47,25 @@ class Residence:
         held = self.of(name)
         return tuple((outer, inner) for outer in self.outer(name) for inner in held[: held.index(outer)])
 
-    def default(self, name: OperandName) -> tuple[int, int]:
-        """(outer, inner) where nothing else is said: the last two buffers of the operand."""
+    def chains(self, name: OperandName, tiles: int, *, on_chip: bool = False) -> tuple[tuple[int, ...], ...]:
+        """Memories of so many tiles of an operand, each inside the one before; of one that is `on_chip` inside the outermost buffer."""
+        held = self.inner(name) if on_chip else self.of(name)
+        return tuple(itertools.combinations(held[::-1], tiles))
+
+    @property
+    def levels(self) -> int:
+        """Levels of tiles that are tried: as many as the most memories of an operand, or as tiles are allowed."""
+        most = max(len(held) for _, held in self.places)
+        return most if self.most_tiles is None else min(most, self.most_tiles)
+
+    def default(self, name: OperandName, slots: int = 2) -> tuple[int, ...]:
+        """Memories of so many tiles, the outer one first, where nothing else is said: the last buffers of the operand. Where there are
+        fewer, the innermost stands for the rest."""
         held = self.of(name)
         outer = held[-1] if held else OUTERMOST
-        inside = [at for at in held[:-1] if at != OUTERMOST] or [at for at in held if at != OUTERMOST]
-        return outer, (inside[-1] if inside else OUTERMOST)
+        inside = [at for at in held[:-1] if at != OUTERMOST] or [at for at in held if at != OUTERMOST] or [OUTERMOST]
+        found = inside[-1:-slots:-1]
+        return (outer, *found, *found[-1:] * (slots - 1 - len(found)))
 
 
 @lru_cache(maxsize=256)
@@ -62,4 +78,4 @@ def residence(geometry: Geometry) -> Residence:
         if name in geometry.outer.operands:
             held.append(OUTERMOST)
         found.append((name, tuple(held)))
-    return Residence(tuple(found))
+    return Residence(tuple(found), geometry.most_tiles)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from dse.hw.accelerator import Dataflow, Folds
 from dse.mapping.blocks import LACKED, NAMES, STAYS, Block, View, transposed_stationary
 from dse.mapping.crossings import OUTERMOST, Home
-from dse.mapping.matmul import Stationary, array_sides
+from dse.mapping.matmul import Kept, Stationary, array_sides
 from dse.mapping.residence import residence
 from dse.mapping.tiles import whole_side
-from dse.mapping.tilings import flat, nested, plain, single
+from dse.mapping.tilings import flat, nested, nested_deep, plain, single
 from dse.mapping.worth import Need, Role, exchanges, hidden_cycles, short_streams, worthwhile
 
 if TYPE_CHECKING:
@@ -66,13 +66,16 @@ _SHAPES: Final = {Dataflow.WEIGHT_STATIONARY: tuple(_weight_shapes()), Dataflow.
 
 
 class Regime(NamedTuple):
-    """Blocks with two levels of tiles: who stays at each, and who has tiles where."""
+    """Blocks with two levels of tiles or more: who stays at each, and who has tiles where; levels from the outermost inwards."""
 
-    stays: int
-    inner_stays: int
-    outer: tuple[bool, bool, bool]
-    inner: tuple[bool, bool, bool]
+    stays: tuple[int, ...]
+    tiles: tuple[tuple[bool, ...], ...]
+    """By level, whether left, right and out have a tile; at the first one also of operands that are on chip."""
     one_pass: bool
+
+    def of(self, position: int) -> tuple[bool, ...]:
+        """By level, whether an operand has a tile."""
+        return tuple(level[position] for level in self.tiles)
 
 
 def view_of(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow) -> View:
@@ -85,8 +88,8 @@ def view_of(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow) -> V
     return View(problem, geometry, where, dataflow, rate, array_sides(geometry.array, dataflow, rate), transposed)
 
 
-def blocks(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow) -> list[Block]:
-    """The parts of the space that can hold a frontier row.
+def blocks(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow, most_levels: int | None = None) -> list[Block]:
+    """The parts of the space that can hold a frontier row, with so many levels of tiles at most.
 
     Left out because another block is at least as good on every count: a stationary operand without a tile (its stay would serve
     nobody); a tile of the array's own operand in a weight-stationary array unless it stays (it is used once per tile, so passing it
@@ -95,7 +98,7 @@ def blocks(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow) -> li
     """
     view = view_of(problem, geometry, dataflow)
     found: dict[Hashable, Block] = {}
-    for kind in kinds(view):
+    for kind in kinds(view, most_levels):
         here = kind.block(view, kind.tilings(view))
         variants = [here.without_idle_tiles()]
         if view.dataflow is Dataflow.OUTPUT_STATIONARY and geometry.array.count > 1 and (here.one_pass or _has_tiles(here)):
@@ -103,8 +106,8 @@ def blocks(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow) -> li
         for block in variants:
             if block.size:
                 found.setdefault(_identity(block), block)
-    several = _together(problem.groups, geometry.array.count)
-    return [block if together == 1 else replace(block, together=together) for together in several for block in found.values()]
+    several = together(problem.groups, geometry.array.count)
+    return [block if many == 1 else replace(block, together=many) for many in several for block in found.values()]
 
 
 def whole_blocks(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow) -> Iterator[Block]:
@@ -117,58 +120,59 @@ def whole_blocks_of(view: View) -> Iterator[Block]:
     m, k, n = (flat(whole_side(size, side)) for size, side in zip(view.sizes, view.covered, strict=True))
     homes = tuple(Home(on_chip=view.on_chip(i)) for i in range(3))
     arrays = view.geometry.array.count
-    for together in _together(view.problem.groups, arrays):
+    for many in together(view.problem.groups, arrays):
         for shared in {False, view.dataflow is Dataflow.OUTPUT_STATIONARY and arrays > 1}:
-            yield Block(view, _C, homes, (m, k, n), together=together, shared_sums=shared)  # type: ignore[arg-type]  # three
+            yield Block(view, _C, homes, (m, k, n), together=many, shared_sums=shared)  # type: ignore[arg-type]  # three
 
 
 def block_of(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMapping) -> Block:
     """The block of one mapping."""
     view = view_of(problem, geometry, mapping.dataflow)
-    outer = (mapping.tile_m, mapping.tile_k, mapping.tile_n)
-    inner, inside, inner_kept = mapping.stationary, outer, (False,) * 3
-    kept = (mapping.kept.left, mapping.kept.right, mapping.kept.out)
-    stays = mapping.stationary
-    if mapping.inner is not None:
-        inner, inside = mapping.inner.stationary, (mapping.inner.tile_m, mapping.inner.tile_k, mapping.inner.tile_n)
-        inner_kept = (mapping.inner.kept.left, mapping.inner.kept.right, mapping.inner.kept.out)
+    slots = [(mapping.stationary, mapping.kept, (mapping.tile_m, mapping.tile_k, mapping.tile_n))]
+    slots += [(tile.stationary, tile.kept, (tile.tile_m, tile.tile_k, tile.tile_n)) for tile in mapping.inner_tiles]
+    if len(slots) == 1:
+        slots.append((mapping.stationary, Kept(left=False, right=False, out=False), slots[0][2]))
     if view.transposed:
-        outer, inside, stays, inner = outer[::-1], inside[::-1], transposed_stationary(stays), transposed_stationary(inner)
-        kept, inner_kept = ((x[1], x[0], x[2]) for x in (kept, inner_kept))
+        turned = [(stays, Kept(kept.right, kept.left, kept.out), (n, k, m)) for stays, kept, (m, k, n) in slots]
+        slots = [(transposed_stationary(stays), kept, sides) for stays, kept, sides in turned]
     places = mapping.places
     if places is not None and view.transposed:
         places = places[1], places[0], places[2]
     homes = []
     for i, name in enumerate(NAMES):
-        at = places[i] if places is not None else view.residence.default(name)
-        outer_home = kept[i] and not view.on_chip(i)
-        home = Home(outer=outer_home, inner=inner_kept[i], on_chip=view.on_chip(i))
-        homes.append(replace(home, outer_at=at[0] if outer_home else OUTERMOST, inner_at=at[1] if inner_kept[i] else OUTERMOST))
-    tilings = [single(*given) for given in zip(view.sizes, view.covered, outer, inside, strict=True)]
-    nested_tiles = outer != inside
+        memories = places[i] if places is not None else view.residence.default(name, len(slots))
+        kept = [getattr(kept, name) and not (slot == 0 and view.on_chip(i)) for slot, (_, kept, _) in enumerate(slots)]
+        at = tuple(memory if here else None for memory, here in zip(memories, kept, strict=True))
+        homes.append(Home(at, on_chip=view.on_chip(i)))
+    different = [slot for slot in range(len(slots)) if slot == 0 or slots[slot][2] != slots[slot - 1][2]]
+    level_of = tuple(sum(start <= slot for start in different) - 1 for slot in range(len(slots)))
+    orders = [slots[slot][0] for slot in different]
+    sides = list(zip(*(slots[slot][2] for slot in different), strict=True))
+    tilings = [single(*given) for given in zip(view.sizes, view.covered, sides, strict=True)]
     folds = [tiling.inner.folds_full[0] for i, tiling in enumerate(tilings) if i != LACKED[view.held]]
-    one_pass = all(f == 1 for f in folds) and STAYS[inner if nested_tiles else stays] == view.held
     return Block(
         view,
-        stays,
+        orders[0],
         tuple(homes),  # type: ignore[arg-type]  # three of each
         tuple(tilings),  # type: ignore[arg-type]
         together=mapping.together,
-        inner_stays=inner if nested_tiles else None,
-        one_pass=one_pass,
+        inner_stays=orders[-1] if len(orders) > 1 else None,
+        between_stays=tuple(orders[1:-1]),
+        one_pass=all(f == 1 for f in folds) and STAYS[orders[-1]] == view.held,
         shared_sums=mapping.shared_sums,
+        slots=level_of,
     )
 
 
 def _has_tiles(block: Block) -> bool:
-    return any(home.outer or home.inner or home.on_chip for home in block.homes)
+    return any(home.held for home in block.homes)
 
 
 def _identity(block: Block) -> Hashable:
     return block.stays, block.inner_stays, block.homes, block.one_pass, block.shared_sums, *(id(t) for t in block.tilings)
 
 
-def _together(groups: int, arrays: int) -> tuple[int, ...]:
+def together(groups: int, arrays: int) -> tuple[int, ...]:
     """Groups that may run at the same time: powers of two up to the number of arrays."""
     return tuple(2**i for i in range(min(groups, arrays).bit_length()))
 
@@ -180,15 +184,15 @@ class Kind(NamedTuple):
     shape: _Shape | None = None
     """Of blocks with one level of tiles."""
     regime: Regime | None = None
-    """Of blocks with two."""
+    """Of blocks with more."""
 
     def block(self, view: View, tilings: _Triple) -> Block:
         """The block of this kind with these tilings."""
         if self.shape is not None:
             return Block(view, self.shape.stays, self.homes, tilings, one_pass=self.shape.one_pass)
         assert self.regime is not None
-        stays, inner_stays = (_A, _B, _C)[self.regime.stays], (_A, _B, _C)[self.regime.inner_stays]
-        return Block(view, stays, self.homes, tilings, inner_stays=inner_stays, one_pass=self.regime.one_pass)
+        outer, *between, inner = ((_A, _B, _C)[position] for position in self.regime.stays)
+        return Block(view, outer, self.homes, tilings, inner_stays=inner, between_stays=tuple(between), one_pass=self.regime.one_pass)
 
     def tilings(self, view: View) -> _Triple:
         """Tilings of m, k and n that are tried on one way to use the array."""
@@ -199,10 +203,11 @@ class Kind(NamedTuple):
         return m, k, n
 
 
-def kinds(view: View) -> list[Kind]:
-    """All kinds of blocks of a view, before those without mappings are left out; the same for every way to use the array with one
-    dataflow."""
-    return [*_flat_kinds(view), *_nested_kinds(view)]
+def kinds(view: View, most_levels: int | None = None) -> list[Kind]:
+    """All kinds of blocks of a view with so many levels of tiles at most, before those without mappings are left out; the same for every
+    way to use the array with one dataflow."""
+    most = max(2, view.residence.levels) if most_levels is None else most_levels
+    return [*_flat_kinds(view), *_nested_kinds(view, most)]
 
 
 def _flat_kinds(view: View) -> Iterator[Kind]:
@@ -218,8 +223,8 @@ def _flat_kinds(view: View) -> Iterator[Kind]:
             if view.on_chip(position):
                 homes.append(held)
             elif OUTERMOST in view.residence.of(name):
-                homes.append(Home(outer=True))
-            homes += [replace(held, inner=True, inner_at=at) for at in view.residence.inner(name)]
+                homes.append(Home((OUTERMOST, None)))
+            homes += [replace(held, at=(None, at)) for at in view.residence.inner(name)]
             choices.append(homes)
         for places in itertools.product(*choices):
             yield Kind(places, shape=shape)  # type: ignore[arg-type]  # three of each
@@ -254,9 +259,9 @@ def _need(view: View, shape: _Shape, homes: tuple[Home, Home, Home], role: Role,
     lacking = LACKED.index(at)
     home, stays = homes[lacking], STAYS[shape.stays] == lacking
     still = shape.one_pass and stays
-    fetched = (home.inner or (home.outer and not home.on_chip)) and not stays
+    fetched = bool(home.tiles) and not stays
     held = view.held == lacking and not still
-    tiles = (h.inner or h.outer or (h.on_chip and i == STAYS[_C]) for i, h in enumerate(homes) if i != lacking)
+    tiles = (bool(h.tiles) or (h.on_chip and i == STAYS[_C]) for i, h in enumerate(homes) if i != lacking)
     weights = view.dataflow is Dataflow.WEIGHT_STATIONARY
     return Need(
         role=role,
@@ -271,69 +276,86 @@ def _need(view: View, shape: _Shape, homes: tuple[Home, Home, Home], role: Role,
     )
 
 
-def _nested_kinds(view: View) -> Iterator[Kind]:
-    """Two levels of tiles: outer ones made of whole inner ones."""
+def _nested_kinds(view: View, most: int) -> Iterator[Kind]:
+    """Two levels of tiles to `most`: those of each made of whole ones of the next."""
     if not any(view.residence.inner(name) for name in NAMES):
         return
-    for regime in regimes(view):
-        for places in itertools.product(*(_homes(view, i, outer=regime.outer[i], inner=regime.inner[i]) for i in range(3))):
-            yield Kind(places, regime=regime)  # type: ignore[arg-type]  # three of each
+    for levels in range(2, most + 1):
+        for regime in regimes(view, levels):
+            for places in itertools.product(*(homes_of(view, i, regime.of(i)) for i in range(3))):
+                yield Kind(places, regime=regime)  # type: ignore[arg-type]  # three of each
 
 
-def _homes(view: View, position: int, *, outer: bool, inner: bool) -> list[Home]:
-    """Memories in which an operand may have an outer and an inner tile; none where it cannot."""
-    name, on_chip = NAMES[position], view.on_chip(position)
-    if on_chip or not outer:
-        home = Home(on_chip=on_chip)
-        return [replace(home, inner=True, inner_at=at) for at in view.residence.inner(name)] if inner else [home]
-    if inner:
-        return [Home(outer=True, inner=True, outer_at=far, inner_at=near) for far, near in view.residence.pairs(name)]
-    return [Home(outer=True, outer_at=at) for at in view.residence.outer(name)]
+def homes_of(view: View, position: int, tiles: tuple[bool, ...]) -> list[Home]:
+    """Memories in which an operand may have tiles at these levels, each inside the one before; none where it cannot. Where no more than
+    two are tried, an outer tile alone lies in one of the last buffers of the operand, an inner one alone in any inside the outermost."""
+    name, on_chip, where = NAMES[position], view.on_chip(position), view.residence
+    levels = [level for level, here in enumerate(tiles) if here and not (on_chip and level == 0)]
+    chains = where.chains(name, len(levels), on_chip=on_chip)
+    if where.levels <= 2 and len(levels) == 2:
+        chains = where.pairs(name)
+    elif where.levels <= 2 and levels:
+        chains = tuple((at,) for at in (where.inner(name) if levels[0] else where.outer(name)))
+    found = []
+    for chain in chains:
+        at: list[int | None] = [None] * len(tiles)
+        for level, memory in zip(levels, chain, strict=True):
+            at[level] = memory
+        found.append(Home(tuple(at), on_chip=on_chip))
+    return found
 
 
 def _nested_tiling(view: View, regime: Regime, position: int) -> Tiling:
     """Tilings of the dimension that the operand at `position` lacks, by which of its numbers of tiles matter."""
-    lacked = LACKED[position]
-    stays, inner_stays, held = regime.stays == position, regime.inner_stays == position, view.held == position
-    resident = regime.outer[position] and (not view.on_chip(position) or position == STAYS[_C])
-    outer = (resident and not stays) or (inner_stays and (regime.inner[position] or regime.one_pass))
-    inner = (regime.inner[position] and not inner_stays) or held
+    lacked, last = LACKED[position], len(regime.stays) - 1
+    stays, tiles, held = [here == position for here in regime.stays], list(regime.of(position)), view.held == position
+    tiles[0] = tiles[0] and (not view.on_chip(position) or position == STAYS[_C])
     one_pass = regime.one_pass and lacked != LACKED[view.held]
-    inner = inner or view.geometry.array.count > 1
-    return nested(view.sizes[lacked], view.covered[lacked], one_pass=one_pass, inner=inner, outer=outer)
+    counted = [tiles[level] and not stays[level] for level in range(last + 1)]
+    for level in range(last):  # what stays at the next level inside comes back with each of these
+        inside = regime.tiles[level + 1][position] or (level + 1 == last and regime.one_pass)
+        counted[level] = counted[level] or (stays[level + 1] and inside)
+    counted[last] = counted[last] or held or view.geometry.array.count > 1
+    size, covered = view.sizes[lacked], view.covered[lacked]
+    if last == 1:
+        return nested(size, covered, one_pass=one_pass, inner=counted[1], outer=counted[0])
+    return nested_deep(size, covered, one_pass=one_pass, counted=tuple(counted))
 
 
-def regimes(view: View) -> Iterator[Regime]:
-    """Ways to use two levels of tiles that can be better than all others.
+def regimes(view: View, levels: int) -> Iterator[Regime]:
+    """Ways to use so many levels of tiles that can be better than all others.
 
-    An operand crosses once (1), once per outer tile (2), per inner tile (3) or per array pass (4) along the dimension that it lacks;
-    a tile pays only where it is fetched more rarely than the next memory inside asks.
+    With L levels an operand crosses once (1), once per tile of a level (2 to L + 1) or per array pass (L + 2) along the dimension that
+    it lacks; a tile pays only where it is fetched more rarely than the next memory inside asks. What stays at a level has a tile there.
     """
-    may_inner = [bool(view.residence.inner(name)) for name in NAMES]
-    may_outer = [bool(view.residence.outer(name)) or view.on_chip(i) for i, name in enumerate(NAMES)]
-    every = (False, True)
-    for stays, inner_stays, one_pass in itertools.product(range(3), range(3), every):
-        if one_pass and inner_stays != view.held:
+    for stays in itertools.product(range(3), repeat=levels):
+        for one_pass in (False, True):
+            if one_pass and stays[-1] != view.held:
+                continue
+            choices = [operand_tiles(view, position, stays, one_pass=one_pass) for position in range(3)]
+            found = [tuple(zip(*tiles, strict=True)) for tiles in itertools.product(*choices)]
+            yield from (Regime(stays, tiles, one_pass) for tiles in sorted(found))
+
+
+def operand_tiles(view: View, position: int, stays: tuple[int, ...], *, one_pass: bool) -> list[tuple[bool, ...]]:
+    """Levels at which an operand may have tiles where these operands stay (`regimes`)."""
+    found = []
+    last, on_chip, held = len(stays) - 1, view.on_chip(position), view.held == position
+    for tiles in itertools.product((False, True), repeat=last + 1):
+        if any(here and not tile for here, tile in zip((s == position for s in stays[:-1]), tiles, strict=False)):
             continue
-        for outer in itertools.product(*((True,) if view.on_chip(i) else every[: 1 + may_outer[i]] for i in range(3))):
-            for inner in itertools.product(*(every[: 1 + may_inner[i]] for i in range(3))):
-                regime = Regime(stays, inner_stays, outer, inner, one_pass)  # type: ignore[arg-type]  # three of each
-                if _may_be_best(view, regime):
-                    yield regime
-
-
-def _may_be_best(view: View, regime: Regime) -> bool:
-    if not (any(regime.inner) or regime.one_pass) or not regime.outer[regime.stays]:
-        return False
-    if regime.inner[regime.inner_stays] == regime.one_pass:  # the one that stays has a tile, or is in the array itself
-        return False
-    for position in range(3):
-        stays, inner_stays = regime.stays == position, regime.inner_stays == position
-        outer, inner = 1 if stays else 2, 2 if inner_stays else 3
-        array = (2 if regime.one_pass and inner_stays else 3) if view.held == position else 4
-        asked = inner if regime.inner[position] else array
-        if regime.inner[position] and inner >= array:
-            return False
-        if regime.outer[position] and not view.on_chip(position) and outer >= asked:
-            return False
-    return True
+        if stays[-1] == position and tiles[-1] == one_pass:  # the one that stays has a tile, or is in the array itself
+            continue
+        if (on_chip and not tiles[0]) or not homes_of(view, position, tiles):
+            continue
+        asked = (last + 1 + (not (one_pass and stays[-1] == position))) if held else last + 3
+        for level in reversed(range(last + 1)):
+            if not tiles[level]:
+                continue
+            crossed = level + 1 + (stays[level] != position)
+            if crossed >= asked and not (on_chip and level == 0):
+                break
+            asked = crossed
+        else:
+            found.append(tiles)
+    return found

@@ -21,12 +21,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Between:
+    """Tiles of a level between the outermost and the innermost one, arrays [S]."""
+
+    side: IntArray
+    count: IntArray
+
+
+@dataclass(frozen=True, slots=True)
 class Tiling:
-    """Candidates along one dimension, arrays [S]. Outer tiles are made of whole inner ones, or are the whole dimension."""
+    """Candidates along one dimension, arrays [S]. Tiles are made of whole ones of the next level inside, or are the whole dimension."""
 
     inner: Sides
     outer_side: IntArray
     outer_count: IntArray
+    between: tuple[Between, ...] = ()
+    """Levels between the outermost and the innermost one, from outer to inner."""
 
     def __len__(self) -> int:
         return len(self.outer_side)
@@ -36,15 +46,28 @@ class Tiling:
         """Elements of the dimension."""
         return self.inner.size
 
+    @property
+    def sides(self) -> tuple[IntArray, ...]:
+        """Of each level, from outer to inner."""
+        return self.outer_side, *(b.side for b in self.between), self.inner.side
+
+    @property
+    def counts(self) -> tuple[IntArray, ...]:
+        """Tiles of each level along the dimension, from outer to inner."""
+        return self.outer_count, *(b.count for b in self.between), self.inner.count
+
     def take(self, index: IntArray) -> Tiling:
         """The candidates at `index`, of any shape."""
-        return Tiling(self.inner.take(index), self.outer_side[index], self.outer_count[index])
+        return Tiling(self.inner.take(index), self.outer_side[index], self.outer_count[index], self._between(lambda x: x[index]))
 
     def least(self, starts: IntArray) -> Tiling:
         """The least of every number in each stretch of neighbours that begins at one of `starts`."""
         values = (np.minimum.reduceat(getattr(self.inner, f.name), starts) for f in fields(self.inner)[1:])
-        reduced = (np.minimum.reduceat(x, starts) for x in (self.outer_side, self.outer_count))
-        return Tiling(Sides(self.size, *values), *reduced)
+        side, count = (np.minimum.reduceat(x, starts) for x in (self.outer_side, self.outer_count))
+        return Tiling(Sides(self.size, *values), side, count, self._between(lambda x: np.minimum.reduceat(x, starts)))
+
+    def _between(self, change: Callable[[IntArray], IntArray]) -> tuple[Between, ...]:
+        return tuple(Between(change(b.side), change(b.count)) for b in self.between)
 
 
 def flat(inner: Sides) -> Tiling:
@@ -83,6 +106,39 @@ def nested(size: int, array_side: int, *, one_pass: bool, inner: bool, outer: bo
     return found.take(_kept(found, inner=inner, outer=outer))
 
 
+@lru_cache(maxsize=4096)
+def nested_deep(size: int, array_side: int, *, one_pass: bool, counted: tuple[bool, ...]) -> Tiling:
+    """Tilings of `size` with three levels or more, of which none is beaten; as `nested`, which has two.
+
+    `counted` says of each level, from the outermost inwards, whether its number of tiles counts. Sides of all levels but the outermost are
+    those of a ladder; a level whose number does not count has the sides of the next one inside, or the whole dimension.
+    """
+    inner = one_pass_side(size, array_side) if one_pass else ladder_sides(size, array_side)
+    rungs = ladder_sides(size, array_side)
+    chains: list[tuple[int, ...]] = [(side,) for side in inner.side.tolist()]  # sides from outer to inner
+    for counts in reversed(counted[1:-1]):
+        chains = [
+            (side, *chain) for chain in chains for side in (rungs.side.tolist() if counts else sorted({chain[0], size})) if side >= chain[0]
+        ]
+    outer = []
+    for chain in chains:
+        tiles = -(-size // chain[0])
+        held = _least_per_count(tiles).tolist() if counted[0] else sorted({1, tiles})
+        outer += [(min(chain[0] * h, size), *chain) for h in held]
+    sides = np.array(outer, dtype=np.int64).T
+    found = Tiling(
+        sides_of(size, sides[-1], array_side),
+        sides[0],
+        -(-size // sides[0]),
+        tuple(Between(side, -(-size // side)) for side in sides[1:-1]),
+    )
+    columns = [*sides, found.inner.folds, *(count > 1 for count in found.counts)]
+    columns += [count for count, here in zip(found.counts, counted, strict=True) if here]
+    rows = np.stack([np.asarray(c, dtype=np.float64) for c in columns], axis=1)
+    kept = np.flatnonzero(moocore.is_nondominated(rows, keep_weakly=False))
+    return found.take(kept[np.lexsort(sides[::-1, kept])])
+
+
 def _least_per_count(tiles: int) -> IntArray:
     """Inner tiles in an outer one: for each number of outer tiles that can be reached the fewest, ascending."""
     return all_sides(tiles, 1).side
@@ -99,6 +155,8 @@ def _kept(found: Tiling, *, inner: bool, outer: bool) -> IntArray:
     return np.asarray(kept[np.lexsort((found.inner.side[kept], found.outer_side[kept]))])
 
 
-def single(size: int, array_side: int, outer: int, inner: int) -> Tiling:
-    """The one tiling with these sides."""
-    return Tiling(sides_of(size, np.array([inner]), array_side), np.array([outer]), np.array([-(-size // outer)]))
+def single(size: int, array_side: int, sides: tuple[int, ...]) -> Tiling:
+    """The one tiling with these sides, from outer to inner."""
+    outer, *between, inner = sides if len(sides) > 1 else sides * 2
+    levels = tuple(Between(np.array([side]), np.array([-(-size // side)])) for side in between)
+    return Tiling(sides_of(size, np.array([inner]), array_side), np.array([outer]), np.array([-(-size // outer)]), levels)

@@ -1,6 +1,9 @@
-"""Two levels of tiles against a walker: each frontier row counts what is walked, and beats whatever mapping is drawn from the space."""
+"""Two levels of tiles and more against a walker: each frontier row counts what is walked, and beats whatever mapping is drawn from the space."""
 
 from __future__ import annotations
+
+import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,44 +44,50 @@ def kept_letters(kept: object) -> str:
 
 def walk(p: MatmulProblem, g: Geometry, mapping: MatmulMapping) -> np.ndarray:
     """Counts of a mapping of the frontier as they are walked."""
-    outer = dict(zip(DIMS, (mapping.tile_m, mapping.tile_k, mapping.tile_n), strict=True))
-    inner, inside, kept = mapping.inner, outer, ""
-    last = [LACKS[LETTERS[mapping.stationary]]] * 2
-    if inner is not None:
-        inside, kept = dict(zip(DIMS, (inner.tile_m, inner.tile_k, inner.tile_n), strict=True)), kept_letters(inner.kept)
-        last[1] = LACKS[LETTERS[inner.stationary]]
+    levels = [(mapping.stationary, mapping.kept, (mapping.tile_m, mapping.tile_k, mapping.tile_n))]
+    inner = mapping.inner
+    while inner is not None:
+        levels.append((inner.stationary, inner.kept, (inner.tile_m, inner.tile_k, inner.tile_n)))
+        inner = inner.inside
+    last = [LACKS[LETTERS[stays]] for stays, _, _ in levels]
     orders = tuple(next(order for order in ORDERS if order[-1] == d) for d in last)
-    places = mapping.places or tuple(residence(g).default(name) for name in (L, R, OUT))
-    at = dict(zip("ABC", places, strict=True))
-    return NestedWalker(p, g, mapping.dataflow, (outer, inside), orders, (kept_letters(mapping.kept), kept), at).walk()  # type: ignore[arg-type]
+    tiles = tuple(dict(zip(DIMS, sides, strict=True)) for _, _, sides in levels)
+    kept = tuple(kept_letters(kept) for _, kept, _ in levels)
+    places = mapping.places or tuple(residence(g).default(name, max(2, len(levels))) for name in (L, R, OUT))
+    return NestedWalker(p, g, mapping.dataflow, tiles, orders, kept, dict(zip("ABC", places, strict=True))).walk()  # type: ignore[arg-type]
 
 
 def in_space(
     g: Geometry,
     size: dict[str, int],
     side: dict[str, int],
-    tiles: tuple[dict[str, int], dict[str, int]],
-    orders: tuple[tuple[str, ...], tuple[str, ...]],
-    kept: tuple[str, str],
+    tiles: tuple[dict[str, int], ...],
+    orders: tuple[tuple[str, ...], ...],
+    kept: tuple[str, ...],
 ) -> bool:
-    """The stated space: one level of tiles, or two. The operand that the innermost turning loop of a level lacks has a tile there, or
-    next to the array is its own and one pass large. With one level sides are from the ladder along that loop, with two inner sides are."""
-    outer, inner = tiles
+    """The stated space: one level of tiles, or several. The operand that the innermost turning loop of a level lacks has a tile there, or
+    next to the array is its own and one pass large. With one level sides are from the ladder along that loop, with more all but the
+    outermost are."""
     own = IN_ARRAY[g.array.dataflows[0]]
-    if outer == inner:
-        turning = [d for d in orders[0] if outer[d] < size[d]]
+    if len(tiles) == 1:
+        (tile,) = tiles
+        turning = [d for d in orders[0] if tile[d] < size[d]]
         if not turning:
             return True
         stays, last = STAYS[turning[-1]], turning[-1]
-        one_pass = stays == own and all(outer[d] <= side[d] for d in AXES[own])
-        return (stays in "".join(kept) or one_pass) and outer[last] in ladder_sides(size[last], side[last]).side
-    outside = [d for d in orders[0] if outer[d] < size[d]]
-    inside = [d for d in orders[1] if inner[d] < outer[d]]
-    if not (STAYS[outside[-1]] in kept[0] if outside else kept[0]):
-        return False
-    stays = STAYS[inside[-1]]
-    one_pass = stays == own and all(inner[d] <= side[d] for d in AXES[own])
-    return stays in kept[1] or one_pass
+        one_pass = stays == own and all(tile[d] <= side[d] for d in AXES[own])
+        return (stays in kept[0] or one_pass) and tile[last] in ladder_sides(size[last], side[last]).side
+    for level, (outside, tile) in enumerate(zip((size, *tiles), tiles, strict=False)):
+        turning = [d for d in orders[level] if tile[d] < outside[d]]
+        if level == 0 and not turning and kept[0]:
+            continue
+        if not turning:
+            return False
+        stays = STAYS[turning[-1]]
+        one_pass = level == len(tiles) - 1 and stays == own and all(tile[d] <= side[d] for d in AXES[own])
+        if not (stays in kept[level] or one_pass):
+            return False
+    return True
 
 
 def drawn(p: MatmulProblem, g: Geometry, rng: np.random.Generator) -> np.ndarray:
@@ -86,28 +95,39 @@ def drawn(p: MatmulProblem, g: Geometry, rng: np.random.Generator) -> np.ndarray
     flow = g.array.dataflows[0]
     size = {"m": p.m, "k": p.k, "n": p.n}
     side = dict(zip(DIMS, array_sides(g.array, flow, 1), strict=True))
-    ways = [places_of(g, name) for name in (L, R, OUT)]
     while True:
-        orders = tuple(ORDERS[i] for i in rng.integers(0, 3, 2))
-        flat = rng.random() < 0.3  # one level of tiles, in different memories
-        sides = {d: range(min(side[d], size[d]), size[d] + 1) if flat else ladder_sides(size[d], side[d]).side for d in DIMS}
-        inside = {d: int(rng.choice(sides[d])) for d in DIMS}
-        outer = {d: int(rng.choice([*range(inside[d], size[d], inside[d]), size[d]])) for d in DIMS}
-        if flat:
-            outer = inside
+        levels = int(rng.integers(1, residence(g).levels + 1))
+        ways = [places_of(g, name, levels) for name in (L, R, OUT)]
+        orders = tuple(ORDERS[i] for i in rng.integers(0, 3, levels))
+        ladders = {d: ladder_sides(size[d], side[d]).side for d in DIMS}
+        sides = {d: range(min(side[d], size[d]), size[d] + 1) if levels == 1 else ladders[d] for d in DIMS}
+        tiles = [{d: int(rng.choice(sides[d])) for d in DIMS}]
+        for _ in range(levels - 2):
+            tiles.insert(0, {d: int(rng.choice([s for s in ladders[d] if s >= tiles[0][d]])) for d in DIMS})
+        if levels > 1:
+            tiles.insert(0, {d: int(rng.choice([*range(tiles[0][d], size[d], tiles[0][d]), size[d]])) for d in DIMS})
         chosen = {x: way[rng.integers(len(way))] for x, way in zip(AXES, ways, strict=True)}
-        kept = tuple("".join(x for x in AXES if chosen[x][level] is not None) for level in range(2))
-        if in_space(g, size, side, (outer, inside), orders, kept):  # type: ignore[arg-type]
+        kept = tuple("".join(x for x in AXES if chosen[x][level] is not None) for level in range(levels))
+        if in_space(g, size, side, tuple(tiles), orders, kept):
             break
-    return NestedWalker(p, g, flow, (outer, inside), orders, kept, chosen).walk()  # type: ignore[arg-type]
+    return NestedWalker(p, g, flow, tuple(tiles), orders, kept, chosen).walk()
 
 
-def places_of(g: Geometry, name: OperandName) -> list[tuple[int | None, int | None]]:
-    """Memories of the outer and of the inner tile of an operand: two different ones, the outer tile in none but the last of two."""
+def places_of(g: Geometry, name: OperandName, levels: int) -> list[tuple[int | None, ...]]:
+    """Memories of the tiles of an operand, from outer to inner: each inside the one before. Where no operand has three, the outer tile
+    lies in none but the last, and an inner one alone inside the outermost buffer."""
     held = [i for i, memory in enumerate(g.inner) if name in memory.operands] + [-1] * (name in g.outer.operands)
-    outer = held[-1:] if len(held) < 3 else held[1:]
-    pairs = [(far, near) for far in outer for near in held[: held.index(far)]]
-    return [(None, None), *((far, None) for far in outer), *((None, near) for near in held if near >= 0), *pairs]
+    found: list[tuple[int | None, ...]] = []
+    for at in itertools.product((None, *held), repeat=levels):
+        chain = [held.index(place) for place in at if place is not None]
+        if any(near >= far for far, near in itertools.pairwise(chain)):
+            continue
+        if residence(g).levels <= 2 and levels == 2:
+            outer = held[-1:] if len(held) < 3 else held[1:]
+            if at[0] not in (None, *outer) or at[1] == -1:
+                continue
+        found.append(at)
+    return found
 
 
 def check(p: MatmulProblem, g: Geometry, found: Frontier, seed: int, draws: int) -> None:
@@ -137,6 +157,57 @@ def never_dearer(rows: np.ndarray, walked: np.ndarray, rng: np.random.Generator)
         found.append([x.min(initial=np.inf) for x in (latency, energy, latency * energy)])
     ours, theirs = np.array(found)
     assert (ours <= theirs * (1 + 1e-9)).all()
+
+
+def test_what_two_levels_alone_find_is_found_with_three() -> None:
+    """All memories are used where the operand may lie in three; two at a time where no more are allowed."""
+    p = MatmulProblem(1, 8, 8, 8, 8, 8, 8, 32, "int8")
+    inner = (MemoryGeometry(overlapped=True, operands=(L,)), MemoryGeometry(overlapped=True, operands=(L, R)))
+    g = Geometry(ArrayGeometry(1, 1, 1, (Dataflow.OUTPUT_STATIONARY,), Folds.BROADCAST, (("int8", 1),)), False, None, inner)
+    every, two = matmul_frontier(p, g), matmul_frontier(p, replace(g, most_tiles=2))
+    rows = every.counts.matrix()
+    assert all((rows <= row).all(axis=1).any() for row in two.counts.matrix())
+    assert any(len(mapping.inner_tiles) == 2 for mapping in every.mappings)
+    assert not any(len(mapping.inner_tiles) > 1 for mapping in two.mappings)
+
+
+CHAINS = (
+    *(((L,), (L, R)), ((OUT,), (R, OUT)), ((L, OUT), (R, OUT)), ((R,), (R,))),
+    *(((L, R), (L, OUT)), ((L, R, OUT), (OUT,)), ((L,), (L, OUT), (OUT,)), ((R,), (R,), (R,))),
+)
+"""Two or three buffers inside the outermost one: some operand may lie in three, one case in four."""
+
+
+@settings(deadline=None, max_examples=7)
+@given(
+    m=st.integers(1, 5),
+    k=st.integers(1, 5),
+    n=st.integers(1, 5),
+    rows=st.integers(1, 2),
+    cols=st.integers(1, 2),
+    flow=st.sampled_from(list(Dataflow)),
+    folds=st.sampled_from(list(Folds)),
+    inner=st.sampled_from(CHAINS),
+    double=st.integers(0, 3),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_no_mapping_of_three_levels_is_missed(
+    m: int,
+    k: int,
+    n: int,
+    rows: int,
+    cols: int,
+    flow: Dataflow,
+    folds: Folds,
+    inner: tuple[tuple[OperandName, ...], ...],
+    double: int,
+    seed: int,
+) -> None:
+    p = MatmulProblem(1, m, k, n, 8, 8, 8, 32, "int8")
+    memories = tuple(MemoryGeometry(double_buffered=bool(double & 2), overlapped=True, operands=held) for held in inner)
+    buffer = MemoryGeometry(double_buffered=bool(double & 1), overlapped=True)
+    g = Geometry(ArrayGeometry(rows, cols, 1, (flow,), folds, (("int8", 1),)), bool(double & 1), buffer, memories)
+    check(p, g, matmul_frontier(p, g), seed, 120)
 
 
 sizes = st.integers(1, 7)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import numpy as np
@@ -106,6 +107,44 @@ def test_no_mapping_of_the_space_is_better(
     table = replace(table, buffer_capacity_bytes=np.array([1024 * kib]), dram_bytes_per_s=table.dram_bytes_per_s * rate)
     problem = MatmulProblem(groups, m, k, n, 8, 8, 8, 32, geometry.array.macs_per_pe_per_cycle[0][0], *on_chip)
     found = best_mapping(problem, geometry, table, objective)
+    first, second = criteria(np.array([found.latency_s]), np.array([found.energy_pj]), found.counts[None], objective)
+    assert (float(first[0]), float(second[0])) == pytest.approx(every_priced(problem, geometry, table, objective), rel=3e-9)
+
+
+THREE = (
+    (MemoryGeometry(overlapped=True, operands=(L, OUT)), MemoryGeometry(overlapped=True, operands=(R, OUT))),
+    (MemoryGeometry(overlapped=True, operands=(R,)), MemoryGeometry(double_buffered=True, operands=(R,))),
+    (MemoryGeometry(overlapped=True, operands=(L,), replicated=("rows",), instances=2), MemoryGeometry(operands=(L, R))),
+    (
+        MemoryGeometry(registers=True, overlapped=True, operands=(OUT,), replicated=("rows", "columns"), instances=4),
+        MemoryGeometry(overlapped=True, operands=(L, OUT)),
+    ),
+    (MemoryGeometry(operands=(L,)), MemoryGeometry(operands=(L,)), MemoryGeometry(operands=(L, R))),
+)
+"""Two or three memories inside the outermost buffer, with an operand that may lie in three or four."""
+
+
+@pytest.mark.parametrize("seed", range(9))
+def test_no_mapping_with_three_tiles_of_an_operand_is_better(seed: int) -> None:
+    """Choices of memories are searched all at once where an operand may lie in three: the same choice as out of all mappings priced."""
+    rng = random.Random(seed)
+    inner, flow, folds = THREE[seed % len(THREE)], rng.choice(list(Dataflow)), rng.choice(list(Folds))
+    array = ArrayGeometry(2, 2, rng.choice([1, 1, 2]), (flow,), folds, (("int8", 1),))
+    room, inner_bytes, rate = rng.choice([2, 12, 40, 300]), rng.choice([4, 9, 40]), rng.choice([0.001, 1, 100])
+    objective, on_chip = rng.choice(list(MapObjective)), rng.choice([(False, False)] * 3 + [(True, False), (False, True)])
+    geometry = Geometry(array, double_buffered=False, buffer=MemoryGeometry(overlapped=True), inner=inner)
+    table = with_inner(load_accelerator("edge32").table({}), inner, inner_bytes, rate)
+    memories = [
+        replace(x, capacity_bytes=x.capacity_bytes * 3**i, read_pj_per_byte=x.read_pj_per_byte * 2**i) for i, x in enumerate(table.inner)
+    ]
+    table = replace(
+        table, inner=tuple(memories), buffer_capacity_bytes=np.array([float(room)]), dram_bytes_per_s=table.dram_bytes_per_s * rate
+    )
+    problem = MatmulProblem(
+        rng.choice([1, 3]), rng.choice([1, 2, 5]), rng.choice([3, 6]), rng.choice([1, 4, 5]), 8, 8, 8, 32, "int8", *on_chip
+    )
+    found = best_mapping(problem, geometry, table, objective)
+    assert not isinstance(found, Infeasibility)
     first, second = criteria(np.array([found.latency_s]), np.array([found.energy_pj]), found.counts[None], objective)
     assert (float(first[0]), float(second[0])) == pytest.approx(every_priced(problem, geometry, table, objective), rel=3e-9)
 

@@ -92,11 +92,11 @@ def test_memories_of_each_operand() -> None:
 
 
 def test_more_memories_than_tiles_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str], repository: Path) -> None:
-    """An operand that three memories may hold has tiles in two of them: the result says so, and nothing where two are all."""
+    """An operand that three memories may hold has tiles in two of them where the file allows no more: the result says so."""
     rates = "bandwidth_gb_per_s: 400, read_energy_pj_per_byte: 0.1, write_energy_pj_per_byte: 0.1, double_buffered: false, overlapped: true"
     text = (repository / "accelerators/catalogue/edge32.yaml").read_text(encoding="utf-8")
     levels = [f"  {name}: {{kind: buffer, capacity_kib: {kib}, {rates}, operands: [left, out]}}\n" for name, kib in (("l0", 4), ("l1", 64))]
-    asked = ["map", "--gemm", "64,64,64", "--format"]
+    asked = ["map", "--gemm", "64,64,64", "--set", "core.most_tiles=2", "--format"]
     for given, expected in ((levels[:1], {}), (levels, {"left": ["l0", "l1", "glb"], "out": ["l0", "l1", "glb"]})):
         path = tmp_path / f"chip{len(given)}.yaml"
         path.write_text(text.replace("memories:\n", "memories:\n" + "".join(given)), encoding="utf-8")
@@ -104,6 +104,8 @@ def test_more_memories_than_tiles_are_told(tmp_path: Path, capsys: pytest.Captur
         assert json.loads(capsys.readouterr().out)["two_tiles_in"] == expected
         assert main([*asked, "table", "-a", str(path)]) == 0
         assert ("may lie in l0, l1, glb" in capsys.readouterr().out) == bool(expected)
+        assert main([*asked[:3], "--format", "json", "-a", str(path)]) == 0
+        assert json.loads(capsys.readouterr().out)["two_tiles_in"] == {}
 
 
 @pytest.mark.parametrize(("port", "busy"), [("bandwidth_gb_per_s: 4", {"inner0_port"}), ("read_gb_per_s: 4, write_gb_per_s: 4", None)])
