@@ -314,7 +314,7 @@ def _over(before: SegmentBuilder, graph: OperatorGraph, names: list[str], came: 
     def cycles(operator: Operator, loops: tuple[tuple[str, int], ...]) -> float:
         return before.cycles(known[came.get(operator.name, operator.name)], loops)
 
-    return SegmentBuilder(graph, order, streams, find_storages(graph, order, streams.axes), cycles, spills=before.spills)
+    return SegmentBuilder(graph, order, streams, find_storages(graph, order, streams.axes), cycles, spills=before.spills, fine=before.fine)
 
 
 def _built(before: SegmentBuilder, builder: SegmentBuilder, parts: list[_Part]) -> list[Segment | None] | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from dse.ir.operator import Kind
 from dse.schedule.growth import Growth, Hold, Way, Ways
-from dse.schedule.segments import Cut, slice_counts
+from dse.schedule.segments import SLICE_STEP, Cut, slice_counts
 from dse.schedule.streams import SOFTMAX
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class WayBook:
 
 def _ways(builder: SegmentBuilder, first: int) -> Iterator[Way]:
     streams = sorted(builder.streams.loops[builder.order[first].name])
-    single = [(Cut(s, n),) for s in streams for n in slice_counts(builder.streams.sizes[s], FINE_STEP)]
+    single = [(Cut(s, n),) for s in streams for n in _counts(builder, s)]
     for cuts in ((), *(c for c in single if c[0].stream in builder.sliceable[first])):
         yield from (Way(cuts, hold) for hold in (Hold.BETWEEN, Hold.SHARED))
     yield from (Way(cuts, Hold.SHARED) for cuts in _within(builder, first, streams))
@@ -66,6 +66,11 @@ def _ways(builder: SegmentBuilder, first: int) -> Iterator[Way]:
         yield Way(cuts, Hold.ALL)
     if builder.spills:
         yield from (Way(cuts, Hold.SPILLED) for cuts in _key_stationary(builder, first, streams))
+
+
+def _counts(builder: SegmentBuilder, stream: str) -> tuple[int, ...]:
+    """Numbers of slices that are tried along a stream."""
+    return slice_counts(builder.streams.sizes[stream], FINE_STEP if builder.fine else SLICE_STEP)
 
 
 def runs(builder: SegmentBuilder, most_bytes: float, elements: int) -> Iterator[Front]:
@@ -121,7 +126,7 @@ def _within(builder: SegmentBuilder, first: int, streams: list[str]) -> Iterator
     for inner in own:
         others = [Cut(s, sizes[s]) for s in own if s != inner]
         for outer in (*combinations(others, 1), *combinations(others, 2)):
-            yield from ((*outer, Cut(inner, n)) for n in slice_counts(sizes[inner], FINE_STEP))
+            yield from ((*outer, Cut(inner, n)) for n in _counts(builder, inner))
 
 
 def _nested(builder: SegmentBuilder, first: int, streams: list[str]) -> Iterator[tuple[Cut, ...]]:
@@ -142,7 +147,7 @@ def _nested(builder: SegmentBuilder, first: int, streams: list[str]) -> Iterator
             outers += [(part,) for part in parts]
             outers += [(Cut(s, sizes[s]), part) for s in around for part in parts if s not in (inner, part.stream)]
         for outer in outers:
-            yield from ((*outer, Cut(inner, count)) for count in slice_counts(sizes[inner], FINE_STEP)[1:])
+            yield from ((*outer, Cut(inner, count)) for count in _counts(builder, inner)[1:])
 
 
 def _key_stationary(builder: SegmentBuilder, first: int, streams: list[str]) -> Iterator[tuple[Cut, ...]]:
@@ -154,7 +159,7 @@ def _key_stationary(builder: SegmentBuilder, first: int, streams: list[str]) -> 
     for keys in (s for s in streams if s in builder.summed and _scores(builder, first, s)):
         blocks = [Cut(keys, t) for t in range(2, MOST_KEY_BLOCKS + 1) if sizes[keys] % t == 0]
         for rows in (s for s in around if s != keys and sizes[s] * MOST_KEY_BLOCKS >= sizes[keys]):
-            parts = [Cut(rows, n) for n in slice_counts(sizes[rows], FINE_STEP)]
+            parts = [Cut(rows, n) for n in _counts(builder, rows)]
             outers: list[tuple[Cut, ...]] = [(), *((Cut(s, sizes[s]),) for s in around if s not in (keys, rows))]
             yield from ((*outer, block, part) for outer in outers for block in blocks for part in parts)
 

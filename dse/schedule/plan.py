@@ -107,7 +107,14 @@ class PlanBook:
 
 
 def make_plans(
-    graph: OperatorGraph, schedule: Schedule, geometry: Geometry, *, any_order: bool = True, recompute: bool = True, spill: bool = True
+    graph: OperatorGraph,
+    schedule: Schedule,
+    geometry: Geometry,
+    *,
+    any_order: bool = True,
+    recompute: bool = True,
+    spill: bool = True,
+    fine: bool = True,
 ) -> PlanBook:
     """Plans for `graph`: for each budget of held bytes and each balance, the cut into segments of least cost.
 
@@ -118,7 +125,8 @@ def make_plans(
     Ties go to fewer bytes held. With `recompute` each of these plans is offered a second time with intermediates formed again
     where that costs less (see `with_recomputation`); with `spill` unfinished sums may go out and come back. Plans with such ways, and with
     others that are `Way.beside`, are added to those without and displace none of them. Plans that another one
-    beats in bytes held, DRAM bytes, cycles and vector operations are left out. Which of the others runs is decided for each
+    beats in bytes held, DRAM bytes, cycles and vector operations are left out. Without `fine` numbers of slices are tried in steps of four,
+    and every other budget. Which of the others runs is decided for each
     design point when it is priced.
 
     Raises:
@@ -128,7 +136,7 @@ def make_plans(
     streams = find_streams(graph)
     storages = find_storages(graph, order, streams.axes)
     cycles = CycleTable(graph, geometry)
-    builder = SegmentBuilder(graph, order, streams, storages, cycles, cycles.prepare, spill)
+    builder = SegmentBuilder(graph, order, streams, storages, cycles, cycles.prepare, spill, fine)
     alone = [builder.build(p, p, (), frozenset()) for p in range(len(order))]
     first = Plan(tuple(alone), frozenset(), (0.0,) * len(order))
     if schedule is Schedule.LAYER_BY_LAYER or not order:
@@ -142,7 +150,7 @@ def _fused(builder: SegmentBuilder, first: Plan, elements: int, *, any_order: bo
     choice, exact = _choice(builder, deps, elements, any_order=any_order)
     maker = _PlanMaker(builder, elements)
     plans = {first: (*plan_totals(builder, first), 0.0)}
-    outlines = _outlines(choice, deps, elements, beside=False)
+    outlines = _outlines(choice, deps, elements, beside=False, fine=builder.fine)
     balance: dict[Plan, tuple[float, float]] = {}
     for groups, outline in outlines.items():
         for plan, totals in maker.plans(groups, outline[0]):
@@ -153,19 +161,22 @@ def _fused(builder: SegmentBuilder, first: Plan, elements: int, *, any_order: bo
         more = [found for p in kept if p in balance for found in maker.again(p, plans[p], *balance[p])]
         kept = _not_beaten({p: plans[p] for p in kept} | dict(more), maker)
     if choice.has_beside:
-        others = {g: b for g, b in _outlines(choice, deps, elements, beside=True).items() if g not in outlines}
+        others = {g: b for g, b in _outlines(choice, deps, elements, beside=True, fine=builder.fine).items() if g not in outlines}
         offered = dict(found for groups, outline in others.items() for found in maker.plans(groups, outline[0]))
         kept += tuple(p for p in _not_beaten(plans | offered, maker) if p not in plans)
     own = {p.again or p.order: maker.builder(p) for p in kept}
     return PlanBook(builder.graph, builder, kept, exact, {key: b for key, b in own.items() if key is not None})
 
 
-def _outlines(choice: Choice, deps: Dependences, elements: int, *, beside: bool) -> dict[tuple[Candidate, ...], tuple[float, float]]:
+def _outlines(
+    choice: Choice, deps: Dependences, elements: int, *, beside: bool, fine: bool
+) -> dict[tuple[Candidate, ...], tuple[float, float]]:
     """The best groups of every budget and balance, each with the first (bytes held, bytes per cycle) for which they are."""
     found: dict[tuple[Candidate, ...], tuple[float, float]] = {}
     ordered: dict[tuple[Candidate, ...], tuple[Candidate, ...]] = {}
+    budgets = BUDGETS_BYTES if fine else BUDGETS_BYTES[::2]
     for intensity in BALANCES_MACS_PER_BYTE:
-        for budget, groups in zip(BUDGETS_BYTES, choice.least(BUDGETS_BYTES, elements / intensity, beside=beside), strict=True):
+        for budget, groups in zip(budgets, choice.least(budgets, elements / intensity, beside=beside), strict=True):
             if groups not in ordered:
                 ordered[groups] = in_order(groups, deps)
             found.setdefault(ordered[groups], (budget, elements / intensity))
@@ -278,7 +289,7 @@ class _PlanMaker:
 def _reordered(builder: SegmentBuilder, order: tuple[int, ...]) -> SegmentBuilder:
     operators = tuple(builder.order[p] for p in order)
     storages = find_storages(builder.graph, operators, builder.streams.axes)
-    return SegmentBuilder(builder.graph, operators, builder.streams, storages, builder.cycles, spills=builder.spills)
+    return SegmentBuilder(builder.graph, operators, builder.streams, storages, builder.cycles, spills=builder.spills, fine=builder.fine)
 
 
 def plan_totals(builder: SegmentBuilder, plan: Plan) -> tuple[float, float, float]:

@@ -121,6 +121,8 @@ class SegmentBuilder:
     """Finds those of several slicings at once, before they are asked for one by one."""
     spills: bool = True
     """Whether unfinished sums may leave the chip and come back."""
+    fine: bool = True
+    """Whether numbers of slices are tried in steps of two, else in steps of `SLICE_STEP`."""
 
     @cached_property
     def accesses(self) -> tuple[tuple[Access, ...], ...]:

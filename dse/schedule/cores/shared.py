@@ -51,7 +51,8 @@ class Shared:
         self.work(graph)  # which keeps the graph
         key = id(graph), geometry
         if key not in self._plans:
-            self._plans[key] = make_plans(graph, Schedule.FUSED, geometry, any_order=False, recompute=False, spill=False).plans
+            book = make_plans(graph, Schedule.FUSED, geometry, any_order=False, recompute=False, spill=False, fine=False)
+            self._plans[key] = book.plans
         return self._plans[key]
 
     def pricers(self, geometry: Geometry) -> dict[PlacedWork, OperatorPricer]:
