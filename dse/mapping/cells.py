@@ -34,31 +34,39 @@ class Cells:
         self._sides = tuple(next((cell for least, cell in CELL if size >= least), 1) for size in block.shape)
         self._starts = tuple(np.arange(0, size, side) for size, side in zip(block.shape, self._sides, strict=True))
         self.shape = tuple(len(s) for s in self._starts)
+        self.size = int(np.prod(self._sides))
+        inside = self._by_cell(np.where(worth, cycles, np.inf), np.inf)
+        self._fewest = np.argmin(inside, axis=1)
+        self._floor = inside[np.arange(len(inside)), self._fewest]
+
+    def _by_cell(self, values: NDArray[_Number], beyond: float) -> NDArray[_Number]:
+        """Values of all mappings by cell, [cells, mappings in it]; `beyond` stands where a cell reaches over the end of the block."""
+        wide = tuple(x for pair in zip(self.shape, self._sides, strict=True) for x in pair)
+        whole = np.full([a * b for a, b in zip(self.shape, self._sides, strict=True)], beyond, dtype=values.dtype)
+        m, k, n = values.shape
+        whole[:m, :k, :n] = values
+        return whole.reshape(wide).transpose(0, 2, 4, 1, 3, 5).reshape(-1, int(np.prod(self._sides)))
 
     def samples(self) -> tuple[FloatArray, IntArray]:
-        """Counts of the mapping in the middle of each cell, and its index."""
-        ends = (np.append(starts[1:], size) for starts, size in zip(self._starts, self.block.shape, strict=True))
-        m, k, n = np.ix_(*((starts + end) // 2 for starts, end in zip(self._starts, ends, strict=True)))
-        return self.block.rows((m, k, n), self._cycles[m, k, n]), np.ravel_multi_index((m, k, n), self.block.shape).ravel()
+        """Counts of the mapping worth counting with the fewest cycles of each cell that has one, and its index."""
+        cells = np.flatnonzero(np.isfinite(self._floor))
+        first = (s[i] for s, i in zip(self._starts, np.unravel_index(cells, self.shape), strict=True))
+        further = np.unravel_index(self._fewest[cells], self._sides)
+        m, k, n = (a + b for a, b in zip(first, further, strict=True))
+        return self.block.rows((m, k, n), self._floor[cells]), np.ravel_multi_index((m, k, n), self.block.shape)
 
     def floors(self) -> tuple[FloatArray, IntArray]:
         """Counts below which no mapping worth counting of a cell goes, and which cell; cells without such mappings are left out."""
-        floor = self._least(np.where(self._worth, self._cycles, np.inf))
         m, k, n = np.ix_(*(np.arange(size) for size in self.shape))
-        block = self.block.floor(self._starts)
+        block, floor = self.block.floor(self._starts), self._floor.reshape(self.shape)
         if self.block.shared_sums:
-            shares = self._least(np.where(self._worth, shares_of(self.block), np.iinfo(np.int64).max))
+            most = self.block.view.geometry.array.count
+            shares = self._by_cell(np.where(self._worth, shares_of(self.block), most), most).min(axis=1).reshape(self.shape)
             given = {f.name: getattr(block, f.name) for f in fields(Block)} | {"shared_sums": True}
-            block = _Shared(**given, shares=np.where(np.isfinite(floor), shares, 1))
+            block = _Shared(**given, shares=shares)
         rows = block.rows((m, k, n), floor)
-        cells = np.flatnonzero(np.isfinite(rows[:, 0]) & np.isfinite(floor.ravel()))
+        cells = np.flatnonzero(np.isfinite(rows[:, 0]) & np.isfinite(self._floor))
         return rows[cells], cells
-
-    def _least(self, values: NDArray[_Number]) -> NDArray[_Number]:
-        """The least value of each cell."""
-        for axis, starts in enumerate(self._starts):
-            values = np.minimum.reduceat(values, starts, axis=axis)
-        return values
 
     def mappings(self, cells: IntArray) -> tuple[FloatArray, IntArray]:
         """Counts and indices of the mappings worth counting in these cells, in the order of the cells.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import moocore
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.int64]
 
-SMALL: Final = 4096
-"""Blocks of at most so many mappings are counted whole."""
+SMALL: Final = (8192, 4096)
+"""Blocks of at most so many mappings are counted whole: with one buffer, and where mappings have more counts."""
 FEW: Final = 256
 """Mappings of a block that are counted without looking first which of them are worth it."""
-FURTHER: Final = (65_536, 2)
-"""All are compared with each other again when so many were taken in, and this many times as many as there were."""
-BATCH: Final = 262_144
+FURTHER: Final = (4, 4)
+"""All are compared with each other again when so many times as many were taken in as there were, and so many times as many are ahead."""
+BATCH: Final = 4096
 """Mappings that are held against what is known at a time."""
 
 
@@ -54,13 +55,14 @@ def search(blocks: Sequence[Block]) -> tuple[FloatArray, IntArray]:
     """
     cycles, view = _Cycles(), blocks[0].view
     comparison = Comparison.of(view.geometry, view.columns)
+    whole = SMALL[bool(view.geometry.inner)]
     small: dict[Hashable, list[tuple[int, Block]]] = {}
     cut = []
     for block in sorted(blocks, key=lambda block: -block.size):
-        if block.size > SMALL:
+        if block.size > whole:
             cycles.of(block, (block.together,))
     for number, block in enumerate(blocks):
-        if block.size <= SMALL:
+        if block.size <= whole:
             tiles = block.same_tiles
             small.setdefault(number if tiles is None else tiles, []).append((number, block))
         else:
@@ -77,15 +79,23 @@ def search(blocks: Sequence[Block]) -> tuple[FloatArray, IntArray]:
 
 
 def _rest(cut: Sequence[Cells], known: _Known) -> None:
-    """Take in what may be unbeaten of large blocks."""
+    """Take in what may be unbeaten of large blocks, the smallest first; cells are tried again when more is known."""
     found = [cells.floors() for cells in cut]
     unbeaten = ~known.beat(np.concatenate([rows for rows, _ in found]))
     parts = np.split(unbeaten, np.cumsum([len(which) for _, which in found])[:-1])
+    order = sorted(range(len(cut)), key=lambda i: cut[i].block.size)
+    ahead = sum(cells.size * int(part.sum()) for cells, part in zip(cut, parts, strict=True))
     waiting: list[tuple[FloatArray, IntArray]] = []
-    for cells, (_, which), here in zip(cut, found, parts, strict=True):
+    tried = known.stairs
+    for i in order:
+        cells, (floors, which), here = cut[i], found[i], np.flatnonzero(parts[i])
+        ahead -= cells.size * len(here)
+        if known.stairs is not tried and len(here):
+            here = here[~known.beat(floors[here])]
         waiting.append(_numbered(cells, *cells.mappings(which[here])))
-        if cells is cut[-1] or sum(len(index) for _, index in waiting) > BATCH:
+        if i == order[-1] or sum(len(index) for _, index in waiting) > BATCH:
             known.take(*(np.concatenate(x) for x in zip(*waiting, strict=True)))
+            known.settle_for(ahead)
             waiting = []
 
 
@@ -101,27 +111,29 @@ class _Known:
         self._comparison, self._width = comparison, comparison.width
         self._rows, self._at = [comparison.laid(rows)], [at]
         self._settled, self._new = 0, len(rows)
-        self._stairs: Stairs | None = None
         self.settle()
 
     def beat(self, rows: FloatArray) -> NDArray[np.bool_]:
         """Which of the counts [R, C] some known mapping beats, as far as it is quick to tell."""
-        return self._beat(self._comparison.columns(rows))
+        return self.stairs.beat(self._comparison.columns(rows).T)
 
-    def _beat(self, seen: FloatArray) -> NDArray[np.bool_]:
-        if self._stairs is None:
-            self._stairs = Stairs(self._rows[0][:, : self._width], self._comparison.footprint)
-        return self._stairs.beat(seen.T)
+    @cached_property
+    def stairs(self) -> Stairs:
+        """Those of which it is known that no other beats them."""
+        return Stairs(self._rows[0][:, : self._width], self._comparison.footprint)
 
     def take(self, rows: FloatArray, at: IntArray) -> None:
         """Take in those of mappings [R, C], `at` (block, index in it), that nothing known beats; of many compare all with each other."""
         laid = self._comparison.laid(rows)
         finite = np.isfinite(rows[:, 0])
-        keep = np.flatnonzero(~self._beat(laid[:, : self._width]) & finite)
+        keep = np.flatnonzero(~self.stairs.beat(laid.T[: self._width]) & finite)
         self._rows.append(laid.T.take(keep, axis=1).T)
         self._at.append(at[keep])
         self._new += len(keep)
-        if self._new > max(FURTHER[0], FURTHER[1] * self._settled):
+
+    def settle_for(self, ahead: int) -> None:
+        """Compare all with each other, if there is much that is new and mappings to come are many beside them."""
+        if self._new > FURTHER[0] * self._settled and ahead > FURTHER[1] * (self._settled + self._new):
             self.settle()
 
     def settle(self) -> None:
@@ -130,7 +142,8 @@ class _Known:
             rows, at = np.concatenate(self._rows), np.concatenate(self._at)
             keep = not_dominated(rows[:, : self._width])
             self._rows, self._at = [rows[keep]], [at[keep]]
-            self._settled, self._new, self._stairs = len(keep), 0, None
+            self._settled, self._new = len(keep), 0
+            self.__dict__.pop("stairs", None)
 
     def all(self) -> tuple[FloatArray, IntArray]:
         """Counts of those that no other beats, and which they are."""
@@ -169,7 +182,7 @@ class _Cycles:
 
     def _found(self, block: Block, together: tuple[int, ...]) -> FloatArray:
         """Cycles of a block, out of those of one that has all its sides and more, if there is one."""
-        if block.inner_stays is not None or block.size <= SMALL:
+        if block.inner_stays is not None or block.size <= SMALL[-1]:
             return block.all_cycles(np.array(together))
         sides = [tiling.inner.side for tiling in block.tilings]
         kind = block.view.dataflow, block.view.transposed, block.stays is Stationary.RIGHT, block.shared_sums, together
