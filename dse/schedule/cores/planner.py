@@ -262,10 +262,9 @@ class Planner:
             return None
         now = list(found.choices)
         planned, tried = self._feasible(groups, wide, now, found.own)
-        start = _Start(planned, now, found, tried)
-        if isinstance(planned, NoPlan) or self._at_bound(start) or (isinstance(best, Planned) and planned.value > AT_BOUND * best.value):
+        if not long or isinstance(planned, NoPlan):  # a search seldom gains more, and takes as long as all before
             return planned if isinstance(planned, Planned) else None
-        searched = self._search(groups, wide, start, seed, long=long)
+        searched = self._search(groups, wide, _Start(planned, now, found, tried), seed, long=long)
         return searched if isinstance(searched, Planned) else None
 
     def _proposed(self, groups: tuple[Group, ...], places: list[list[Assigned]], best: Planned, seed: int) -> Planned:
