@@ -43,7 +43,7 @@ __all__ = (
 )
 
 
-MOST_MAPPINGS: Final = 2**25
+MOST_MAPPINGS: Final = 2**21
 """Mappings with three tiles of an operand or more of which a frontier is made."""
 
 

@@ -136,3 +136,39 @@ def test_primes_and_buffers_below_one_element(capsys: pytest.CaptureFixture[str]
     assert found["counts"]["footprint_bytes"] == 0
     assert found["dram_bytes"] == 7 + 7 * 13 + 13
     assert min(found["bound_ratio"].values()) >= 1 - 1e-12
+
+
+def test_three_tiles_of_an_operand_by_hand() -> None:
+    """A in two rows of tiles: 8 bytes cross each border once on their way in, and the array reads them from the nearest memory twice, once
+    for each pass along n."""
+    inner = (MemoryGeometry(operands=(L,)), MemoryGeometry(operands=(L,)))
+    level = InnerTile(Stationary.LEFT, LEFT, 2, 2, 4)
+    mapping = replace(only(LEFT), inner=replace(level, inside=replace(level, tile_m=1)))
+    traffic, counts = mapping_traffic(PROBLEM, Geometry(ARRAY, double_buffered=False, inner=inner), mapping)
+    assert counts.inner is not None
+    assert counts.inner[0].tolist() == [2, 16, 8, 4, 8, 8]  # rows of 1, then of 2
+    assert (counts.footprint_bytes[0], traffic[0].dram_read_bytes[0], traffic[0].buffer_read_bytes[0]) == (8, 8, 8)
+
+
+def test_a_mapping_with_three_tiles_is_written_and_read(tmp_path: Path, capsys: pytest.CaptureFixture[str], repository: Path) -> None:
+    """Registers, a buffer and the outermost one for all operands: the file of what is found costs the same, and tiles that do not lie inside
+    one another are refused."""
+    rates = "bandwidth_gb_per_s: 900, double_buffered: false, overlapped: true"
+    text = (repository / "accelerators/catalogue/edge32.yaml").read_text(encoding="utf-8")
+    levels = [
+        f"  {name}: {{kind: buffer, capacity_kib: {kib}, read_energy_pj_per_byte: {pj}, write_energy_pj_per_byte: {pj}, {rates}}}\n"
+        for name, kib, pj in (("l0", 2, 0.01), ("l1", 16, 0.2))
+    ]
+    chip, saved = tmp_path / "chip.yaml", tmp_path / "mapping.yaml"
+    chip.write_text(text.replace("memories:\n", "memories:\n" + "".join(levels)), encoding="utf-8")
+    asked = ["map", "-a", str(chip), "--set", "memories.glb.capacity_kib=80", "--objective", "energy", "--format", "json"]
+    assert main([*asked, "--gemm", "128,192,256", "--partial-bits", "16", "--save-mapping", str(saved)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {tile["memory"] for tile in found["tiles"]} == {"glb", "l1", "l0"}
+    assert "inner2:" in saved.read_text(encoding="utf-8")
+    assert main([*asked, "--mapping", str(saved)]) == 0
+    given = json.loads(capsys.readouterr().out)
+    assert {key: given[key] for key in ("latency_cycles", "energy_pj", "counts", "tiles", "loop_nest", "inner")} == {
+        key: found[key] for key in ("latency_cycles", "energy_pj", "counts", "tiles", "loop_nest", "inner")
+    }
+    assert given["optimum_ratio"]["energy"] == pytest.approx(1.0)
