@@ -197,25 +197,21 @@ class _Cycles:
 
 def _fewest(worth: NDArray[np.bool_], cycles: FloatArray, groups: tuple[tuple[int, ...], ...]) -> None:
     """Strike out of `worth` [S, ...] what has no fewer cycles [S, ...] than all before it in its group of tilings [S]."""
-    most = max(map(len, groups))
-    if most >= len(groups):
+    longest = sorted(groups, key=len, reverse=True)
+    if len(longest[0]) >= len(groups):
         for group in groups:
-            here = cycles[_stretch(group)]
-            worth[_stretch(group[1:])] &= here[1:] < np.minimum.accumulate(here, axis=0)[:-1]
+            here = cycles[list(group)]
+            worth[list(group[1:])] &= here[1:] < np.minimum.accumulate(here, axis=0)[:-1]
         return
-    least = cycles[[group[0] for group in groups]]
-    for place in range(1, most):
-        longer = [i for i, group in enumerate(groups) if len(group) > place]
-        at = [groups[i][place] for i in longer]
+    least = cycles[[group[0] for group in longest]]
+    longer = len(longest)
+    for place in range(1, len(longest[0])):
+        while len(longest[longer - 1]) <= place:
+            longer -= 1
+        at = [group[place] for group in longest[:longer]]
         here = cycles[at]
-        worth[at] &= here < least[longer]
-        least[longer] = np.minimum(least[longer], here)
-
-
-def _stretch(group: Sequence[int]) -> slice | IntArray:
-    """Ascending numbers as an index, of neighbours as the stretch that they are."""
-    neighbours = group[-1] - group[0] + 1 == len(group)
-    return slice(group[0], group[-1] + 1) if neighbours else np.array(group)
+        worth[at] &= here < least[:longer]
+        np.minimum(least[:longer], here, out=least[:longer])
 
 
 def _whole(alike: Sequence[tuple[int, Block]], cycles: _Cycles) -> tuple[FloatArray, IntArray]:
