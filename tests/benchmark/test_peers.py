@@ -77,9 +77,9 @@ def test_accelforge() -> None:
     for m, k, n in SHAPES:
         problem = MatmulProblem(1, m, k, n, 8, 8, 8, 8, "int8")
         matmul_frontier.cache_clear()
-        frontier_s, _ = timed(lambda p=problem: matmul_frontier(p, chip.geometry))
-        latency_s, fast = timed(lambda p=problem: map_product(p, chip.geometry, table, MapObjective.LATENCY))
-        energy_s, frugal = timed(lambda p=problem: map_product(p, chip.geometry, table, MapObjective.ENERGY))
+        frontier_s, _ = timed(lambda p=problem: matmul_frontier(p, chip.geometry_for()))
+        latency_s, fast = timed(lambda p=problem: map_product(p, chip.geometry_for(), table, MapObjective.LATENCY))
+        energy_s, frugal = timed(lambda p=problem: map_product(p, chip.geometry_for(), table, MapObjective.ENERGY))
         a, b = theirs[(m, k, n), "latency"], theirs[(m, k, n), "energy"]
         ratios = fast.latency_s / a["value"], frugal.energy_pj * 1e-12 / b["value"]
         say(
@@ -125,8 +125,8 @@ def test_one_mapping_and_design_points() -> None:
     problem = MatmulProblem(1, 128, 7168, 2048, 8, 8, 8, 16, "int8")
     matmul_frontier.cache_clear()
     print("\n")
-    say("counts of one mapping, in a batch", f"{1e6 * counts_seconds(problem, chip.geometry):.3f} us")
-    pricer = OperatorPricer(Work(problem, 1, 0.0, 0.0, 0.0, 1, True), chip.geometry)
+    say("counts of one mapping, in a batch", f"{1e6 * counts_seconds(problem, chip.geometry_for()):.3f} us")
+    pricer = OperatorPricer(Work(problem, 1, 0.0, 0.0, 0.0, 1, True), chip.geometry_for())
     rng = np.random.default_rng(0)
     table = chip.table(
         {

@@ -67,7 +67,7 @@ def say(what: str, value: str, target: str) -> None:
 
 @pytest.mark.parametrize("accelerator", ["flat_cloud", "flat_edge", "h100_sxm", "tpu7x"])
 def test_frontier_of_one_gemm(accelerator: str) -> None:
-    geometry = load_accelerator(accelerator).geometry
+    geometry = load_accelerator(accelerator).geometry_for()
     print()
     for m, k, n in GEMMS:
         problem = MatmulProblem(1, m, k, n, 16, 16, 16, 32, "bf16")
@@ -83,7 +83,7 @@ def test_frontier_of_one_gemm(accelerator: str) -> None:
 @pytest.mark.parametrize("shape", GEMMS)
 def test_pricing_one_operator(shape: tuple[int, int, int]) -> None:
     m, k, n = shape
-    geometry = load_accelerator("flat_cloud").geometry
+    geometry = load_accelerator("flat_cloud").geometry_for()
     work = Work(MatmulProblem(1, m, k, n, 16, 16, 16, 32, "bf16"), 1, 0.0, 0.0, 0.0, 1, True)
     pricer = OperatorPricer(work, geometry)
     table = random_table("flat_cloud", "sram", "dram", 1_000_000)
@@ -101,7 +101,7 @@ def test_pricing_one_operator(shape: tuple[int, int, int]) -> None:
 def test_pricing_the_decode_layer(batch: int, objective: Objective) -> None:
     step = load_workload(WorkloadOptions(model="deepseek_v3", batch=batch, cache_len=4096, part=Part.LAYER)).step
     start = time.process_time()
-    compiled = compile_step(step, load_accelerator("flat_cloud").geometry)
+    compiled = compile_step(step, load_accelerator("flat_cloud").geometry_for())
     build = time.process_time() - start
     table = random_table("flat_cloud", "sram", "dram", 20_000)
     price(compiled, table, objective=objective)

@@ -152,7 +152,7 @@ def test_stream(tmp_path: Path) -> None:
     for (name, graph), stream in zip(GRAPHS.items(), theirs, strict=True):
         start = time.process_time()
         found = evaluate(
-            compile_step(graph_step(read_onnx(graph, name="graph", precision=precision("bf16")), 1), chip.geometry),
+            compile_step(graph_step(read_onnx(graph, name="graph", precision=precision("bf16")), 1), chip.geometry_for()),
             chip.table({}),
             Objective.LATENCY,
         )
