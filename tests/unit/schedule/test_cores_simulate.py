@@ -139,6 +139,10 @@ def test_ports_serve_all_and_one_at_a_time(tasks: list[Task]) -> None:
     assert starts[: len(tasks), 0].tolist() == found.start_s.tolist()
     assert order.each_end_s(starts, durations)[:, 1].tolist() == found.end_s.tolist()
     assert order.ends_s(starts, durations).tolist() == [found.makespan_s] * 2
+    alike = [tuple(seconds for _, seconds, _ in t.use.ports) for t in tasks]
+    together = Order.of([t.waits for t in tasks], tuple(range(len(tasks))), [t.use for t in tasks], found.order, alike)
+    assert len(together.steps) <= len(order.steps)
+    assert together.each_end_s(together.starts_s(durations), durations)[:, 0].tolist() == found.end_s.tolist()
 
 
 @given(task_lists(), st.integers(1, 4))
