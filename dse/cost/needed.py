@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 CAPACITIES_BYTES: Final = tuple(16 * BYTES_PER_KIB * 2.0**i for i in range(17))
 """Buffers, 16 KiB to 1 GiB, at which combinations are compared, beside those from which one is faster than all that need less."""
-BALANCES_MACS_PER_BYTE: Final = (8.0, 32.0, 64.0, 90.0, 128.0, 181.0, 256.0, 1024.0)
+BALANCES_MACS_PER_BYTE: Final = (4.0, 16.0, 32.0, 64.0, 90.0, 128.0, 181.0, 256.0, 1024.0)
 """Array peak over DRAM rate: from edge chips with much faster memory to twice the ends of today's; close together where most chips are,
 as where both are about equally busy the best for one balance may be 1 % behind at the next (69 to 160, arXiv 2507.15465 Table I)."""
 RATES: Final = ((16.0, 32.0), (64.0, 32.0), (256.0, 32.0), (64.0, 8.0))

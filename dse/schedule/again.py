@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Final
 
@@ -314,7 +314,8 @@ def _over(before: SegmentBuilder, graph: OperatorGraph, names: list[str], came: 
     def cycles(operator: Operator, loops: tuple[tuple[str, int], ...]) -> float:
         return before.cycles(known[came.get(operator.name, operator.name)], loops)
 
-    return SegmentBuilder(graph, order, streams, find_storages(graph, order, streams.axes), cycles, spills=before.spills, fine=before.fine)
+    storages = find_storages(graph, order, streams.axes)
+    return replace(before, graph=graph, order=order, streams=streams, storages=storages, cycles=cycles, prepare=None)
 
 
 def _built(before: SegmentBuilder, builder: SegmentBuilder, parts: list[_Part]) -> list[Segment | None] | None:

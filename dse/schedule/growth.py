@@ -146,7 +146,7 @@ class Ways:
         return self._inner[position]
 
     def cycles(self, position: int, wanted: BoolArray) -> FloatArray:
-        """Least array cycles of an operator, all slices, [V]; at least the `wanted` ones are known."""
+        """Least cycles in which the array works on an operator or waits for it, all slices, [V]; at least the `wanted` ones are known."""
         operator = self.builder.order[position]
         if operator.kind is not Kind.CONTRACTION:
             return np.zeros(len(self.ways))
@@ -159,6 +159,9 @@ class Ways:
             self.builder.prepare(operator, loops)
         for v, cut in zip(new, loops, strict=True):
             found[v] = self.slices[v] * self.builder.cycles(operator, cut)
+        if len(new) and self.builder.cycles_per_byte:
+            touched = sum(a.size_bytes * (self.slices / self.share(a.streams))[new] for a in self.builder.accesses[position])
+            found[new] = np.maximum(found[new], touched * self.builder.cycles_per_byte)
         return found
 
     def effect(self, storage: Storage, inside: int, position: int) -> _Effect:

@@ -49,6 +49,9 @@ BALANCES_MACS_PER_BYTE: Final = (32.0, 128.0, 2048.0)
 """Array peak over DRAM rate for which plans are made: 64 and 256 operations per byte, about the ends of today's
 accelerators (138.9 to 320, arXiv 2507.15465 Table I, and slower edge arrays), and one at which hardly more than traffic counts. With
 traffic alone slices would be cut so thin that their passes cost more, in energy too."""
+MACS_PER_BUFFER_BYTE: Final = 8.0
+"""Array peak over the buffer's rate for which plans are made: edge32 8, tpu7x 21 to 32 (accelerators/catalogue); the lowest, so that what
+slices read again counts where every chip waits for it."""
 RESIDENTS_STEP: Final = 4
 """Intermediates stay across segments as far as a budget goes, and as far as this many times that: slices that run as a pipeline hold
 several copies, so a cut made for a smaller budget may be the best with room for them beside it."""
@@ -126,7 +129,7 @@ def make_plans(
     where that costs less (see `with_recomputation`); with `spill` unfinished sums may go out and come back. Plans with such ways, and with
     others that are `Way.beside`, are added to those without and displace none of them. Plans that another one
     beats in bytes held, DRAM bytes, cycles and vector operations are left out. Without `fine` numbers of slices are tried in steps of four,
-    and every other budget. Which of the others runs is decided for each
+    and every other budget, and nothing counts what slices read again. Which of the others runs is decided for each
     design point when it is priced.
 
     Raises:
@@ -136,7 +139,8 @@ def make_plans(
     streams = find_streams(graph)
     storages = find_storages(graph, order, streams.axes)
     cycles = CycleTable(graph, geometry)
-    builder = SegmentBuilder(graph, order, streams, storages, cycles, cycles.prepare, spill, fine)
+    waits = MACS_PER_BUFFER_BYTE / geometry.array.elements if fine else 0.0
+    builder = SegmentBuilder(graph, order, streams, storages, cycles, cycles.prepare, spill, fine, waits)
     alone = [builder.build(p, p, (), frozenset()) for p in range(len(order))]
     first = Plan(tuple(alone), frozenset(), (0.0,) * len(order))
     if schedule is Schedule.LAYER_BY_LAYER or not order:
@@ -289,7 +293,7 @@ class _PlanMaker:
 def _reordered(builder: SegmentBuilder, order: tuple[int, ...]) -> SegmentBuilder:
     operators = tuple(builder.order[p] for p in order)
     storages = find_storages(builder.graph, operators, builder.streams.axes)
-    return SegmentBuilder(builder.graph, operators, builder.streams, storages, builder.cycles, spills=builder.spills, fine=builder.fine)
+    return replace(builder, order=operators, storages=storages, prepare=None)
 
 
 def plan_totals(builder: SegmentBuilder, plan: Plan) -> tuple[float, float, float]:

@@ -123,6 +123,8 @@ class SegmentBuilder:
     """Whether unfinished sums may leave the chip and come back."""
     fine: bool = True
     """Whether numbers of slices are tried in steps of two, else in steps of `SLICE_STEP`."""
+    cycles_per_byte: float = 0.0
+    """Least cycles that the array waits for a byte of its operands: every slice reads those again that its cuts do not index."""
 
     @cached_property
     def accesses(self) -> tuple[tuple[Access, ...], ...]:
@@ -175,8 +177,7 @@ class SegmentBuilder:
     def build(self, first: int, last: int, cuts: tuple[Cut, ...], held: frozenset[str]) -> Segment:
         """The segment with its DRAM bytes and the bytes held while each operator runs."""
         moved = self.dram_bytes(first, last, cuts, held)
-        slices = prod(c.slices for c in cuts)
-        cycles = tuple(slices * self.cycles(self.order[p], self.loops(p, cuts)) for p in range(first, last + 1))
+        cycles = tuple(self.busy_cycles(p, cuts) for p in range(first, last + 1))
         reserved = [0.0] * (last - first + 1)
         for name in held:
             e = self.effect(self.storages[name], first, last, cuts, held=True)
@@ -187,6 +188,14 @@ class SegmentBuilder:
             sums = self.accumulator_bytes(reducer, cuts)
             reserved = [r + sums for r in reserved]
         return Segment(first, last, cuts, held, moved, cycles, tuple(reserved), reducer, self.spilled_parts(last, cuts))
+
+    def busy_cycles(self, position: int, cuts: tuple[Cut, ...]) -> float:
+        """Least cycles in which the array works on an operator or waits for its operands, all slices; 0 on the vector unit."""
+        cycles = self.cycles(self.order[position], self.loops(position, cuts))
+        if not cycles:
+            return 0.0
+        touched = sum(a.size_bytes * prod(c.slices for c in cuts if c.stream not in a.streams) for a in self.accesses[position])
+        return max(prod(c.slices for c in cuts) * cycles, touched * self.cycles_per_byte)
 
     def reducer(self, last: int, cuts: tuple[Cut, ...]) -> int | None:
         """`last`, where it is a contraction that sums over the last cut, or over the one around it."""

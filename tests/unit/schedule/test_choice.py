@@ -55,7 +55,7 @@ def groups_by_hand(builder: SegmentBuilder, sets: list[int]) -> list[Group]:
         behind = [p for p in range(len(builder.order)) if not mask >> p & 1 and p not in before]
         operators = tuple(builder.order[p] for p in (*before, *members, *behind))
         storages = find_storages(builder.graph, operators, builder.streams.axes)
-        here = SegmentBuilder(builder.graph, operators, builder.streams, storages, builder.cycles)
+        here = replace(builder, order=operators, storages=storages)
         first, last = len(before), len(before) + len(members) - 1
         ways = [Way((), Hold.NOTHING)] * (len(members) == 1) + [w for w in book.starting(members[0]).ways if runs_so(here, first, last, w)]
         totals = []
