@@ -41,6 +41,7 @@ class Choice:
         self._beside = np.concatenate([[w.beside for w in f.ways] for f in fronts])
         self.has_beside = bool(self._beside.any())
         """Whether some way is offered beside the others."""
+        self._made: dict[tuple[int, int], Candidate] = {}
 
     def least(self, budgets: Sequence[float], bytes_per_cycle: float, *, beside: bool = True) -> list[tuple[Candidate, ...]]:
         """For each budget of bytes held the groups that cover all operators with least DRAM bytes plus the bytes that could have
@@ -74,11 +75,18 @@ class Choice:
             pick = int(taken[state])
             front, start = self._fronts[int(groups[pick])], int(self._starts[int(groups[pick])])
             every = np.where(peak[start : start + len(front.ways)] <= budget, front.dram_bytes + front.cycles * bytes_per_cycle, np.inf)
-            way = int(np.argmin(every))
-            totals = (float(c[way]) for c in (front.peak_bytes, front.dram_bytes, front.cycles))
-            found.append(Candidate(front.members, front.ways[way], *totals))
+            found.append(self._candidate(int(groups[pick]), int(np.argmin(every))))
             state = int(before[pick])
         return tuple(found)
+
+    def _candidate(self, group: int, way: int) -> Candidate:
+        """A group run in one way; the same object whenever it is chosen."""
+        found = self._made.get((group, way))
+        if found is None:
+            front = self._fronts[group]
+            totals = (float(c[way]) for c in (front.peak_bytes, front.dram_bytes, front.cycles))
+            found = self._made[group, way] = Candidate(front.members, front.ways[way], *totals)
+        return found
 
 
 def _arcs(fronts: Sequence[Front], masks: list[int], deps: Dependences, states: Sequence[int]) -> list[tuple[IntArray, IntArray]]:

@@ -177,13 +177,14 @@ def _outlines(
 ) -> dict[tuple[Candidate, ...], tuple[float, float]]:
     """The best groups of every budget and balance, each with the first (bytes held, bytes per cycle) for which they are."""
     found: dict[tuple[Candidate, ...], tuple[float, float]] = {}
-    ordered: dict[tuple[Candidate, ...], tuple[Candidate, ...]] = {}
+    ordered: dict[tuple[int, ...], tuple[Candidate, ...]] = {}
     budgets = BUDGETS_BYTES if fine else BUDGETS_BYTES[::2]
     for intensity in BALANCES_MACS_PER_BYTE:
         for budget, groups in zip(budgets, choice.least(budgets, elements / intensity, beside=beside), strict=True):
-            if groups not in ordered:
-                ordered[groups] = in_order(groups, deps)
-            found.setdefault(ordered[groups], (budget, elements / intensity))
+            same = tuple(map(id, groups))  # a way to run a group is one object
+            if same not in ordered:
+                ordered[same] = in_order(groups, deps)
+                found.setdefault(ordered[same], (budget, elements / intensity))
     return found
 
 
