@@ -222,8 +222,31 @@ class DeepSearch:
             others = sum(least[q] for q in range(3) if q != position)
             a, b = self.asked.prices.criteria(terms[position] + others[:, None], cycles)
             options[position] &= self.asked.may_improve(a, b)
-        left, right, out = options
-        self._later(replace(node, cells=node.cells[:, keep], options=(left, right, out), first=first, second=second))
+        self._without_room_beside(node, options, tables, [room[:, keep] for room in rooms])
+        alive = np.flatnonzero(np.logical_and.reduce([o.any(axis=0) for o in options]))
+        if not len(alive):
+            return
+        least = [np.where(o, t, np.inf).min(axis=1)[:, alive] for o, t in zip(options, terms, strict=True)]
+        first, second = self.asked.prices.criteria(least[0] + least[1] + least[2], cycles[alive])
+        left, right, out = (o[:, alive] for o in options)
+        self._later(replace(node, cells=node.cells[:, keep[alive]], options=(left, right, out), first=first, second=second))
+
+    def _without_room_beside(self, node: _Node, options: list[BoolArray], tables: list[OperandTable], rooms: list[FloatArray]) -> None:
+        """Drop the options that need more of a memory than the least that the options of the other operands leave of it."""
+        for memory in {memory for table in tables for _, memory in table.place}:
+            if node.tables.view.memory(memory).capacity_shares:
+                continue
+            taken = []
+            for possible, table, room in zip(options, tables, rooms, strict=True):
+                here = np.zeros(possible.shape)
+                tiles = [tile for tile, (_, at) in enumerate(table.place) if at == memory]
+                here[table.option[tiles]] = room[tiles]  # an option has one tile in a memory
+                taken.append(here)
+            least = [np.where(possible, here, np.inf).min(axis=0) for possible, here in zip(options, taken, strict=True)]
+            limit = self.asked.capacities[_Columns()[memory]]
+            for position in range(3):
+                others = sum(least[q] for q in range(3) if q != position)
+                options[position] &= taken[position] + others <= limit
 
     def _seen(self, node: _Node) -> tuple[list[OperandTable], list[FloatArray], list[FloatArray]]:
         """Tables of the operands, and in the cells of a node their terms [terms, options, n] and rooms [tiles, n]."""
@@ -246,8 +269,9 @@ class DeepSearch:
     @staticmethod
     def _without_room(options: BoolArray, table: OperandTable, room: FloatArray, limits: FloatArray) -> None:
         """Drop the options of which a tile alone is too large for its memory."""
-        tight = room > limits
-        np.logical_and.at(options, table.option, ~tight)
+        number, starts = np.unique(table.option, return_index=True)
+        if len(number):
+            options[number] &= np.logical_and.reduceat(room <= limits, starts, axis=0)
 
     def _join(self, node: _Node) -> None:
         """Choose memories for all operands with single tilings, and count what may be the best."""
@@ -264,8 +288,8 @@ class DeepSearch:
         chosen = [np.flatnonzero(options[:, at]) for options in node.options]
         a, b, c = (x.ravel() for x in np.meshgrid(*chosen, indexing="ij"))
         first, second = asked.prices.criteria(terms[0][:, a] + terms[1][:, b] + terms[2][:, c], np.full(len(a), cycles))
-        good = asked.may_improve(first, second) & self._fit(node, tables, rooms, (a, b, c))
-        index = np.flatnonzero(good)
+        index = np.flatnonzero(asked.may_improve(first, second))
+        index = index[self._fit(node, tables, rooms, (a[index], b[index], c[index]))] if len(index) else index
         for i in index[np.lexsort((second[index], coarse(first[index])))].tolist():
             if not asked.may_improve(first[i : i + 1], second[i : i + 1])[0]:
                 continue
