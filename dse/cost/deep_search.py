@@ -325,6 +325,8 @@ class _Columns(dict[int, int]):
 
 
 def coarse(first: FloatArray) -> FloatArray:
-    """The values to nine digits: floors that tie but for rounding are equal."""
-    digit = 10.0 ** (np.floor(np.log10(np.maximum(first, np.finfo(np.float64).tiny))) - DIGITS)
-    return np.asarray(np.rint(first / digit) * digit)
+    """The values to nine digits: floors that tie but for rounding are equal; values without end stay."""
+    largest = np.finfo(np.float64).max / 2  # no rounding takes it beyond what is representable
+    known = np.clip(first, np.finfo(np.float64).tiny, largest)
+    digit = 10.0 ** (np.floor(np.log10(known)) - DIGITS)
+    return np.where(first < largest, np.rint(known / digit) * digit, first)
