@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from dse.report.output import Format, write_records
+from dse.schedule.cores.chip_plan import MOST_OPERATORS_FUSED
 
 if TYPE_CHECKING:
     from dse.cost.many_core import ChipEvaluation
@@ -35,6 +36,9 @@ def write_chip_tables(found: ChipEvaluation, objective: str) -> None:
         {"quantity": "spilled", "value": _listed(found.spilled)},
         {"quantity": "over the memory", "value": _listed(found.detours)},
     ]
+    if found.not_fused:
+        long = f"no operators of {', '.join(found.not_fused)}: more than {MOST_OPERATORS_FUSED}"
+        facts.append({"quantity": "fused", "value": long})
     write_records(facts, ("quantity", "value"), Format.TABLE, title=f"Least {objective} of its plans")
     groups: list[dict[str, Cell]] = [
         {

@@ -94,6 +94,8 @@ class ChipEvaluation:
     """The objective over what no assignment of the chosen groups to cores beats, less one; None where nothing is proven of them."""
     detours: tuple[str, ...] = ()
     """Storages that reach their readers by way of the memory off chip because that is faster than the links."""
+    not_fused: tuple[str, ...] = ()
+    """Graphs of so many operators that none of them were fused."""
     busy: Mapping[str, float] = field(default_factory=dict)
     """Seconds that each core and channel is busy, those that are."""
     groups: tuple[GroupResult, ...] = ()
@@ -132,6 +134,7 @@ class ChipEvaluation:
             "infeasibility": [why.to_json_dict() for why in self.infeasibility],
             "spilled": list(self.spilled),
             "detours": list(self.detours),
+            "not_fused": list(self.not_fused),
             "busy_share": {name: seconds / self.latency_s for name, seconds in self.busy.items()},
             "groups": [
                 {
@@ -307,6 +310,7 @@ def explained(unknown: ChipEvaluation, parts: tuple[PlannedPart, ...], chip: Chi
         trials=sum(p.planned.trials for p in parts),
         spilled=tuple(s for p in parts for s in p.planned.outcome.layout.spilled),
         detours=tuple(s for p in parts for s in p.planned.outcome.layout.detours),
+        not_fused=tuple(p.name for p in parts if p.planned.too_long),
         busy=dict(sorted(busy.items(), key=lambda item: (-item[1], item[0]))),
         groups=tuple(groups),
         breakdown=tuple(rows),

@@ -69,7 +69,8 @@ def plan_graph(
         raise GraphError.single(f"{graph.name}: node '{nowhere}'", _no_core(work, nowhere, chip))
     alone = single_groups(work)
     choices = [alone]
-    if schedule is Schedule.FUSED and len(work.order) <= MOST_OPERATORS_FUSED:
+    too_long = schedule is Schedule.FUSED and len(work.order) > MOST_OPERATORS_FUSED
+    if schedule is Schedule.FUSED and not too_long:
         choices += [g for g in _fused(work, planner, chip, kinds, shared) if g not in choices]
     firsts, refused = _firsts(planner, choices)
     if schedule is Schedule.FUSED and not any(found.outcome.latency_s <= NEAR * least_s for found, _ in firsts):
@@ -83,7 +84,8 @@ def plan_graph(
     if any(made == alone and groups != alone and found.value <= NEAR_ALONE * best.value for found, made in firsts):
         searched.append(planner.plan(alone, seed, placement))
     chosen, _ = _least([*((p, ()) for p in searched if isinstance(p, Planned)), (best, groups)], objective)
-    return replace(chosen, others=tuple(found.outcome for found, _ in firsts if found.outcome is not chosen.outcome))
+    others = tuple(found.outcome for found, _ in firsts if found.outcome is not chosen.outcome)
+    return replace(chosen, others=others, too_long=too_long)
 
 
 def _stepped(work: Work, planner: Planner, chip: Chip) -> list[tuple[Group, ...]]:

@@ -81,6 +81,8 @@ class Planned:
     """No assignment of these groups has a lower value; 0 where nothing is proven."""
     others: tuple[Outcome, ...] = ()
     """Other plans that were simulated on the way and are of use at other prices: of each way to form groups the first."""
+    too_long: bool = False
+    """The graph has so many operators that none were fused."""
 
 
 @dataclass(frozen=True)
