@@ -219,7 +219,7 @@ class DeepSearch:
         options, least, terms = [o[:, index] for o in options], [x[:, index] for x in least], [t[:, :, index] for t in terms]
         cycles, first, second = cycles[index], first[index], second[index]
         for position in range(3):
-            others = sum(least[q] for q in range(3) if q != position)
+            others = least[position - 1] + least[position - 2]  # both other operands
             a, b = self.asked.prices.criteria(terms[position] + others[:, None], cycles)
             options[position] &= self.asked.may_improve(a, b)
         self._without_room_beside(node, options, tables, [room[:, keep] for room in rooms])
@@ -245,7 +245,7 @@ class DeepSearch:
             least = [np.where(possible, here, np.inf).min(axis=0) for possible, here in zip(options, taken, strict=True)]
             limit = self.asked.capacities[_Columns()[memory]]
             for position in range(3):
-                others = sum(least[q] for q in range(3) if q != position)
+                others = least[position - 1] + least[position - 2]  # both other operands
                 options[position] &= taken[position] + others <= limit
 
     def _seen(self, node: _Node) -> tuple[list[OperandTable], list[FloatArray], list[FloatArray]]:
