@@ -496,6 +496,13 @@ class Block:
         dataflow = Dataflow.INPUT_STATIONARY if turned else self.view.dataflow
         return MatmulMapping(dataflow, stays, tiles, m, k, n, self.together, self.shared_sums, inner=inside, places=self._places())
 
+    def described_sides(self, at: Index, tiles: int) -> IntArray:
+        """Sides [R, 3 x tiles] along m, k and n of the product itself of the mappings at `at`, of so many tiles from the outermost inwards,
+        as `describe` has them."""
+        levels = [self.level(slot) for slot in range(tiles)]
+        order = (2, 1, 0) if self.view.transposed else (0, 1, 2)
+        return np.stack([self.tilings[d].sides[level][at[d]] for level in levels for d in order], axis=1)
+
     def _places(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None:
         """Memory of each slot of left, right and out of the product itself; None where each operand is where it is by default."""
         found, usual = [], []

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Final, overload
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from dse.errors import InputError
 from dse.mapping.comparison import Comparison
 from dse.mapping.counts import COUNT_NAMES, INNER_COLUMNS, Counts, counts_of
+from dse.mapping.described import BlockMappings, in_columns, joined
 from dse.mapping.flows import ways
 from dse.mapping.matmul import MatmulMapping
 from dse.mapping.residence import residence
@@ -19,7 +19,7 @@ from dse.mapping.search import everything, not_dominated, search
 from dse.mapping.space import block_of, blocks, whole_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -103,7 +103,7 @@ def matmul_frontier(problem: MatmulProblem, geometry: Geometry) -> Frontier:
     _not_too_many(problem, geometry, found)
     rows, origin = search(found)
     order = np.lexsort(rows.T[::-1])
-    return Frontier(counts_of(rows[order]), _Described(found, origin[order]), geometry.mapping_excess)
+    return Frontier(counts_of(rows[order]), BlockMappings(found, origin[order]), geometry.mapping_excess)
 
 
 def _not_too_many(problem: MatmulProblem, geometry: Geometry, found: Sequence[Block]) -> None:
@@ -116,33 +116,6 @@ def _not_too_many(problem: MatmulProblem, geometry: Geometry, found: Sequence[Bl
             f"the frontier of a product {product} with up to {levels} tiles of an operand on chip is of {total:.2g} mappings, more than "
             f"{MOST_MAPPINGS:.2g}; set it to 2, in the file or with --set core.most_tiles=2 (dse map takes any number)",
         )
-
-
-class _Described(Sequence[MatmulMapping]):
-    """Mappings that are put in words when they are asked for; equal to any sequence of the same mappings."""
-
-    def __init__(self, blocks: Sequence[Block], origin: IntArray) -> None:
-        self._blocks, self._origin = blocks, origin
-
-    def __len__(self) -> int:
-        return len(self._origin)
-
-    @overload
-    def __getitem__(self, at: int) -> MatmulMapping: ...
-    @overload
-    def __getitem__(self, at: slice) -> Sequence[MatmulMapping]: ...
-    def __getitem__(self, at: int | slice) -> MatmulMapping | Sequence[MatmulMapping]:
-        if isinstance(at, slice):
-            return _Described(self._blocks, self._origin[at])
-        number, tile = (int(x) for x in self._origin[at])
-        block: Block = self._blocks[number]
-        return block.describe(_index(block, tile))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
-
-    def __hash__(self) -> int:
-        return hash(tuple(self))
 
 
 def _index(block: Block, tile: int) -> tuple[int, int, int]:
@@ -182,10 +155,10 @@ def _describe(block: Block, array: ArrayGeometry | None, tiles: IntArray, at: in
 def _merged(parts: list[tuple[ArrayGeometry, Frontier]], geometry: Geometry) -> Frontier:
     """One frontier of several arrays of which a mapping uses one."""
     rows = np.concatenate([f.counts.matrix() for _, f in parts])
-    mappings = [replace(mapping, array=array) for array, f in parts for mapping in f.mappings]
+    mappings = joined([in_columns(f.mappings).on(array) for array, f in parts])
     kept = not_dominated(Comparison.of(geometry, rows.shape[1]).columns(rows))
     order = kept[np.lexsort(rows[kept].T[::-1])]
-    return Frontier(counts_of(rows[order]), tuple(mappings[i] for i in order), max(f.excess for _, f in parts))
+    return Frontier(counts_of(rows[order]), mappings.take(order), max(f.excess for _, f in parts))
 
 
 @lru_cache(maxsize=16384)

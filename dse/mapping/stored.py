@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from hashlib import sha256
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -17,14 +16,14 @@ from dse.hw import accelerator
 from dse.mapping import frontier as frontier_module
 from dse.mapping import matmul
 from dse.mapping.counts import counts_of
-from dse.mapping.frontier import Frontier, MatmulMapping
+from dse.mapping.described import SidedMappings, in_columns
+from dse.mapping.frontier import Frontier
+from dse.mapping.matmul import MatmulMapping
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    _Column = NDArray[np.int64] | NDArray[np.uint32]
-
-MAGIC: Final = b"dse frontier 1\n"
+MAGIC: Final = b"dse frontier 2\n"
 _DIGEST: Final = sha256().digest_size
 _LENGTH: Final = 8
 """Bytes that say how long the header is."""
@@ -48,20 +47,15 @@ CLASSES: Final = _classes(accelerator, matmul, frontier_module)
 
 def to_bytes(frontier: Frontier, key: str) -> bytes:
     """`frontier` with the `key` that it answers, checksum included."""
-    arrays: dict[str, np.ndarray[Any, Any]] = {"counts": frontier.counts.matrix().astype("<f8")}  # Any: float or whole numbers
-    mappings = tuple(frontier.mappings)  # put in words once
-    columns, made_of = _split(mappings)
-    tables: dict[str, object] = {}
-    for name, values in columns.items():
-        if all(type(v) is int for v in values):
-            arrays[name] = np.array(values, dtype="<i8")
-        else:
-            different = {v: i for i, v in enumerate(dict.fromkeys(values))}
-            arrays[name] = np.array([different[v] for v in values], dtype="<u4")
-            tables[name] = [_plain(v) for v in different]
+    mappings = in_columns(frontier.mappings)
+    arrays: dict[str, NDArray[Any]] = {  # Any: float or whole numbers
+        "counts": frontier.counts.matrix().astype("<f8", copy=False),
+        "kind": mappings.kind.astype("<u4"),
+        "sides": mappings.sides.astype("<i8", copy=False),
+    }
     rest = {f.name: _plain(getattr(frontier, f.name)) for f in fields(frontier) if f.name not in ("counts", "mappings")}
     shapes = {name: [a.dtype.str, list(a.shape)] for name, a in arrays.items()}
-    header = {"key": key, "arrays": shapes, "tables": tables, "made_of": made_of, "mappings": len(mappings), "rest": rest}
+    header = {"key": key, "arrays": shapes, "kinds": [_plain(kind) for kind in mappings.kinds], "rest": rest}
     head = json.dumps(header, separators=(",", ":")).encode()
     packed = zlib.compress(b"".join(a.tobytes() for a in arrays.values()), level=1)
     content = len(head).to_bytes(_LENGTH, "little") + head + packed
@@ -89,16 +83,6 @@ def from_bytes(data: bytes, key: str) -> Frontier:
         raise DamagedError(f"its content is not that of a frontier ({error})") from error
 
 
-def _split(mappings: Sequence[object]) -> tuple[dict[str, list[object]], str]:
-    """Values of the mappings by field, and their class; one column of whole mappings where they are of several classes."""
-    classes = {type(m) for m in mappings}
-    if len(classes) != 1:
-        return {"m.": list(mappings)}, ""
-    (only,) = classes
-    names = [f.name for f in fields(only)]  # type: ignore[arg-type]  # mappings are dataclasses
-    return {f"m.{name}": [getattr(m, name) for m in mappings] for name in names}, only.__name__
-
-
 def _frontier(header: dict[str, Any], packed: memoryview) -> Frontier:  # Any: JSON of a stranger; whatever it lacks raises
     sizes = {name: _size(kind, shape) for name, (kind, shape) in header["arrays"].items()}
     total = sum(sizes.values())
@@ -111,45 +95,21 @@ def _frontier(header: dict[str, Any], packed: memoryview) -> Frontier:  # Any: J
     for name, (kind, shape) in header["arrays"].items():
         found[name] = np.frombuffer(unpacked, dtype=kind, count=int(np.prod(shape)), offset=at).reshape(shape)
         at += sizes[name]
-    columns = {name: found[name] for name in header["arrays"] if name.startswith("m.")}
-    tables = {name: tuple(_lively(v) for v in values) for name, values in header["tables"].items()}
-    mappings = StoredMappings(CLASSES[header["made_of"]] if header["made_of"] else None, columns, tables)
-    if len(mappings) != header["mappings"] or (len(mappings) and len(found["counts"]) != len(mappings)):
+    counts, kind, sides = found["counts"], found["kind"], found["sides"]
+    kinds = tuple(_lively(x) for x in header["kinds"])
+    if not len(kind) == len(sides) == kind.size or sides.ndim != 2 or (len(kind) and len(counts) != len(kind)):
         raise DamagedError("its columns differ in length")
+    _hold(kinds, kind, sides)
     rest = {name: _lively(value) for name, value in header["rest"].items()}
-    return Frontier(counts=counts_of(found["counts"].astype(np.float64)), mappings=mappings, **rest)  # type: ignore[arg-type]
+    mappings = SidedMappings(kinds, kind, sides) if len(kind) else ()  # type: ignore[arg-type]  # `_hold` looked at the kinds
+    return Frontier(counts=counts_of(counts.astype(np.float64)), mappings=mappings, **rest)  # type: ignore[arg-type]
 
 
-class StoredMappings(Sequence[MatmulMapping]):
-    """Mappings as columns, made when they are asked for; equal to any sequence of the same mappings."""
-
-    def __init__(self, made_of: type | None, columns: dict[str, _Column], tables: dict[str, tuple[object, ...]]) -> None:
-        sizes = {len(c) for c in columns.values()}
-        fitting = all(len(c) == 0 or int(c.max()) < len(tables[name]) for name, c in columns.items() if name in tables)
-        named = made_of is None or [f"m.{f.name}" for f in fields(made_of)] == list(columns)
-        if len(sizes) != 1 or not fitting or not named:
-            raise DamagedError("its columns are not those of its mappings")
-        self._made_of, self._columns, self._tables = made_of, columns, tables
-
-    def __len__(self) -> int:
-        return len(next(iter(self._columns.values())))
-
-    @overload
-    def __getitem__(self, at: int) -> MatmulMapping: ...
-    @overload
-    def __getitem__(self, at: slice) -> Sequence[MatmulMapping]: ...
-    def __getitem__(self, at: int | slice) -> MatmulMapping | Sequence[MatmulMapping]:
-        if isinstance(at, slice):
-            return StoredMappings(self._made_of, {name: c[at] for name, c in self._columns.items()}, self._tables)
-        values = [self._tables[name][c[at]] if name in self._tables else int(c[at]) for name, c in self._columns.items()]
-        found: MatmulMapping = values[0] if self._made_of is None else self._made_of(*values)  # type: ignore[assignment]
-        return found
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
-
-    def __hash__(self) -> int:
-        return hash(tuple(self))
+def _hold(kinds: tuple[object, ...], kind: NDArray[Any], sides: NDArray[Any]) -> None:
+    """Check that every row has a kind of mapping, and a side for each of its tiles."""
+    tiles = [1 + len(k.inner_tiles) for k in kinds if isinstance(k, MatmulMapping)]
+    if len(tiles) != len(kinds) or (len(kind) and (int(kind.max()) >= len(kinds) or sides.shape[1] < 3 * max(tiles))):
+        raise DamagedError("its columns are not those of its mappings")
 
 
 def _size(kind: str, shape: list[int]) -> int:

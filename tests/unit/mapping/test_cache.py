@@ -22,6 +22,7 @@ from dse.hw.accelerator import ArrayDim, ArrayGeometry, Dataflow, Folds, Geometr
 from dse.mapping import cache
 from dse.mapping.cache import Store, cached_frontier
 from dse.mapping.frontier import matmul_frontier
+from dse.mapping.matmul import Kept, MatmulMapping, Stationary
 from dse.mapping.problem import MatmulProblem
 from dse.mapping.stored import MAGIC, DamagedError, from_bytes, to_bytes
 from dse.plugins import accelerator_names, load_accelerator
@@ -101,7 +102,21 @@ def _sealed(head: bytes, rest: bytes = b"") -> bytes:
     return MAGIC + cache.sha256(content).digest() + content
 
 
-_MISFIT = b'{"key":"key","arrays":{"counts":["<f8",[0,6]],"m.x":["<i8",[0]]},"tables":{},"made_of":"Kept","mappings":0,"rest":{}}'
+def _misfit(*, kind: int = 0, tile: int | str = 1, width: int = 3, made_of: str = "MatmulMapping", sides: int = 1) -> bytes:
+    """One row of one kind of mapping."""
+    operands = '{"Stationary":"output"},{"Kept":[false,false,false]}'
+    described = f'{{"{made_of}":[{{"Dataflow":"weight_stationary"}},{operands},{tile},1,1,1]}}'
+    arrays = f'{{"counts":["<f8",[1,6]],"kind":["<u4",[1]],"sides":["<i8",[{sides},{width}]]}}'
+    columns = np.ones(6).tobytes() + np.array([kind], dtype="<u4").tobytes() + np.ones(sides * width, dtype="<i8").tobytes()
+    head = f'{{"key":"key","arrays":{arrays},"kinds":[{described}],"rest":{{}}}}'
+    return _sealed(head.encode(), zlib.compress(columns))
+
+
+def test_the_form_of_the_misfits_is_right() -> None:
+    found = from_bytes(_misfit(), "key")
+    assert found.mappings == [
+        MatmulMapping(Dataflow.WEIGHT_STATIONARY, Stationary.OUT, Kept(left=False, right=False, out=False), 1, 1, 1, 1)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -112,12 +127,17 @@ _MISFIT = b'{"key":"key","arrays":{"counts":["<f8",[0,6]],"m.x":["<i8",[0]]},"ta
         pickle.dumps(print),
         _sealed(b"not json"),
         _sealed(b"[1]"),
-        _sealed(b'{"key":"key","arrays":[],"tables":{}}'),
-        _sealed(b'{"key":"key","arrays":{"counts":["|O",[1]]},"tables":{},"made_of":"","mappings":0,"rest":{}}'),
-        _sealed(b'{"key":"key","arrays":{"counts":["<f8",[99999999,99999999]]},"tables":{},"made_of":"","mappings":0,"rest":{}}'),
-        _sealed(b'{"key":"key","arrays":{"counts":["<f8",[0,6]]},"tables":{},"made_of":"Popen","mappings":0,"rest":{}}'),
-        _sealed(_MISFIT, zlib.compress(b"")),
-        _sealed(_MISFIT.replace(b"Kept", b"Stationary"), zlib.compress(b"")),
+        _sealed(b'{"key":"key","arrays":[],"kinds":{}}'),
+        _sealed(b'{"key":"key","arrays":{"counts":["|O",[1]]},"kinds":[],"rest":{}}'),
+        _sealed(b'{"key":"key","arrays":{"counts":["<f8",[99999999,99999999]]},"kinds":[],"rest":{}}'),
+        _sealed(b'{"key":"key","arrays":{"counts":["<f8",[0,6]]},"kinds":[],"rest":{}}', zlib.compress(b"")),
+        _misfit(kind=1),
+        _misfit(width=2),
+        _misfit(sides=2),
+        _misfit(made_of="Popen"),
+        _misfit(made_of="Stationary"),
+        _misfit(made_of="InnerTile"),
+        _misfit()[:-1],
         _sealed(b'{"key":"other"}'),
         _sealed(b"[" * 100_000),
     ],
