@@ -27,14 +27,14 @@ def front_figure(
     maximise: Sequence[bool],
     schemes: Sequence[str],
     accelerators: Sequence[str],
-) -> tuple[Figure, dict[str, str]]:
-    """Each further objective against the first, one panel each, and hover texts by gid.
+) -> tuple[Figure, dict[str, list[str]]]:
+    """Each further objective against the first, one panel each, and the hover texts of its dots (`to_svg`).
 
     The staircase is drawn for two objectives only: in a projection of more, the front is no staircase.
     """
     front = sorted((p for p in points if p.on_front), key=lambda p: p.values)
     pale = [p for p in points if not p.on_front]
-    titles: dict[str, str] = {}
+    titles: dict[str, list[str]] = {}
     with styled():
         figure = Figure(figsize=(8.4, 0.6 + 3.8 * (len(objectives) - 1)), layout="constrained")
         FigureCanvasSVG(figure)
@@ -67,28 +67,28 @@ def _members(
     objectives: Sequence[str],
     schemes: Sequence[str],
     accelerators: Sequence[str],
-) -> dict[str, str]:
-    titles: dict[str, str] = {}
+) -> dict[str, list[str]]:
+    """Dots that look alike are one collection: each of its own would take a hundred times as long to draw."""
     every = max(1, -(-len(front) // TIPS))
-    together: dict[tuple[str, str], list[FrontPoint]] = {}
+    alike: dict[tuple[str, str], list[int]] = {}
     for i, p in enumerate(front):
-        x, y = p.values[0], p.values[column]
-        look = colour(schemes, p.scheme), marker(accelerators, p.accelerator)
-        if i % every:
-            together.setdefault(look, []).append(p)
-        else:
-            dots = axes.scatter(x, y, s=22, color=look[0], marker=look[1], linewidths=0, zorder=3)
-            dots.set_gid(f"tip-{column}-{i}")
-            values = ", ".join(f"{name} {value:.4g} {quantity(name).unit}" for name, value in zip(objectives, p.values, strict=True))
-            titles[f"tip-{column}-{i}"] = f"trial {p.trial}: {values}; {p.label}"
+        alike.setdefault((colour(schemes, p.scheme), marker(accelerators, p.accelerator)), []).append(i)
         if p.knee:
-            axes.scatter(x, y, s=150, facecolors="none", edgecolors=INK, linewidths=1.2, zorder=4)
-            axes.annotate("knee", (x, y), xytext=(9, 9), textcoords="offset points", zorder=5)
-    for (face, shape), alike in together.items():
-        axes.scatter(
-            [p.values[0] for p in alike], [p.values[column] for p in alike], s=22, color=face, marker=shape, linewidths=0, zorder=3
-        )
+            place = p.values[0], p.values[column]
+            axes.scatter(*place, s=150, facecolors="none", edgecolors=INK, linewidths=1.2, zorder=4)
+            axes.annotate("knee", place, xytext=(9, 9), textcoords="offset points", zorder=5)
+    titles: dict[str, list[str]] = {}
+    for (face, shape), which in alike.items():
+        x, y = ([front[i].values[place] for i in which] for place in (0, column))
+        dots = axes.scatter(x, y, s=22, color=face, marker=shape, linewidths=0, zorder=3)
+        dots.set_gid(f"tips-{column}-{len(titles)}")
+        titles[f"tips-{column}-{len(titles)}"] = [_tip(front[i], objectives) if i % every == 0 else "" for i in which]
     return titles
+
+
+def _tip(p: FrontPoint, objectives: Sequence[str]) -> str:
+    values = ", ".join(f"{name} {value:.4g} {quantity(name).unit}" for name, value in zip(objectives, p.values, strict=True))
+    return f"trial {p.trial}: {values}; {p.label}"
 
 
 def _scales(axes: Axes, points: Sequence[FrontPoint], column: int) -> None:

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from dse.report.data import RooflinePoint
 
 
-def roofline_figure(points: Sequence[RooflinePoint], schemes: Sequence[str], accelerators: Sequence[str]) -> tuple[Figure, dict[str, str]]:
-    """Operations per second over operations per DRAM byte, both axes logarithmic, and hover texts by gid.
+def roofline_figure(
+    points: Sequence[RooflinePoint], schemes: Sequence[str], accelerators: Sequence[str]
+) -> tuple[Figure, dict[str, list[str]]]:
+    """Operations per second over operations per DRAM byte, both axes logarithmic, and the hover texts of its dots (`to_svg`).
 
     Roofs are those of the EDP-best design that is fastest on its accelerator; one MAC is two operations.
     """
@@ -34,15 +36,15 @@ def roofline_figure(points: Sequence[RooflinePoint], schemes: Sequence[str], acc
             x = np.array([low, ridge, high])
             axes.plot(x, np.minimum(top.peak_operations_per_s, x * top.dram_bytes_per_s), color=INK, linewidth=0.9, zorder=1)
             axes.plot(ridge, top.peak_operations_per_s, marker="|", color=INK, markersize=9, zorder=2)
-        titles: dict[str, str] = {}
+        titles: dict[str, list[str]] = {}
         for i, p in enumerate(points):
             face, shape = colour(schemes, p.scheme), marker(accelerators, p.accelerator)
             dots = axes.scatter(p.operations_per_byte, p.operations_per_s, s=36, color=face, marker=shape, linewidths=0, zorder=3)
             dots.set_gid(f"tip-{i}")
-            titles[f"tip-{i}"] = (
+            titles[f"tip-{i}"] = [
                 f"{p.accelerator}, {p.scheme or 'design'} (trial {p.trial}): {p.operations_per_byte:.3g} op/byte,"
                 f" {p.operations_per_s:.3g} op/s, bound by {p.bound}"
-            )
+            ]
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlim(low, high)

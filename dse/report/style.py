@@ -72,15 +72,28 @@ def marker(names: Sequence[str], name: str) -> str:
     return MARKERS[names.index(name) % len(MARKERS)]
 
 
-def to_svg(figure: Figure, titles: Mapping[str, str] | None = None) -> str:
-    """The figure as SVG without date; `titles` become hover texts of the artists with these gids."""
+def to_svg(figure: Figure, titles: Mapping[str, Sequence[str]] | None = None) -> str:
+    """The figure as SVG without date; `titles` are hover texts of the dots of the collections with these gids, in order, empty for none."""
     out = io.StringIO()
     with styled():
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": "dse"})
     svg = out.getvalue()
-    for gid, text in (titles or {}).items():
-        svg = svg.replace(f'<g id="{gid}">', f'<g id="{gid}"><title>{escape(text)}</title>', 1)
+    for gid, texts in (titles or {}).items():
+        svg = _with_titles(svg, gid, texts)
     return svg
+
+
+def _with_titles(svg: str, gid: str, texts: Sequence[str]) -> str:
+    """The picture with a title in each dot of one collection: matplotlib draws each as a `use` of one shape."""
+    found: list[str] = []
+    done, at = 0, svg.index(f'<g id="{gid}">')
+    for text in texts:
+        at = svg.index("/>", svg.index("<use ", at)) + len("/>")
+        if text:
+            found += svg[done : at - len("/>")], f"><title>{escape(text)}</title></use>"
+            done = at
+    assert svg[at:].lstrip().startswith("</g>"), f"{gid} has {len(texts)} dots"
+    return "".join((*found, svg[done:]))
 
 
 def inline(svg: str, name: str) -> str:

@@ -64,6 +64,18 @@ def test_units_are_on_the_axes(run: Run) -> None:
     assert re.search(r"<title>trial \d+: tokens_per_s", svg)
 
 
+def test_every_dot_of_the_front_tells_its_own_values(run: Run) -> None:
+    # sorted by throughput, the dots of one look go to the right, and so must the values in their texts
+    svg = next(p.svg for p in pictures(run) if p.name == "pareto")
+    groups = re.findall(r'<g id="tips-[^"]*">(.*?)</g>', svg, re.DOTALL)
+    dots = [re.findall(r'<use [^>]* x="([-\d.]+)"[^>]*><title>trial \d+: tokens_per_s ([-+.\de]+) ', group) for group in groups]
+    assert sum(map(len, dots)) == len(run.archive)
+    for group in dots:
+        places, values = ([float(dot[i]) for dot in group] for i in (0, 1))
+        assert places == sorted(places)
+        assert values == sorted(values)
+
+
 def test_the_crossover_of_the_closed_forms_by_hand(run: Run) -> None:
     # fake: recompute has 20e9 MACs, reuse moves 1.4e8 bytes at least: 2 x 20e9 / 1.4e8 = 285.7
     found = data.crossover(run, ("reuse", "recompute"))
