@@ -16,6 +16,8 @@ import numpy as np
 from dse.hw.accelerator import Dataflow, Folds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from dse.hw.accelerator import ArrayGeometry, Geometry
@@ -218,20 +220,37 @@ class _Passes:
     def on_several_arrays(
         self, stream: Sides, rows: Sides, columns: Sides, together: int | IntArray, sum_shares: NDArray[np.int64] | None
     ) -> FloatArray:
-        """The passes of a tile in rounds over the arrays, each as long as a pass with the most rows of the tile."""
+        """The passes of a tile in rounds over the arrays, each as long as a pass with the most rows of the tile.
+
+        Rounds are a matter of rows and columns, their lengths one of stream and rows, and of how many arrays share a stream or sum.
+        """
         total: FloatArray = np.zeros(())
         streams = _full_and_last(stream)
+        if sum_shares is not None:
+            streams = tuple((tiles, -(-elements // sum_shares)) for tiles, elements in streams)
+        columns_of = _full_and_last_folds(columns)
         for row_tiles, row_elements, row_folds in _full_and_last_folds(rows):
             least = self._exchange(row_elements)
-            for column_tiles, _, column_folds in _full_and_last_folds(columns):
+            rounds: dict[int, IntArray] = {}
+            for column_tiles, _, column_folds in columns_of:
                 folds = row_folds * column_folds * together
                 times = row_tiles * column_tiles * -(-folds // self.array.count)
-                shares = 1 if sum_shares is None else sum_shares
-                if self.weights:
-                    shares = np.maximum(self.array.count // np.maximum(folds, 1), 1)
-                for stream_tiles, elements in streams:
-                    total = total + stream_tiles * times * self._lasts(-(-elements // shares), least)
+                for cut, here in self._cuts(folds):
+                    rounds[cut] = rounds.get(cut, 0) + (times if here is None else times * here)
+            for cut, times in rounds.items():
+                cut_streams = streams if cut == 1 else tuple((tiles, -(-elements // cut)) for tiles, elements in streams)
+                length = sum((tiles * self._lasts(elements, least) for tiles, elements in cut_streams), np.zeros((), dtype=np.int64))
+                total = total + times.astype(np.float64) * length
         return total
+
+    def _cuts(self, folds: IntArray) -> Iterator[tuple[int, NDArray[np.bool_] | None]]:
+        """Shares into which the stream of tiles with so many passes is cut, and where; None stands for everywhere."""
+        if not self.weights or folds.min() * 2 > self.array.count:
+            yield 1, None
+            return
+        shares = np.maximum(self.array.count // np.maximum(folds, 1), 1)
+        for cut in np.unique(shares).tolist():
+            yield cut, shares == cut
 
     def with_resident_weights(self, stream: Sides, rows: Sides, columns: Sides, stay: IntArray | None) -> FloatArray:
         """Weights that fill one array once per stay: only the first stream tile of a stay waits for their load."""
