@@ -16,7 +16,7 @@ import numpy as np
 
 from dse.files import CACHE_FOLDER, CACHE_MIB, cache_folder
 from dse.hw import accelerator
-from dse.mapping.frontier import Frontier, matmul_frontier
+from dse.mapping.families import frontier_of_family
 from dse.mapping.stored import DamagedError, from_bytes, to_bytes
 from dse.units import BYTES_PER_MIB
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dse.hw.accelerator import Geometry
+    from dse.mapping.frontier import Frontier
     from dse.mapping.problem import MatmulProblem
 
 LOGGER = logging.getLogger(__name__)
@@ -49,11 +50,11 @@ def cached_frontier(problem: MatmulProblem, geometry: Geometry) -> Frontier:
     """
     store = _store(cache_folder(), os.environ.get(CACHE_MIB, ""))
     if store is None:
-        return matmul_frontier(problem, geometry)
+        return frontier_of_family(problem, geometry)
     key = f"{problem!r} {geometry!r} {code_version()}"
     found = store.read(key)
     if found is None:
-        found = matmul_frontier(problem, geometry)
+        found = frontier_of_family(problem, geometry)
         store.write(key, found)
     return found
 

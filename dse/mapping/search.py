@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dse.hw.accelerator import Geometry
     from dse.mapping.blocks import Block, Index
 
     FloatArray = NDArray[np.float64]
@@ -69,13 +70,36 @@ def search(blocks: Sequence[Block]) -> tuple[FloatArray, IntArray]:
             cut.append(Cells(number, block, *(x[0] for x in cycles.of(block, (block.together,)))))
     counted = [_whole(alike, cycles) for alike in small.values()]
     counted += [_numbered(cells, *cells.samples()) for cells in cut]
-    rows, at = (np.concatenate(parts) for parts in zip(*counted, strict=True))
-    finite = np.flatnonzero(np.isfinite(rows[:, 0]))
-    finite = finite[np.argsort(at[finite, 0], kind="stable")]
-    known = _Known(comparison, rows[finite], at[finite])
+    known = _Known(comparison, *_in_order(counted))
     if cut:
         _rest(cut, known)
     return known.all()
+
+
+def counted_whole(blocks: Sequence[Block]) -> tuple[FloatArray, IntArray] | None:
+    """Counts of all mappings of `blocks` that are worth counting, and which they are, block after block as in `search`; None where some
+    block is too large for it."""
+    if any(block.size > SMALL[bool(block.view.geometry.inner)] for block in blocks):
+        return None
+    cycles = _Cycles()
+    alike: dict[Hashable, list[tuple[int, Block]]] = {}
+    for number, block in enumerate(blocks):
+        tiles = block.same_tiles
+        alike.setdefault(number if tiles is None else tiles, []).append((number, block))
+    return _in_order([_whole(one, cycles) for one in alike.values()])
+
+
+def unbeaten(geometry: Geometry, rows: FloatArray, at: IntArray) -> tuple[FloatArray, IntArray]:
+    """Those of mappings with counts `rows` [R, C] that no other one beats, of equal ones the first, and their places `at` [R, 2]."""
+    return _Known(Comparison.of(geometry, rows.shape[1]), rows, at).all()
+
+
+def _in_order(counted: Sequence[tuple[FloatArray, IntArray]]) -> tuple[FloatArray, IntArray]:
+    """Mappings that any buffer could hold, block after block."""
+    rows, at = (np.concatenate(parts) for parts in zip(*counted, strict=True))
+    finite = np.flatnonzero(np.isfinite(rows[:, 0]))
+    finite = finite[np.argsort(at[finite, 0], kind="stable")]
+    return rows[finite], at[finite]
 
 
 def _rest(cut: Sequence[Cells], known: _Known) -> None:

@@ -82,7 +82,7 @@ def test_every_chip_of_the_catalogue_can_be_kept() -> None:
 
 def test_second_time_from_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = made(PROBLEM, SHORT)
-    monkeypatch.setattr(cache, "matmul_frontier", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(cache, "frontier_of_family", lambda *_: pytest.fail("made again"))
     assert same(made(PROBLEM, SHORT), first)
     assert only_file(folder).stat().st_mode & 0o777 <= 0o644
 
