@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -39,6 +41,14 @@ class RowChooser:
         """[R + 1, K] by the last row that fits; the last one stands for none."""
         self._footprints: FloatArray = np.ascontiguousarray(pricer.counts[:, 0])
         self._sizes = np.append(self._footprints, np.inf)
+        self._known: dict[tuple[float, float], tuple[IntArray, FloatArray]] = {}
+
+    def beside(self, held: float, capacities: _Capacities) -> tuple[IntArray, FloatArray]:
+        """`rows` beside so many bytes in each capacity; forms of a plan, and plans, often ask the same."""
+        key = held, capacities.most_held
+        if key not in self._known:
+            self._known[key] = self.rows(capacities.bytes - held, capacities.weight)
+        return self._known[key]
 
     def rows(self, room_bytes: FloatArray, weight: IntArray) -> tuple[IntArray, FloatArray]:
         """The best rows that fit rooms [N] for weights [N], and their bytes; -1 and infinite where none does."""
@@ -66,22 +76,17 @@ class RowChoices:
 
     def every(self, weights: int) -> list[tuple[int, ...]]:
         """All different ones."""
-        most = max(self.held_bytes)
-        capacities = (TIGHT * most, *(c for c in CAPACITIES_BYTES if c >= most))
-        capacity = np.repeat(capacities, weights)
-        weight = np.tile(np.arange(weights), len(capacities))
-        rows = self._rows(capacity, weight)
+        rows = self._rows(_capacities(max(self.held_bytes), weights))
         return [chosen for chosen in dict.fromkeys(map(tuple, rows.T.tolist())) if -1 not in chosen]
 
-    def _rows(self, capacity_bytes: FloatArray, weight: IntArray) -> IntArray:
-        """Rows [operators, N] for capacities and weights [N]; some -1 where nothing fits."""
-        found = np.empty((len(self._choosers), len(weight)), dtype=np.int64)
-        room = capacity_bytes - np.array(self._most_held)[:, None]
-        sizes = np.empty_like(room)
-        left, changed = np.arange(len(weight)), list(range(len(self._choosers)))
+    def _rows(self, capacities: _Capacities) -> IntArray:
+        """Rows [operators, N] for capacities and weights; some -1 where nothing fits."""
+        capacity_bytes, weight = capacities.bytes, capacities.weight
+        first = [c.beside(held, capacities) for c, held in zip(self._choosers, self._most_held, strict=True)]
+        found, sizes = (np.array(x) for x in zip(*first, strict=True))
+        room: FloatArray = capacity_bytes - np.array(self._most_held)[:, None]
+        left = np.arange(len(weight))
         for _ in range(HALVINGS):
-            for o in changed:
-                found[o, left], sizes[o] = self._choosers[o].rows(room[o], weight[left])
             tight = np.zeros(room.shape, dtype=np.bool_)
             for operators, held in self._together:
                 tight[operators] |= _sum(sizes[operators]) > capacity_bytes[left] - held
@@ -90,9 +95,26 @@ class RowChoices:
                 return found
             room, tight, left = room[:, again], tight[:, again], left[again]
             room, sizes = np.where(tight, room / 2, room), sizes[:, again]
-            changed = np.flatnonzero(tight.any(axis=1)).tolist()
+            for o in np.flatnonzero(tight.any(axis=1)).tolist():
+                found[o, left], sizes[o] = self._choosers[o].rows(room[o], weight[left])
         found[:, left] = -1
         return found
+
+
+@dataclass(frozen=True)
+class _Capacities:
+    """Buffers for which rows are chosen, each with every weight, arrays [N]."""
+
+    most_held: float
+    """Most bytes that the form holds at a time; the rest follows from it."""
+    bytes: FloatArray
+    weight: IntArray
+
+
+@lru_cache(maxsize=1024)
+def _capacities(most_held: float, weights: int) -> _Capacities:
+    found = (TIGHT * most_held, *(c for c in CAPACITIES_BYTES if c >= most_held))
+    return _Capacities(most_held, np.repeat(found, weights), np.tile(np.arange(weights), len(found)))
 
 
 def _within(operators: tuple[int, ...], held: float, together: Mapping[tuple[int, ...], float]) -> bool:

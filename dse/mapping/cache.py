@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import time
+from dataclasses import replace
 from functools import cache, lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 
 from dse.files import CACHE_FOLDER, CACHE_MIB, cache_folder
 from dse.hw import accelerator
+from dse.mapping.described import in_columns
 from dse.mapping.families import frontier_of_family
 from dse.mapping.stored import DamagedError, from_bytes, to_bytes
 from dse.units import BYTES_PER_MIB
@@ -55,6 +57,7 @@ def cached_frontier(problem: MatmulProblem, geometry: Geometry) -> Frontier:
     found = store.read(key)
     if found is None:
         found = frontier_of_family(problem, geometry)
+        found = replace(found, mappings=in_columns(found.mappings))  # as it is read again
         store.write(key, found)
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import groupby, product
 from math import ceil, prod
 from typing import TYPE_CHECKING, Final
@@ -131,8 +131,13 @@ def can_pipeline(segment: Segment) -> bool:
     return segment.slices > 1 and 1 < stages <= MAX_STAGES
 
 
-def rounds(operators: range, slices: int) -> Iterator[tuple[tuple[Share, ...], int]]:
+@lru_cache(maxsize=1024)
+def rounds(operators: range, slices: int) -> tuple[tuple[tuple[Share, ...], int], ...]:
     """(shares, how many rounds are alike): round k has slice k - j of the j-th operator, where there is one."""
+    return tuple(_rounds(operators, slices))
+
+
+def _rounds(operators: range, slices: int) -> Iterator[tuple[tuple[Share, ...], int]]:
     stages = len(operators)
     if slices <= stages:
         first, last = range(slices + stages - 1), range(0)
@@ -203,7 +208,9 @@ class _Stays:
     def at(self, positions: tuple[int, ...]) -> tuple[Held, ...]:
         """What lies there while the operators at `positions` run."""
         if positions not in self._found:
-            found = {s.held.storage: s.held for s in self._all if any(s.start <= p <= s.stop for p in positions)}
+            first, last = min(positions), max(positions)
+            near = (s for s in self._all if s.start <= last and s.stop >= first)
+            found = {s.held.storage: s.held for s in near if any(s.start <= p <= s.stop for p in positions)}
             self._found[positions] = tuple(found.values())
         return self._found[positions]
 
