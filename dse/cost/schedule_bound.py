@@ -9,6 +9,7 @@ import numpy as np
 
 from dse.cost.columns import ARRAY, DRAM_READ, DRAM_WRITE, pj_per_count, seconds_per_count
 from dse.cost.energy_floor import least_moved_pj
+from dse.cost.least_again import Room, least_again_bytes
 from dse.cost.metrics import Objective
 from dse.cost.roofline import compulsory_bytes
 from dse.hw.accelerator import Dataflow, Folds
@@ -68,7 +69,9 @@ def schedule_bound(compiled: CompiledWorkload, table: DesignTable) -> ScheduleBo
 
 def _of_part(part: CompiledPart, geometry: Geometry, table: DesignTable) -> tuple[float, float]:
     seconds, pj = seconds_per_count(geometry, table)[:, 0], pj_per_count(geometry, table)[:, 0]
-    moved = compulsory_bytes(part.book.graph)
+    again = least_again_bytes(part.book.builder, (geometry,), Room.of(geometry, table))
+    compulsory = compulsory_bytes(part.book.graph)
+    moved = compulsory + sum(again)
     vector_ops = min(sum(p.work.vector_ops for p in plan.pricers) for plan in part.plans)
     array_s = _array_cycles(part.book, geometry) * float(seconds[ARRAY])
     vector_s = vector_ops / float(table.vector_ops_per_cycle[0] * table.clock_hz[0])
@@ -76,9 +79,9 @@ def _of_part(part: CompiledPart, geometry: Geometry, table: DesignTable) -> tupl
     busy = max(array_s, vector_s, dram_s) if geometry.overlapped else max(array_s, vector_s) + dram_s
     launches = -(-len(part.book.order) // MAX_SEGMENT_OPERATORS)
     overhead = launches * float(table.launch_latency_s[0]) + (float(table.dram_latency_s[0]) if moved else 0.0)
-    energy = vector_ops * float(table.vector_pj_per_op[0]) + moved * float(min(pj[DRAM_READ], pj[DRAM_WRITE]))
+    energy = vector_ops * float(table.vector_pj_per_op[0]) + compulsory * float(min(pj[DRAM_READ], pj[DRAM_WRITE]))
     energy += sum(p.work.macs * float(table.mac_pj[p.work.dtype][0]) for p in part.plans[0].pricers if p.work.dtype is not None)
-    energy += least_moved_pj(part.book, geometry, table)
+    energy += least_moved_pj(part.book, geometry, table, again)
     return busy + overhead, energy * JOULES_PER_PJ
 
 
