@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dse.cost.capacity import NAMED, Infeasibility, dram_too_small, in_gib
 from dse.cost.evaluation import BreakdownRow
+from dse.cost.least_again import Room, least_again_bytes
 from dse.cost.roofline import Roofline, compulsory_bytes
 from dse.ir.graph import multiply_type
 from dse.ir.operator import Kind
@@ -83,7 +84,8 @@ class ChipEvaluation:
     bound_share: float
     roofline: Roofline
     lower_bound_s: float
-    """No schedule is faster: MACs and vector operations on all units that may do them, compulsory bytes through the memory's port."""
+    """No schedule is faster: MACs and vector operations on all units that may do them; compulsory bytes, and those that come again whatever
+    the schedule, through the port of the memory off chip."""
     exact: bool
     """All assignments of the chosen groups were simulated."""
     trials: int
@@ -249,7 +251,9 @@ def not_planned(
 ) -> ChipEvaluation:
     """What is known of a step before anything is planned: area and bounds, and whether the memory off chip holds what it must."""
     shared, rates = shared or Shared(), _rates(description)
-    bounds = [(_roofline(g, description, rates), _lower_bound_s(shared.work(g), description, rates), n) for g, n in graphs]
+    works = [shared.work(g) for g, _ in graphs]
+    least = [_lower_bound_s(work, description, rates, again_bytes=_again_bytes(work, description)) for work in works]
+    bounds = [(_roofline(g, description, rates), bound, n) for (g, n), bound in zip(graphs, least, strict=True)]
     total = Roofline(
         sum(r.macs * n for r, _, n in bounds),
         sum(r.compulsory_bytes * n for r, _, n in bounds),
@@ -259,7 +263,7 @@ def not_planned(
     )
     why = dram_too_small(graphs, stored_bytes, description.chip.dram_capacity_bytes, f"'{description.file.dram[0]}'")
     if why is None:  # nothing is planned for what does not fit whatever the plan
-        ends = (_too_much_off_chip(description, stored_bytes, *at_the_ends(shared.work(g))) for g, _ in graphs)
+        ends = (_too_much_off_chip(description, stored_bytes, *at_the_ends(work)) for work in works)
         why = next((e for e in ends if e is not None), None)
     return ChipEvaluation(
         float("inf"),
@@ -393,15 +397,29 @@ def _roofline(graph: OperatorGraph, description: ChipDescription, kinds: Mapping
     return Roofline(macs, size, cycles, dram, max(cycles, dram))
 
 
-def _lower_bound_s(work: Work, description: ChipDescription, kinds: Mapping[str, _KindRate]) -> float:
+def _again_bytes(work: Work, description: ChipDescription) -> float:
+    """Bytes that must come again whatever the schedule, in the memories of all cores and those beside them together."""
+    chip, tables = description.chip, {kind: d.table() for kind, d in description.kinds.items()}
+    inner = {
+        kind: sum(float(m.capacity_bytes[0]) * g.instances for m, g in zip(tables[kind].inner, d.geometry.inner, strict=True))
+        for kind, d in description.kinds.items()
+    }
+    on_chip = sum(c.capacity_bytes + inner[c.kind] for c in chip.cores) + sum(s.capacity_bytes for s in chip.shared)
+    geometries = [chip.cores[chip.of_kind(kind)[0]].geometry for kind in chip.kinds if chip.cores[chip.of_kind(kind)[0]].has_array]
+    return sum(least_again_bytes(work.builder, geometries, Room(on_chip, len(chip.cores))))
+
+
+def _lower_bound_s(work: Work, description: ChipDescription, kinds: Mapping[str, _KindRate], *, again_bytes: float = 0.0) -> float:
     """Seconds that no schedule beats: the memory's port, and for each set of kinds what only they may do over all their units.
+
+    `again_bytes` come through the port beside the compulsory ones; plans are looked for without them.
 
     Derived here: MACs (vector operations) that no kind outside a set K may do take at least their number over the sum of the rates of
     the arrays (vector units) of K.
     """
     graph, form, chip = work.graph, description.file, description.chip
     dram = form.dram[1]
-    best = compulsory_bytes(graph) / (dram.bandwidth_gb_per_s * dram.sustained_fraction * BYTES_PER_GB)
+    best = (compulsory_bytes(graph) + again_bytes) / (dram.bandwidth_gb_per_s * dram.sustained_fraction * BYTES_PER_GB)
     first = {k: chip.cores[chip.of_kind(k)[0]] for k in chip.kinds}
     able = {o.name: frozenset(k for k, core in first.items() if may_run(core, o, work)) for o in work.order}
     for allowed in dict.fromkeys(able.values()):
