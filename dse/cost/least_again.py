@@ -13,8 +13,10 @@ Source: derived here; with one width for all and every operand from DRAM the las
 Smith, Lowery, Langou and van de Geijn (arXiv 1702.02017).
 
 A result of another operator need not come from DRAM, but to have it again it is read, or formed again out of inputs that are on chip or
-read; what fits a memory whole need not come again at all. Operators that read the same storage may share what comes. Tiles are taken to
-lie alone in the memory and once: no second buffer, nothing held for other operators.
+read; what fits a memory whole need not come again at all. Parts are taken to lie alone in the memory and once: no second buffer, nothing
+held for other operators. Where operators share what comes of an operand, their parts are on chip together: with shares x and y of the
+room, x + y <= 1, it comes max(r / x, s / y) >= r + s times at least, r and s those of each alone in all of it. So each counts in full;
+where an operator shares both of its inputs this is not so, and their bytes are divided by the number of their readers.
 """
 
 from __future__ import annotations
@@ -67,14 +69,15 @@ def least_again_bytes(builder: SegmentBuilder, geometries: Sequence[Geometry], r
     """By operator in the order of `builder`: the least bytes that it makes come again, on that of the cores with which they are fewest."""
     again, found = _Again(builder, room.bytes), []
     for position, operator in enumerate(builder.order):
-        inputs, least = again.inputs(position), 0.0
+        least = 0.0
         if operator.kind is Kind.CONTRACTION:
+            inputs = again.inputs(position)
             dtype = multiply_type(builder.graph, operator).name
             able = [g for g in geometries if g.array.rate(dtype) is not None]
             problems = [contraction_problem(builder.graph, operator, {}, g) for g in able]
             least = min((_of_product(p, g, room, inputs) for p, g in zip(problems, able, strict=True)), default=0.0)
         found.append(least)
-        again.form(position, sum(inputs))
+        again.form(position)
     return tuple(found)
 
 
@@ -86,14 +89,20 @@ class _Again:
         self._formed: dict[str, float] = {}
         self._reads = Counter(a.storage for accesses in builder.accesses for a in accesses if a.reads)
 
-    def inputs(self, position: int) -> list[float]:
-        """Bytes for each input of an operator that is read, shared with all who read the same."""
-        return [self._bytes(a) / self._reads[a.storage] for a in self._builder.accesses[position] if a.reads]
+    def inputs(self, position: int) -> tuple[float, float]:
+        """Bytes for left and right of a product; where others read both as well, the part that is its own."""
+        (left, of_left), (right, of_right) = self._read(position)[:2]
+        return (left / of_left, right / of_right) if min(of_left, of_right) > 1 else (left, right)
 
-    def form(self, position: int, inputs: float) -> None:
-        """The operator has run: to form its results again takes its inputs again."""
+    def form(self, position: int) -> None:
+        """The operator has run: to form its results again takes its inputs again, which may serve others as well."""
+        inputs = sum(size / readers for size, readers in self._read(position))
         for name in {a.storage for a in self._builder.accesses[position] if not a.reads}:
             self._formed[name] = self._formed.get(name, 0.0) + inputs
+
+    def _read(self, position: int) -> list[tuple[float, int]]:
+        """Bytes for each input of an operator, and how many read the same."""
+        return [(self._bytes(a), self._reads[a.storage]) for a in self._builder.accesses[position] if a.reads]
 
     def _bytes(self, access: Access) -> float:
         if access.size_bytes <= self._whole:
@@ -115,7 +124,7 @@ class _Along:
         return self.again * (self.size / side - 1)
 
 
-def _of_product(problem: MatmulProblem, geometry: Geometry, room: Room, inputs: Sequence[float]) -> float:
+def _of_product(problem: MatmulProblem, geometry: Geometry, room: Room, inputs: tuple[float, float]) -> float:
     """Least bytes that come again for a product; `inputs` for left and right once more."""
     sums = 2 * problem.groups * problem.m * problem.n * problem.out_share * problem.partial_bits / BITS_PER_BYTE
     m, k, n = _Along(problem.m, inputs[1]), _Along(problem.k, sums), _Along(problem.n, inputs[0])
