@@ -171,6 +171,13 @@ class Block:
 
     def trips(self, position: int) -> Trips:
         """How often the operand at `position` crosses, along the dimension that it lacks."""
+        return self._every_trips[position]
+
+    @cached_property
+    def _every_trips(self) -> tuple[Trips, Trips, Trips]:
+        return self._trips_of(0), self._trips_of(1), self._trips_of(2)
+
+    def _trips_of(self, position: int) -> Trips:
         tiling, orders = self.tilings[LACKED[position]], self.orders
         counts = tiling.counts if len(orders) > 1 else (tiling.inner.count,)
         outside = (np.ones_like(tiling.outer_count), *counts[:-1])
@@ -271,7 +278,7 @@ class Block:
         """(memory, bytes) of the tiles of one operand, from the outermost inwards; of sums that are on chip also of those in work."""
         name, home = NAMES[position], self.homes[position]
         groups: int | IntArray = self.together if together is None else together
-        a, b = (self.tilings[d].take(at[d]) for d in AXES[name])
+        (first, i), (second, j) = ((self.tilings[d], at[d]) for d in AXES[name])
         widths = tile_bytes_per_element(self.view.problem, name, self._trips_at(position, at), home)
         grown = position == self.view.held == STAYS[Stationary.OUT]
         found: list[tuple[int, FloatArray]] = []
@@ -279,11 +286,13 @@ class Block:
             level, known = self.level(slot), self.view.memory(memory)
             if grown and known.registers:  # sums grow in the registers themselves
                 width = np.maximum(width, register_bytes(self.view.problem, name) * self.view.problem.out_share)
-            elements = self._per_instance(name, memory, a.sides[level], b.sides[level], groups)
-            copies = self._copies(a.counts[level], b.counts[level], groups, double=known.double_buffered)
+            elements = self._per_instance(name, memory, first.sides[level][i], second.sides[level][j], groups)
+            copies = self._copies(first.counts[level][i], second.counts[level][j], groups, double=known.double_buffered)
             found.append((memory, width * elements * copies))
         if home.on_chip and position == STAYS[Stationary.OUT]:
-            found.insert(0, (OUTERMOST, widths[-1] * self._per_instance(name, OUTERMOST, a.sides[0], b.sides[0], groups)))
+            found.insert(
+                0, (OUTERMOST, widths[-1] * self._per_instance(name, OUTERMOST, first.outer_side[i], second.outer_side[j], groups))
+            )
         return found
 
     def _per_instance(self, name: OperandName, at: int, a: IntArray, b: IntArray, groups: int | IntArray) -> IntArray:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -20,15 +21,15 @@ from dse.mapping.space import blocks
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dse.hw.accelerator import Geometry
+    from dse.hw.accelerator import ArrayGeometry, Geometry
     from dse.mapping.blocks import Block
     from dse.mapping.problem import MatmulProblem
 
     FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.int64]
 
-FAMILIES: Final = 64
-"""Families that are kept, some hundred rows each."""
+FAMILIES: Final = 24
+"""Families that are kept, at most 2 MiB each."""
 
 
 def frontier_of_family(problem: MatmulProblem, geometry: Geometry) -> Frontier:
@@ -45,79 +46,73 @@ def frontier_of_family(problem: MatmulProblem, geometry: Geometry) -> Frontier:
     return matmul_frontier(problem, geometry) if family is None else family.frontier(many)
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Mappings with one number of groups at a time that no other of these beats: counts [R, C], (block, index in it) [R, 2]."""
-
-    counts: FloatArray
-    at: IntArray
-
-
-@dataclass(frozen=True)
 class _Family:
-    geometry: Geometry
-    groups: int
-    """Of the problem whose bytes and cycles are counted: more than run at a time."""
-    fill_cycles: int
-    """Cycles of each mapping that come once, however many groups there are."""
-    blocks: list[Block]
-    several: dict[int, _Rows]
-    """By number of groups at a time, where there are more groups than these."""
-    at_once: dict[int, _Rows]
-    """The same where there are no more."""
+    """All mappings of a problem that are worth counting, with the bytes and cycles of more groups than ever run at a time."""
+
+    def __init__(self, geometry: Geometry, blocks: list[Block], counted: tuple[FloatArray, IntArray]) -> None:
+        self._geometry, self._blocks = geometry, blocks
+        self._rows, self._at = counted
+        self._together = np.array([block.together for block in blocks])[self._at[:, 0]]
+        """[R], groups at a time."""
+        self._known: dict[tuple[int, bool], tuple[FloatArray, IntArray]] = {}
 
     def frontier(self, groups: int) -> Frontier:
         """The frontier with so many groups."""
-        parts = [rows for many, rows in self.several.items() if many < groups]
-        parts += [rows for many, rows in self.at_once.items() if many == groups]
-        counts = np.concatenate([part.counts for part in parts])
-        footprint, share = counts[:, FOOTPRINT].copy(), groups / self.groups
-        counts[:, CYCLES] -= self.fill_cycles
-        counts *= share
-        counts[:, CYCLES] += self.fill_cycles
+        parts = [self._unbeaten(many, at_once=many == groups) for many in np.unique(self._together).tolist() if many <= groups]
+        counts, at = (np.concatenate(part) for part in zip(*parts, strict=True))
+        array = self._geometry.array
+        fill = _ramps(array).pop() if array.folds is Folds.PIPELINED else 0  # once, however many groups there are
+        footprint = counts[:, FOOTPRINT].copy()
+        counts[:, CYCLES] -= fill
+        counts *= groups / _counted_groups(array)
+        counts[:, CYCLES] += fill
         counts[:, FOOTPRINT] = footprint
-        counts, origin = unbeaten(self.geometry, counts, np.concatenate([part.at for part in parts]))
+        order = np.argsort(at[:, 0], kind="stable")
+        counts, origin = unbeaten(self._geometry, counts[order], at[order])
         order = np.lexsort(counts.T[::-1])
-        return Frontier(counts_of(counts[order]), BlockMappings(self.blocks, origin[order]))
+        return Frontier(counts_of(counts[order]), BlockMappings(self._blocks, origin[order]))
+
+    def _unbeaten(self, many: int, *, at_once: bool) -> tuple[FloatArray, IntArray]:
+        """Mappings with so many groups at a time that no other of these beats; `at_once`: there are no more groups."""
+        if (many, at_once) not in self._known:
+            here = np.flatnonzero(self._together == many)
+            rows, at = self._rows[here], self._at[here]
+            if at_once:
+                rows[:, FOOTPRINT] = self._footprints_at_once(at)
+            self._known[many, at_once] = unbeaten(self._geometry, rows, at)
+        return self._known[many, at_once]
+
+    def _footprints_at_once(self, at: IntArray) -> FloatArray:
+        """Bytes in the buffer [R] of mappings `at` where all groups run at the same time."""
+        sizes = np.zeros(len(at))
+        starts = np.flatnonzero(np.diff(at[:, 0], prepend=-1))
+        for start, stop in pairwise([*starts.tolist(), len(at)]):
+            block: Block = self._blocks[at[start, 0]]
+            alone = replace(block, view=replace(block.view, problem=replace(block.view.problem, groups=1)))
+            m, k, n = np.unravel_index(at[start:stop, 1], block.shape)
+            for _, size in alone.footprints((m, k, n)):
+                sizes[start:stop] += size
+        return sizes
 
 
 @lru_cache(maxsize=FAMILIES)
 def _family(one: MatmulProblem, geometry: Geometry) -> _Family | None:
     """The family of a problem of one group; None where its blocks are too large to be counted whole, or cycles do not grow evenly."""
     array = geometry.array
-    ramps = {fill_and_drain_cycles(array, weights=dataflow is not Dataflow.OUTPUT_STATIONARY) for dataflow in array.dataflows}
-    fill = ramps.pop() if array.folds is Folds.PIPELINED else 0
-    groups = 2 * 2 ** array.count.bit_length()
-    found = [block for dataflow in array.dataflows for block in blocks(replace(one, groups=groups), geometry, dataflow)]
-    counted = None if (ramps and fill) or any(block.shared_sums for block in found) else counted_whole(found)
+    many = replace(one, groups=_counted_groups(array))
+    found = [block for dataflow in array.dataflows for block in blocks(many, geometry, dataflow)]
+    uneven = array.folds is Folds.PIPELINED and len(_ramps(array)) > 1
+    counted = None if uneven or any(block.shared_sums for block in found) else counted_whole(found)
     if counted is None or not (counted[0][:, CYCLES] % 1 == 0).all():
         return None
-    rows, at = counted
-    together = np.array([block.together for block in found])[at[:, 0]]
-    single = rows.copy()
-    single[:, FOOTPRINT] = _footprints_at_once(found, at, together)
-    several, at_once = {}, {}
-    for many in np.unique(together).tolist():
-        here = np.flatnonzero(together == many)
-        several[many] = _Rows(*unbeaten(geometry, rows[here], at[here]))
-        at_once[many] = _Rows(*unbeaten(geometry, single[here], at[here]))
-    return _Family(geometry, groups, fill, found, several, at_once)
+    return _Family(geometry, found, counted)
 
 
-def _footprints_at_once(found: list[Block], at: IntArray, together: IntArray) -> FloatArray:
-    """Bytes in the buffer [R] of mappings `at` where all groups run at the same time."""
-    sizes = np.zeros(len(at))
-    kinds: dict[object, list[int]] = {}
-    for number, block in enumerate(found):
-        kinds.setdefault(block.same_tiles, []).append(number)
-    kind = np.empty(len(found), dtype=np.int64)
-    for i, numbers in enumerate(kinds.values()):
-        kind[numbers] = i
-    kind = kind[at[:, 0]]
-    for i, (first, *_) in enumerate(kinds.values()):
-        here, block = np.flatnonzero(kind == i), found[first]
-        alone = replace(block, view=replace(block.view, problem=replace(block.view.problem, groups=1)))
-        m, k, n = np.unravel_index(at[here, 1], block.shape)
-        for _, size in alone.footprints((m, k, n), together[here]):
-            sizes[here] += size
-    return sizes
+def _ramps(array: ArrayGeometry) -> set[int]:
+    """Cycles to fill and drain the array, by dataflow."""
+    return {fill_and_drain_cycles(array, weights=dataflow is not Dataflow.OUTPUT_STATIONARY) for dataflow in array.dataflows}
+
+
+def _counted_groups(array: ArrayGeometry) -> int:
+    """Groups of the problem that is counted: a power of two, more than run at a time."""
+    return int(2 * 2 ** array.count.bit_length())
