@@ -11,8 +11,9 @@ plus what DRAM had time for; so the times of such a stretch add up to at least i
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -40,67 +41,97 @@ GROUP_POINTS: Final = 4096
 REFERENCES: Final = 8
 """Points of reference of a group."""
 CHUNK_POINTS: Final = 512
-"""Points at which forms are worked out at a time, so that their values stay in the second-level cache."""
+"""Points at which bounds are worked out at a time, so that they stay in the second-level cache."""
 ROUNDING: Final = 1e-9
 """Relative error of sums that are added up in different orders, with room to spare."""
 
 
 class Floors:
-    """Lower bounds of N candidates at D points: plans in order, then combinations."""
+    """Lower bounds of N candidates at D points: plans in order, then combinations. Rounding is allowed for."""
 
     def __init__(self, rows: RowTable, orders: Sequence[IntArray], combinations: Combinations | None, charges: Charges) -> None:
         """`rows` of all operators of the plans, `orders` the operators of each plan."""
         self._rows = rows
         self._orders = orders
         self._combinations = combinations
-        self._charges = charges
-        self._groups = _groups(charges.capacity_bytes)
+        self._order = _order(charges.capacity_bytes)
+        self._charges = charges if self._order is None else charges.at(self._order)  # in order of capacity
+        self._groups = _pieces(slice(0, charges.size), GROUP_POINTS)
         self._members = np.stack([np.bincount(order, minlength=rows.operators) for order in orders]).astype(float)  # [P, Q]
+        self._least_bytes = _least_bytes(rows, orders)
         self._size = len(orders) + (0 if combinations is None else len(combinations.members))
 
     @cached_property
     def latency_s(self) -> FloatArray:
         """[N, D]; infinite where a candidate does not fit."""
-        return self._where_they_fit(self._latency_s)
+        return self._in_place(self._latency_s)
 
     @cached_property
     def energy_j(self) -> FloatArray:
         """[N, D]; infinite where a candidate does not fit."""
         plans, charges = len(self._orders), self._charges
+        leaks = charges.leakage_w.any()
         found = np.empty((self._size, charges.size))
         for group in self._groups:
             found[:plans, group] = _plan_energy_j(self._rows, self._members, charges.at(group))
-        if self._combinations is not None:
-            found[plans:] = spent_j(self._combinations, slice(None), charges)
-        if charges.leakage_w.any():
-            found += charges.leakage_w * self._latency_s
-        return self._where_they_fit(found)
+            for at in _pieces(group, CHUNK_POINTS):
+                here = charges.at(at)
+                if self._combinations is not None:
+                    found[plans:, at] = spent_j(self._combinations, slice(None), here)
+                if leaks:
+                    found[:, at] += here.leakage_w * np.where(np.isfinite(self._latency_s[:, at]), self._latency_s[:, at], 0.0)
+                self._where_they_fit(found[:, at], here)
+        return self._in_place(found)
 
     @cached_property
     def _latency_s(self) -> FloatArray:
+        """In order of capacity."""
         charges, geometry = self._charges, self._rows.geometry
         found = np.empty((self._size, charges.size))
         references = [_references(charges, group) for group in self._groups]
         ways = None
         if self._combinations is not None:
-            tops = np.repeat([charges.capacity_bytes[group].max() for group in self._groups], REFERENCES)
-            at = replace(charges.at(np.concatenate(references)), capacity_bytes=tops)
-            ways = _ways(self._combinations.table, at, geometry)
+            tops = np.repeat([charges.capacity_bytes[group.stop - 1] for group in self._groups], REFERENCES)
+            every = replace(charges.at(np.concatenate(references)), capacity_bytes=tops)
+            ways = _ways(self._combinations.table, every, geometry)
         for i, (group, reference) in enumerate(zip(self._groups, references, strict=True)):
-            here = charges.at(group)
-            forms = [_plan_forms(self._rows, self._members, charges.at(reference), float(here.capacity_bytes.max()), geometry)]
+            top = float(charges.capacity_bytes[group.stop - 1])
+            forms = [_plan_forms(self._rows, self._members, charges.at(reference), top, geometry)]
             if ways is not None:
                 forms.append(ways[:, i * REFERENCES : (i + 1) * REFERENCES])
-            found[:, group] = _values(np.concatenate(forms), here)
+            largest = _Largest(np.concatenate(forms))
+            for at in _pieces(group, CHUNK_POINTS):
+                here = charges.at(at)
+                largest.put(found[:, at], here)
+                self._where_they_fit(found[:, at], here)
         return found
 
-    def _where_they_fit(self, values: FloatArray) -> FloatArray:
-        """The values, infinite elsewhere."""
-        charges, table = self._charges, None if self._combinations is None else self._combinations.table
-        fits = _least_bytes(self._rows, self._orders)[:, None] <= charges.capacity_bytes
-        if table is not None:
-            fits = np.concatenate((fits, table.fits(charges.capacity_bytes, charges.inner_capacity_bytes)))
-        return np.where(fits, values, np.inf)
+    def _where_they_fit(self, values: FloatArray, here: Charges) -> None:
+        """Makes `values` [N, d] at some points bounds in spite of rounding, infinite where a candidate does not fit."""
+        values *= 1 - ROUNDING
+        fits = self._least_bytes[:, None] <= here.capacity_bytes
+        if self._combinations is not None:
+            fits = np.concatenate((fits, self._combinations.table.fits(here.capacity_bytes, here.inner_capacity_bytes)))
+        np.copyto(values, np.inf, where=~fits)
+
+    def _in_place(self, found: FloatArray) -> FloatArray:
+        """What was found in order of capacity, in the order of the points."""
+        if self._order is None:
+            return found
+        placed = np.empty_like(found)
+        placed[:, self._order] = found
+        return placed
+
+
+def _order(capacity: FloatArray) -> IntArray | None:
+    """The points by capacity; None where they are."""
+    return None if (capacity[1:] >= capacity[:-1]).all() else np.argsort(capacity, kind="stable")
+
+
+def _pieces(points: slice, most: int) -> list[slice]:
+    """Points that follow each other, at most so many in one of equal pieces."""
+    edges = np.linspace(points.start, points.stop, -(-(points.stop - points.start) // most) + 1).astype(np.int64).tolist()
+    return [slice(*pair) for pair in pairwise(edges)]
 
 
 def _least_bytes(rows: RowTable, orders: Sequence[IntArray]) -> FloatArray:
@@ -109,28 +140,25 @@ def _least_bytes(rows: RowTable, orders: Sequence[IntArray]) -> FloatArray:
     return np.array([least[order].max() for order in orders])
 
 
-def _groups(capacity: FloatArray) -> list[IntArray]:
-    order = np.argsort(capacity, kind="stable")
-    return np.array_split(order, -(-len(order) // GROUP_POINTS))
-
-
-def _references(charges: Charges, group: IntArray) -> IntArray:
+def _references(charges: Charges, group: slice) -> IntArray:
     """Points of the group, by the balance of compute and DRAM."""
     balance = np.broadcast_to(charges.seconds[DRAM_READ] / charges.seconds[ARRAY], charges.capacity_bytes.shape)[group]
     order = np.argsort(balance, kind="stable")
-    return group[order[np.linspace(0, len(order) - 1, REFERENCES).astype(np.int64)]]
+    return np.asarray(group.start + order[np.linspace(0, len(order) - 1, REFERENCES).astype(np.int64)])
 
 
-def _values(forms: FloatArray, here: Charges) -> FloatArray:
-    """The largest [N, d] of linear forms [N, K, F] at the points."""
-    columns = (*here.seconds, here.vector_s_per_op, here.launch_latency_s, here.dram_latency_s)
-    point = np.stack([np.broadcast_to(c, (here.size,)) for c in columns])  # [F, d]
-    every = np.ascontiguousarray(forms.swapaxes(0, 1)).reshape(-1, forms.shape[2])  # [K N, F]
-    found = np.empty((len(forms), here.size))
-    for start in range(0, here.size, CHUNK_POINTS):
-        values = (every @ point[:, start : start + CHUNK_POINTS]).reshape(forms.shape[1], len(forms), -1)
-        values.max(axis=0, out=found[:, start : start + CHUNK_POINTS])
-    return found
+class _Largest:
+    """The largest of linear forms [N, K, F]."""
+
+    def __init__(self, forms: FloatArray) -> None:
+        self._references = forms.shape[1]
+        self._forms = np.ascontiguousarray(forms.swapaxes(0, 1)).reshape(-1, forms.shape[2])  # [K N, F]
+
+    def put(self, found: FloatArray, here: Charges) -> None:
+        """Their values at some points, into `found` [N, d]."""
+        columns = (*here.seconds, here.vector_s_per_op, here.launch_latency_s, here.dram_latency_s)
+        point = np.stack([np.broadcast_to(c, (here.size,)) for c in columns])  # [F, d]
+        (self._forms @ point).reshape(self._references, -1, here.size).max(axis=0, out=found)
 
 
 def _busiest(
@@ -199,42 +227,69 @@ def _ways(table: WindowTable, at: Charges, geometry: Geometry) -> FloatArray:
     They bound points whose buffer is at most as large as that of the reference, so that no more can be held ready.
     """
     own, own_form = _window_forms(table, at, geometry)
+    steps = _longest(table, at, own)
+    working = steps.works
+    found = np.zeros((*working.shape, own_form.shape[2]))
+    for w in range(len(steps.taken) - 1, -1, -1):  # from the end back along the way
+        i, taken = table.index[:, w], steps.taken[w]
+        ready = steps.ready[w]
+        found += np.where((working & (taken.by == _OWN))[:, :, None], own_form[i], 0.0)
+        found[:, :, DRAM_READ] += np.where(working, np.where(taken.by == _DRAM, taken.dram_bytes, 0.0), taken.all_bytes)
+        found[:, :, BUFFER_WRITE] += np.where(working & (taken.by == _PORT), taken.port_bytes, 0.0)
+        found[:, :, DRAM_READ] -= np.where(~working & taken.begun, ready, 0.0)
+        working = np.where(working, taken.after_work, taken.begun)
+    found[:, :, -2], found[:, :, -1] = table.launches[:, None], table.touches[:, None]
+    return found
+
+
+_OWN, _DRAM, _PORT = range(3)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What the longest ways take in one window, [N, K] each; bytes [N, K] or [N, 1]."""
+
+    by: NDArray[np.int8]
+    """The window lasts as long as its own work, as its DRAM traffic or as the writes into its buffer."""
+    dram_bytes: FloatArray
+    port_bytes: FloatArray
+    all_bytes: FloatArray
+    """From DRAM, what may have been ready before included."""
+    after_work: NDArray[np.bool_]
+    """The window comes after one that a way stays in for its work, not for loads."""
+    begun: NDArray[np.bool_]
+    """A stretch of loads begins with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    taken: list[_Step]
+    ready: list[FloatArray]
+    """Bytes that may lie ready at the start of each window."""
+    works: NDArray[np.bool_]
+    """The longest ways end with work."""
+
+
+def _longest(table: WindowTable, at: Charges, own: FloatArray) -> _Steps:
+    """What the longest way of each sequence takes, window by window."""
     dram, write = at.seconds[DRAM_READ], at.seconds[BUFFER_WRITE]
     shape = (len(table.index), at.size)
-    most = table.most_ready(rates_of(at))
-    ready: FloatArray = np.zeros(shape)
+    ready = [np.zeros(shape), *table.most_ready(rates_of(at))]
     working, loading = np.zeros(shape), np.zeros(shape)
-    working_form, loading_form = np.zeros((*shape, own_form.shape[2])), np.zeros((*shape, own_form.shape[2]))
+    taken: list[_Step] = []
     for w in range(table.index.shape[1] - 1):
         i = table.index[:, w]
         stream, fixed, port = (column[i][:, None] for column in (table.stream, table.fixed, table.port))
-        short = np.maximum(stream - ready, 0.0)
-        time, form = own[i], own_form[i]
-        for least, seconds, column in (((fixed + short), dram, DRAM_READ), ((port + short), write, BUFFER_WRITE)):
-            more = least * seconds > time
-            if more.any():
-                time = np.where(more, least * seconds, time)
-                form = np.where(more[:, :, None], least[:, :, None] * _unit(column, form.shape[2]), form)
-        later = working > loading
-        longest, longest_form = np.where(later, working, loading), np.where(later[:, :, None], working_form, loading_form)
-        begun = working - ready * dram
-        later = begun > loading
-        if later.any():
-            begun_form = working_form - ready[:, :, None] * _unit(DRAM_READ, form.shape[2])
-            loading, loading_form = np.where(later, begun, loading), np.where(later[:, :, None], begun_form, loading_form)
-        working, working_form = longest + time, longest_form + form
-        loading = loading + (stream + fixed) * dram
-        loading_form[:, :, DRAM_READ] += stream + fixed
-        ready = most[w]
-    found = np.where((working > loading)[:, :, None], working_form, loading_form)
-    found[:, :, -2], found[:, :, -1] = table.launches[:, None], table.touches[:, None]
-    return np.asarray(found)
-
-
-def _unit(column: int, size: int) -> FloatArray:
-    found = np.zeros(size)
-    found[column] = 1.0
-    return found
+        short = np.maximum(stream - ready[w], 0.0)
+        time, by = own[i], np.full(shape, _OWN, dtype=np.int8)
+        for number, least, seconds in ((_DRAM, fixed + short, dram), (_PORT, port + short, write)):
+            other = least * seconds
+            np.copyto(by, number, where=other > time)
+            time = np.maximum(time, other)
+        begun_s = working - ready[w] * dram
+        taken.append(_Step(by, fixed + short, port + short, stream + fixed, working > loading, begun_s > loading))
+        working, loading = np.maximum(working, loading) + time, np.maximum(begun_s, loading) + (stream + fixed) * dram
+    return _Steps(taken, ready, working > loading)
 
 
 def _window_forms(table: WindowTable, at: Charges, geometry: Geometry) -> tuple[FloatArray, FloatArray]:

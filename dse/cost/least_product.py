@@ -98,6 +98,11 @@ def product(seconds: FloatArray, joules: FloatArray) -> FloatArray:
     return np.multiply(seconds, joules, out=np.full_like(joules, np.inf), where=np.isfinite(seconds))
 
 
+def watts(seconds: FloatArray, joules: FloatArray) -> FloatArray:
+    """The weight at which a choice of least product is least in energy + weight x latency; 1 where the time is infinite."""
+    return np.divide(joules, seconds, out=np.ones_like(joules), where=np.isfinite(seconds))
+
+
 def _keep(found: tuple[FloatArray, FloatArray], best: FloatArray, point: IntArray, seconds: FloatArray, joules: FloatArray) -> None:
     """Takes over what is at most the best of its point; of several the least."""
     value = product(seconds, joules)

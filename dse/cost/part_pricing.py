@@ -10,8 +10,9 @@ import numpy as np
 from dse.cost.choice import TIE_TOLERANCE, choose, weighted
 from dse.cost.combination_pricing import price_combination, price_combinations
 from dse.cost.floors import ROUNDING, Floors
-from dse.cost.least_product import least_product, product
+from dse.cost.least_product import least_product, product, watts
 from dse.cost.metrics import Objective
+from dse.cost.window_sequence import summed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.int64]
 
+    _Bound = Callable[[int], FloatArray]
+    """What a candidate is not below [D], from its number; infinite where it does not fit."""
     _Price = Callable[[int, IntArray, FloatArray], tuple[FloatArray, FloatArray, FloatArray]]
     """Seconds and joules of a candidate at some points, and what is to be least; from its number, the points and the best there so far."""
 
@@ -39,6 +42,17 @@ class Best:
     pick: IntArray
     latency_s: FloatArray
     energy_j: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class _Products:
+    """What the search for the least product found."""
+
+    weight_w: FloatArray
+    """[D] at which a choice of least product is least in energy + weight x latency."""
+    near: dict[int, list[IntArray]]
+    """By candidate: points at which its least product is no larger but for rounding. Nothing else can be least in that sum, which for
+    a product P is at least 2 sqrt(weight P)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +82,7 @@ class PartPricer:
         """Where combinations are priced already, in `_combinations`."""
         self._last: tuple[Objective, FloatArray | None, Best] | None = None
         """What was asked last, and the answer."""
+        self._products: _Products | None = None
         self._rows: dict[int, list[tuple[IntArray, IntArray]]] = {}
         """By plan: points and the rows [Q, d] taken there, of the last choice of the best."""
 
@@ -127,7 +142,10 @@ class PartPricer:
                 seconds, joules = self._price_plan(number, at[some], Objective.EDP, weight_w[some])[:2]
             return seconds, joules, weighted(seconds, joules, weight_w[some])
 
-        found, limit = self._search(weighted(least_s[:, at], least_j[:, at], weight_w), price, 1.0, range(self.size))
+        def bound(number: int) -> FloatArray:
+            return weighted(least_s[number, at], least_j[number, at], weight_w)
+
+        found, limit = _search(len(at), bound, price, 1.0, range(self.size))
         best = _first_best(found, limit, Objective.EDP, weighs=True)
         return best.latency_s, best.energy_j
 
@@ -138,30 +156,36 @@ class PartPricer:
         least is sought.
         """
         least_s, least_j = self.box()
-        floors = product(least_s, least_j)
+
+        def bound(number: int) -> FloatArray:
+            return product(least_s[number], least_j[number])
 
         def price(number: int, at: IntArray, limit: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
             if number >= self.plans:
                 seconds, joules = self._price_combination(number - self.plans, at)
             else:
-                seconds, joules = self._least_product_of_plan(number, at, limit, least_s[number, at], least_j[number, at])
+                above = limit * (1 + ROUNDING)  # what is as good but for rounding is to be known
+                seconds, joules = self._least_product_of_plan(number, at, above, least_s[number, at], least_j[number, at])
             return seconds, joules, product(seconds, joules)
 
         groups = range(self.plans, self.size), range(self.plans)
-        best = _first_best(*self._search(floors, price, 1.0, *groups), Objective.EDP, weighs=True)
+        found, limit = _search(self.charges.size, bound, price, 1.0, *groups)
+        best = _first_best(found, limit, Objective.EDP, weighs=True)
+        self._products = _Products(watts(best.latency_s, best.energy_j), {})
+        for c in found:
+            self._products.near.setdefault(c.number, []).append(c.at[c.value <= limit[c.at] * (1 + ROUNDING)])
         return best.latency_s, best.energy_j
 
     def box(self) -> tuple[FloatArray, FloatArray]:
         """What no candidate is below in latency and in energy, [N, D] each; infinite where one does not fit."""
         if self._bounded:
             floors = self._known_floors()
-            return floors.latency_s * (1 - ROUNDING), floors.energy_j * (1 - ROUNDING)
+            return floors.latency_s, floors.energy_j
         floors = Floors(self.part.rows, self.part.orders, None, self.charges)
-        latency, energy = floors.latency_s * (1 - ROUNDING), floors.energy_j * (1 - ROUNDING)
         if self.part.combinations is None:
-            return latency, energy
+            return floors.latency_s, floors.energy_j
         every = self._every_combination()
-        return np.concatenate((latency, every[0])), np.concatenate((energy, every[1]))
+        return np.concatenate((floors.latency_s, every[0])), np.concatenate((floors.energy_j, every[1]))
 
     def _every_combination(self) -> tuple[FloatArray, FloatArray]:
         """Seconds and joules of all combinations at all points, where pricing them is cheaper than bounds."""
@@ -192,40 +216,27 @@ class PartPricer:
             return seconds, joules, joules if objective is Objective.ENERGY else seconds
 
         tolerance = 1.0 if weight is not None else 1 + TIE_TOLERANCE
-        found, limit = self._search(self._least(objective, weight) * (1 - ROUNDING), price, tolerance, range(self.size))
+        found, limit = _search(self.charges.size, self._bound(objective, weight), price, tolerance, range(self.size))
         return _first_best(found, limit, objective, weighs=weight is not None)
 
-    def _search(self, least: FloatArray, price: _Price, tolerance: float, *groups: range) -> tuple[list[_PricedCandidate], FloatArray]:
-        """Candidates that may be the best or within the tolerance of it, priced, and what counts as a tie with the best [D].
-
-        One group of candidates after another: at each point that of the least bound [N, D] is priced first, then those whose bounds are no
-        higher than what counts as a tie with the best so far.
-        """
-        limit = np.full(least.shape[1], np.inf)
-        found: list[_PricedCandidate] = []
-        for group in filter(len, groups):
-            here = least[group.start : group.stop]
-            open_ = (here <= limit) & np.isfinite(here)
-            first = np.where(open_.any(axis=0), np.argmin(here, axis=0), -1)
-            open_[first, np.arange(len(first))] = False
-            for later in (False, True):
-                for place, number in enumerate(group):
-                    at = np.flatnonzero(open_[place] if later else first == place)
-                    if later:
-                        at = at[here[place, at] <= limit[at]]
-                    if len(at) == 0:
-                        continue
-                    seconds, joules, value = price(number, at, limit[at])
-                    limit[at] = np.minimum(limit[at], value * tolerance)
-                    found.append(_PricedCandidate(number, at, seconds, joules, value))
-        return found, limit
-
-    def _least(self, objective: Objective, weight: FloatArray | None) -> FloatArray:
-        """What no candidate can be below, [N, D]."""
+    def _bound(self, objective: Objective, weight: FloatArray | None) -> _Bound:
+        """What no candidate is below."""
         floors = self._known_floors()
-        if weight is not None:
-            return weighted(floors.latency_s, floors.energy_j, weight)
-        return floors.energy_j if objective is Objective.ENERGY else floors.latency_s
+        if weight is None:
+            least = floors.energy_j if objective is Objective.ENERGY else floors.latency_s
+            return lambda number: np.asarray(least[number])
+        near = None if self._products is None or not np.array_equal(weight, self._products.weight_w) else self._products.near
+
+        def bound(number: int) -> FloatArray:
+            value = weighted(floors.latency_s[number], floors.energy_j[number], weight)
+            if near is None:
+                return value
+            some = np.full_like(value, np.inf)
+            for at in near.get(number, ()):
+                some[at] = value[at]
+            return some
+
+        return bound
 
     def _known_floors(self) -> Floors:
         if self._floors is None:
@@ -265,10 +276,40 @@ class PartPricer:
         return latency[at], energy[at]
 
 
+def _search(size: int, bound: _Bound, price: _Price, tolerance: float, *groups: range) -> tuple[list[_PricedCandidate], FloatArray]:
+    """Candidates that may be the best or within the tolerance of it, priced, and what counts as a tie with the best [D].
+
+    One group of candidates after another: at each point that of the least bound is priced first, then those whose bounds are no
+    higher than what counts as a tie with the best so far.
+    """
+    limit = np.full(size, np.inf)
+    found: list[_PricedCandidate] = []
+
+    def take(number: int, at: IntArray) -> None:
+        if len(at):
+            seconds, joules, value = price(number, at, limit[at])
+            limit[at] = np.minimum(limit[at], value * tolerance)
+            found.append(_PricedCandidate(number, at, seconds, joules, value))
+
+    for group in filter(len, groups):
+        least, first = np.full(size, np.inf), np.full(size, -1)
+        for number in group:
+            here = bound(number)
+            less = here < least
+            np.copyto(least, here, where=less)
+            np.copyto(first, number, where=less)
+        first[least > limit] = -1
+        for number in group:
+            take(number, np.flatnonzero(first == number))
+        for number in group:
+            here = bound(number)
+            take(number, np.flatnonzero((here <= limit) & (first != number) & (here < np.inf)))
+    return found, limit
+
+
 def _sums(best: BestRows, order: IntArray) -> tuple[FloatArray, FloatArray]:
     """Seconds and joules of a plan from those of its operators, one added after another in order."""
-    latency, energy = (np.add.accumulate(every[order], axis=0)[-1] for every in (best.latency_s, best.energy_j))
-    return latency, energy
+    return summed(best.latency_s[order]), summed(best.energy_j[order])
 
 
 def _first_best(priced: list[_PricedCandidate], limit: FloatArray, objective: Objective, *, weighs: bool) -> Best:

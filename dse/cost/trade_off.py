@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dse.cost.least_product import least_product
+from dse.cost.least_product import least_product, watts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,7 +29,7 @@ def weight_w(parts: Sequence[tuple[int, PartPricer]]) -> FloatArray:
         seconds, joules = parts[0][1].least_product()
     else:
         seconds, joules = _of_several(parts)
-    return np.divide(joules, seconds, out=np.ones_like(joules), where=np.isfinite(seconds))
+    return watts(seconds, joules)
 
 
 def _of_several(parts: Sequence[tuple[int, PartPricer]]) -> tuple[FloatArray, FloatArray]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from dse.cost.columns import ARRAY, BUFFER_READ, BUFFER_WRITE, DRAM_READ, DRAM_WRITE, busy_latency_s
+from dse.cost.window_sequence import WindowSequence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -211,7 +212,7 @@ class WindowTable:
     def take(self, rows: NDArray[np.int64]) -> WindowTable:
         """Some of the sequences; their windows stay where they are."""
         found = copy(self)
-        for name in ("_later", "_between_bytes", "_ahead_bytes"):
+        for name in ("_later", "_between_bytes", "_ahead_bytes", "_sequence"):
             found.__dict__.pop(name, None)
         found.sequences, found._alone = tuple(self.sequences[i] for i in rows), {}
         for name in ("index", "totals", "needed_bytes", "_inner", "launches", "touches"):
@@ -241,12 +242,17 @@ class WindowTable:
     def latency_s(self, rates: Rates) -> FloatArray:
         """Seconds of every sequence, [N, D]; infinite where it does not fit."""
         size = rates.size
+        alone = len(self.index) == 1 and rates.capacity_bytes.ndim == 1
         step = max(1, min(CHUNK_ENTRIES // len(self.index), CHUNK_WINDOWS // len(self.stream)))
         total: FloatArray = np.zeros((len(self.index), size))
         for start in range(0, size, step):
             here = slice(start, start + step)
-            for time, _ in self._run(rates.at(here)):
-                total[:, here] += time
+            some = rates.at(here)
+            if alone:
+                total[0, here] = self._sequence.latency_s(self._own_s(some)[self.index[0, :-1]], some)
+            else:
+                for time, _ in self._run(some):
+                    total[:, here] += time
         return np.where(self.fits(rates.capacity_bytes, rates.inner_capacity_bytes), total, np.inf)
 
     def latency_in_s(self, capacities_bytes: FloatArray, rates: Rates) -> FloatArray:
@@ -300,6 +306,14 @@ class WindowTable:
             if not free:
                 time += self._launches[i, None] * rates.launch_s + self._touches[i, None] * rates.dram_latency_s
             yield time, ready
+
+    @cached_property
+    def _sequence(self) -> WindowSequence:
+        """The only sequence."""
+        stream, fixed, port, launches, touches = (
+            c[self.index[0, :-1]] for c in (self.stream, self.fixed, self.port, self._launches, self._touches)
+        )
+        return WindowSequence(stream, fixed, port, self._between_bytes[0], launches, touches)
 
     @cached_property
     def _later(self) -> list[bool]:

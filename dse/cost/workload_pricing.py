@@ -12,7 +12,7 @@ from dse.cost.charges import Charges
 from dse.cost.columns import DRAM_READ, DRAM_WRITE, FIRST_INNER, counts_per_second, stages
 from dse.cost.frontier_pricing import OperatorPricer
 from dse.cost.metrics import RESOURCES, Objective, Priced, Resource
-from dse.cost.part_pricing import PartPricer
+from dse.cost.part_pricing import FEW_POINTS, PartPricer
 from dse.cost.row_table import RowTable
 from dse.cost.trade_off import weight_w
 
@@ -97,6 +97,11 @@ class CompiledWorkload:
         """Greatest excess of the frontiers used (see `Frontier.excess`); 0 where no frontier was thinned."""
         return max((p.excess for part in self.parts for plan in part.plans for p in plan.pricers), default=0.0)
 
+    @property
+    def in_part(self) -> int:
+        """Products of which not all mappings with three tiles of an operand were looked at (see `Frontier.in_part`)."""
+        return len({p.work.problem for part in self.parts for plan in part.plans for p in plan.pricers if p.in_part})
+
 
 @dataclass(frozen=True)
 class PartPrices:
@@ -150,7 +155,7 @@ def price_workload(compiled: CompiledWorkload, table: DesignTable, objective: Ob
 
     Points are priced in order of capacity, some at a time: those beside each other have the same mappings to choose from.
     """
-    if table.size <= POINTS:
+    if table.size <= FEW_POINTS:
         return _price_points(compiled, table, objective)
     order = np.lexsort((*(m.capacity_bytes for m in table.inner), table.buffer_capacity_bytes))
     blocks = np.array_split(order, -(-table.size // POINTS))
@@ -239,8 +244,9 @@ def _take_plan(
     taken.overhead_s[at] = overhead
     rows, found = pricer.rows(number, at, objective, edp_weight)
     moved = np.zeros((len(at), taken.moved.shape[1]))
-    for row in found[plan.order]:
-        moved += rows.counts[row]
+    for row in (found[number] for number in plan.order.tolist()):
+        one = row[0]
+        moved += rows.counts[one] if (row == one).all() else rows.counts[row]  # most operators have one best row for many points
     taken.moved[at] = moved
 
 
