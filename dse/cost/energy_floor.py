@@ -110,7 +110,7 @@ class _Floor:
         self._dram = _Ports(float(table.dram_read_pj_per_byte[0]), float(table.dram_write_pj_per_byte[0]))
         self._buffer = _Ports(float(table.buffer_read_pj_per_byte[0]), float(table.buffer_write_pj_per_byte[0]))
         self._inner = [_Ports(float(m.read_pj_per_byte[0]), float(m.write_pj_per_byte[0])) for m in table.inner]
-        self._found: dict[tuple[MatmulProblem, tuple[_End, ...]], float] = {}
+        self._found: dict[tuple[MatmulProblem, tuple[_End, _End, _End], float], float] = {}
 
     def of_vector(self, access: Access, end: _End) -> float:
         """An operand of the vector unit: through the buffer, from and to DRAM as well; a held copy is filled once for all readers."""
