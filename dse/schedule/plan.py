@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from math import log1p
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -56,7 +57,11 @@ RESIDENTS_STEP: Final = 4
 """Intermediates stay across segments as far as a budget goes, and as far as this many times that: slices that run as a pipeline hold
 several copies, so a cut made for a smaller budget may be the best with room for them beside it."""
 PLAN_EXCESS: Final = 0.01
-"""Plans that another one beats in bytes held and is within this of in everything else are not priced."""
+"""Plans that another one is within this of in everything, and within `HELD_EXCESS` in bytes held, are not priced."""
+HELD_EXCESS: Final = 0.25
+"""Less than the ratio of budgets: a plan that is left out holds at most this much less than one that stays."""
+HELD: Final = [0, 4]
+"""Bytes held among what plans are compared by: at once, and as pipelines."""
 LEAST_EXCESS: Final = 0.0005
 """But for the one that holds least of those within this of the fewest DRAM bytes at no more cycles: differences that prices count
 as ties (TIE_TOLERANCE)."""
@@ -192,6 +197,8 @@ def _not_beaten(plans: Mapping[Plan, Totals], maker: _PlanMaker) -> tuple[Plan, 
     """Plans that no other one beats, also where their slices run as pipelines; the first is always among them."""
     totals = list(plans.values())
     compared = np.column_stack((np.array(totals), [maker.in_step(p) for p in plans]))
+    if maker.fine:
+        compared[:, HELD] = np.maximum(compared[:, HELD], 1.0) ** (log1p(PLAN_EXCESS) / log1p(HELD_EXCESS))
     found = {0, _least_bytes(totals), *not_dominated(compared, excess=PLAN_EXCESS).tolist()}
     return tuple(p for i, p in enumerate(plans) if i in found)
 
@@ -225,6 +232,11 @@ class _PlanMaker:
         self._segments: dict[tuple[tuple[int, ...] | None, Candidate], Segment] = {}
         self._again: dict[Again, SegmentBuilder] = {}
         self._in_step: dict[tuple[tuple[int, ...] | Again | None, Segment], tuple[float, float]] = {}
+
+    @property
+    def fine(self) -> bool:
+        """Whether slices go in the finer steps."""
+        return self._builder.fine
 
     def builder(self, plan: Plan) -> SegmentBuilder:
         """The builder in whose order the positions of `plan` count."""
