@@ -4,6 +4,7 @@ accuracy."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -21,7 +22,7 @@ _READ: Final = COUNT_NAMES.index("dram_read_bytes")
 _WRITE: Final = COUNT_NAMES.index("dram_write_bytes")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Comparison:
     """Mappings with C counts, compared in `width` columns.
 
@@ -50,15 +51,16 @@ class Comparison:
     @property
     def footprint(self) -> int:
         """Which of the compared columns is the footprint in the outermost buffer."""
-        return 1
+        return self._order.index(0)
 
-    @property
+    @cached_property
     def _order(self) -> list[int]:
-        """Counts in the order in which they are compared: what DRAM reads (or moves), footprints, the rest. Comparing takes a third of the
-        time that it takes in the order of `Counts` where several memories hold tiles."""
-        footprints = [0, *range(len(COUNT_NAMES), self.counts, INNER_COLUMNS)]
+        """Counts in the order in which they are compared: footprints and what DRAM reads (or moves), the rest. Comparing takes a third of
+        the time that it takes in the order of `Counts` where several memories hold tiles. There DRAM comes first, else the footprint."""
+        inside = list(range(len(COUNT_NAMES), self.counts, INNER_COLUMNS))
+        first = [_READ, 0, *inside] if inside else [0, _READ]
         left = [_WRITE] if self.dram_alike else []
-        return [_READ, *footprints, *(i for i in range(self.counts) if i not in (_READ, *footprints, *left)), *left]
+        return [*first, *(i for i in range(self.counts) if i not in (*first, *left)), *left]
 
     def laid(self, rows: FloatArray) -> FloatArray:
         """Counts [R, C] with the compared columns in front, [R, C or more]; the rest is carried along."""
@@ -67,8 +69,9 @@ class Comparison:
         found = np.empty((self.counts + self.dram_alike, len(rows)))
         np.take(rows.T, self._order, axis=0, out=found[: self.counts], mode="clip")
         if self.dram_alike:
-            found[self.counts] = found[0]
-            found[0] += found[self.counts - 1]
+            moved = self._order.index(_READ)
+            found[self.counts] = found[moved]
+            found[moved] += found[self.counts - 1]
         return found.T
 
     def counted(self, laid: FloatArray) -> FloatArray:
@@ -86,8 +89,8 @@ class Comparison:
         """What is compared of counts [R, C], [R, width]."""
         if self.excess:
             exact = Comparison(self.counts, self.dram_alike)
-            footprints = 1 + (self.counts - len(COUNT_NAMES)) // INNER_COLUMNS
-            return coarse(exact.columns(rows), self.excess, tuple(range(1, 1 + footprints)))
+            footprints = (0, *range(len(COUNT_NAMES), self.counts, INNER_COLUMNS))
+            return coarse(exact.columns(rows), self.excess, tuple(self._order.index(i) for i in footprints))
         return self.laid(rows)[:, : self.width]
 
 

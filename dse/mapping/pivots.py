@@ -8,8 +8,6 @@ import moocore
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     FloatArray = NDArray[np.float64]
@@ -40,11 +38,10 @@ class Pivots:
 
     def beat(self, columns: FloatArray) -> NDArray[np.bool_]:
         """Which of the rows some pivot is at most as large as, [R]; `columns` [C, R] has a row in each column."""
-        left: NDArray[np.uint64] | None = None
-        for (values, prefix), column in zip(self._columns, columns, strict=True):
-            here = prefix.take(np.searchsorted(values, column, side="right"), axis=0)
-            left = here if left is None else np.bitwise_and(left, here, out=left)
-        assert left is not None
+        (values, prefix), *others = self._columns
+        left = prefix.take(values.searchsorted(columns[0], side="right"), axis=0)
+        for (values, prefix), column in zip(others, columns[1:], strict=True):
+            left &= prefix.take(values.searchsorted(column, side="right"), axis=0)
         return np.asarray(left.any(axis=1))
 
 
@@ -70,19 +67,17 @@ class Stairs:
 
     def beat(self, columns: FloatArray) -> NDArray[np.bool_]:
         """Which of the rows some known one is at most as large as, as far as the steps tell, [R]; `columns` [C, R]."""
-        found = np.zeros(columns.shape[1], dtype=np.bool_)
-        for pivots, at in self._parts(columns[self._footprint]):
-            found[at] = pivots.beat(columns[np.ix_(self._others, at)])
-        return found
-
-    def _parts(self, size: FloatArray) -> Iterator[tuple[Pivots, IntArray]]:
-        """Each step with the rows that stand on it; those below the first stand on none."""
-        step = np.searchsorted(self._sizes, size, side="right").astype(np.int16)
+        step = np.searchsorted(self._sizes, columns[self._footprint], side="right").astype(np.int16)
         order = np.argsort(step, kind="stable")
-        ends = np.searchsorted(step[order], np.arange(len(self._steps) + 1), side="right")
-        for pivots, begin, end in zip(self._steps, ends[:-1].tolist(), ends[1:].tolist(), strict=True):
+        ends = np.searchsorted(step[order], np.arange(len(self._steps) + 1), side="right").tolist()
+        rest = columns.take(order, axis=1)[self._others]
+        beaten = np.zeros(len(order), dtype=np.bool_)  # in that order; rows below the first step stand on none
+        for pivots, begin, end in zip(self._steps, ends[:-1], ends[1:], strict=True):
             if begin < end:
-                yield pivots, order[begin:end]
+                beaten[begin:end] = pivots.beat(rest[:, begin:end])
+        found = np.empty_like(beaten)
+        found[order] = beaten
+        return found
 
 
 def _bits(rows: int, most: int) -> NDArray[np.uint64]:

@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 
 SMALL: Final = (8192, 4096)
 """Blocks of at most so many mappings are counted whole: with one buffer, and where mappings have more counts."""
+ALONE: Final = 2048
+"""The same with one buffer and one group, where no two blocks are counted together."""
 FEW: Final = 256
 """Mappings of a block that are counted without looking first which of them are worth it."""
 FURTHER: Final = (4, 4)
 """All are compared with each other again when so many times as many were taken in as there were, and so many times as many are ahead."""
-BATCH: Final = 4096
+BATCH: Final = 65536
 """Mappings that are held against what is known at a time."""
 
 
@@ -56,7 +58,7 @@ def search(blocks: Sequence[Block]) -> tuple[FloatArray, IntArray]:
     """
     cycles, view = _Cycles(), blocks[0].view
     comparison = Comparison.of(view.geometry, view.columns)
-    whole = SMALL[bool(view.geometry.inner)]
+    whole = ALONE if view.problem.groups == 1 and not view.geometry.inner else SMALL[bool(view.geometry.inner)]
     small: dict[Hashable, list[tuple[int, Block]]] = {}
     cut = []
     for block in sorted(blocks, key=lambda block: -block.size):
