@@ -35,7 +35,9 @@ FAR_BEHIND: Final = 1.3
 """... and operators alone, where their estimate is not so many times what a plan takes: estimates are seldom a tenth above the plan. Those
 of the product of energy and latency are no such product."""
 NEAR_ALONE: Final = 1.05
-"""Where operators alone take at most so many times the best, both are searched: a search seldom gains more."""
+"""Where operators alone take at most so many times the best, both are searched: a search seldom gains more, ..."""
+FEW_OPERATORS: Final = 8
+"""... and costs little in graphs of so many operators: there both are searched anyway."""
 MOST_OPERATORS_FUSED: Final = 400
 """Longer graphs are not fused: making the plans would take longer than all the rest."""
 
@@ -81,7 +83,8 @@ def plan_graph(
         return refused
     best, groups = _least(firsts, objective)
     searched = [planner.plan(groups, seed, placement)]
-    if any(made == alone and groups != alone and found.value <= NEAR_ALONE * best.value for found, made in firsts):
+    near = float("inf") if len(work.order) <= FEW_OPERATORS else NEAR_ALONE * best.value
+    if any(made == alone and groups != alone and found.value <= near for found, made in firsts):
         searched.append(planner.plan(alone, seed, placement))
     chosen, _ = _least([*((p, ()) for p in searched if isinstance(p, Planned)), (best, groups)], objective)
     others = tuple(found.outcome for found, _ in firsts if found.outcome is not chosen.outcome)

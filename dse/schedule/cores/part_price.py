@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dse.cost.frontier_pricing import PricedOperator
     from dse.cost.traffic import Moved
     from dse.hw.read import AcceleratorDescription
     from dse.hw.table import DesignTable
@@ -33,10 +34,13 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-SMALLER_SHARE: Final = 0.5
-"""Part of the free memory within which a mapping is tried as well: what it leaves takes the loads of the next group."""
+SMALLER_SHARES: Final = (0.5, 0.25, 0.125)
+"""Parts of the free memory within which mappings are tried as well: what they leave takes the loads of the next group, and a group that
+goes through its work in more tiles passes on its results sooner."""
 SMALLER_EXCESS: Final = 0.02
-"""It is taken where it costs at most this much more."""
+"""The smallest part is taken that costs at most this much more, ..."""
+SMALLER_EXCESS_J: Final = 0.1
+"""... and at most this much more energy: what is read again takes time of a memory that others wait for."""
 STEPS: Final = 64
 """Free memory is rounded down to this many steps of a core's memory, so that equal parts are priced once."""
 
@@ -79,7 +83,8 @@ class KindPricer:
     def __init__(self, description: AcceleratorDescription, pricers: dict[PlacedWork, OperatorPricer] | None = None) -> None:
         self.geometry = description.geometry
         clock = description.file.clock_mhz
-        self.table: DesignTable = description.table({"clock_mhz": [clock, clock]})  # two rows: all free memory, and a share of it
+        # rows: all free memory, and shares of it
+        self.table: DesignTable = description.table({"clock_mhz": [clock] * (1 + len(SMALLER_SHARES))})
         self.one: DesignTable = description.table()
         self.clock_hz = float(self.one.clock_hz[0])
         self.lanes = float(self.one.vector_ops_per_cycle[0])
@@ -143,7 +148,8 @@ class PartPricer:
         kind = self.kinds[shape.kind]
         if free <= 0:
             return None
-        table = replace(kind.table, buffer_capacity_bytes=np.array([free, free * SMALLER_SHARE]), dram_bytes_per_s=np.array([rate, rate]))
+        shares = np.array((1.0, *SMALLER_SHARES))
+        table = replace(kind.table, buffer_capacity_bytes=free * shares, dram_bytes_per_s=np.full(len(shares), rate))
         found = []
         need = 0.0
         operators = self.placed(group, shape, resident)
@@ -151,13 +157,11 @@ class PartPricer:
             return None
         for operator in operators:
             pricer = kind.pricer(operator.work)
-            weight = np.full(2, 1.0) if self.objective is Objective.EDP else None  # watts: a joule as a second
+            weight = np.full(len(shares), 1.0) if self.objective is Objective.EDP else None  # watts: a joule as a second
             priced = pricer.price(table, self.objective, weight)
             if priced.row[0] < 0:
                 return None
-            value = priced.energy_j if self.objective is Objective.ENERGY else priced.latency_s
-            smaller = priced.row[1] >= 0 and value[1] <= value[0] * (1 + SMALLER_EXCESS)
-            row = int(priced.row[1 if smaller else 0])
+            row = int(priced.row[self._least_share(priced)])
             need = max(need, float(pricer.needed_bytes[row]))
             found.append(_priced_operator(operator, pricer, kind, row))
         reads: dict[str, float] = {}
@@ -173,6 +177,15 @@ class PartPricer:
         most = max(found, key=lambda o: (sum(m.dram_read for m in o.moved), o.compute_s))
         part = PricedPart(0.0, reads, writes, need, tuple(found), slices, _tiles(most, kind.lanes))
         return replace(part, compute_s=float(kind.charges.part_s(part)[0]))
+
+    def _least_share(self, priced: PricedOperator) -> int:
+        """The smallest share of the memory in which an operator costs little more than in all of it."""
+        near = (priced.row >= 0) & (priced.latency_s <= priced.latency_s[0] * (1 + SMALLER_EXCESS))
+        near &= priced.energy_j <= priced.energy_j[0] * (1 + SMALLER_EXCESS_J)
+        if self.objective is Objective.ENERGY:  # to which sooner is nothing
+            near = (priced.row >= 0) & (priced.energy_j <= priced.energy_j[0] * (1 + SMALLER_EXCESS))
+            near[2:] = False
+        return int(np.flatnonzero(near)[-1])
 
 
 def _overlapped(operators: list[PricedOperatorPart], need: float, free: float) -> tuple[int, float]:

@@ -129,7 +129,7 @@ class Planner:
         self.layouter = Layouter(chip, work, self.pricer, self.transfers)
         self._starts: dict[tuple[Group, ...], _Start] = {}
         self._offers: dict[object, list[Shape]] = {}
-        wanted = dict.fromkeys((objective, Objective.LATENCY))
+        wanted = dict.fromkeys((objective, Objective.LATENCY, Objective.ENERGY))
         slices = SliceCosts(work, kinds, shared.counts(work.graph, geometries))
         self.estimators = [Estimator(chip, work, kinds, self.transfers, o, slices) for o in wanted]
 
@@ -190,7 +190,9 @@ class Planner:
     def _started(self, groups: tuple[Group, ...], offered: list[list[Shape]]) -> _Start:
         best: _Start | None = None
         count = 0
-        for estimator in self.estimators:
+        for number, estimator in enumerate(self.estimators):
+            if number and best is not None and self.objective is Objective.LATENCY and self._is_near_bound(best):
+                break
             found = choose_shapes(groups, offered, estimator)
             now = list(found.choices)
             planned, tried = self._feasible(groups, offered, now, found.own)
@@ -219,6 +221,10 @@ class Planner:
         if isinstance(best, NoPlan):
             return True
         return isinstance(found, Planned) and better(found.outcome, best.outcome, self.objective)
+
+    def _is_near_bound(self, start: _Start) -> bool:
+        """Whether a plan takes little more than the bound."""
+        return isinstance(start.planned, Planned) and start.planned.outcome.latency_s <= NEAR * self.least_s
 
     def _at_bound(self, start: _Start) -> bool:
         """Whether a plan takes so little more than the bound that nothing is to be gained."""
@@ -445,7 +451,10 @@ class Planner:
         if lies == reads and reads.ranged(flow.streams):
             return 0.0
         pattern = self.transfers.to_reader(flow.streams, lies, reads)
-        return flow.size_bytes * pattern.seconds if pattern is not None else 0.0
+        if pattern is None:  # over the memory off chip
+            ways = self.transfers.to_memory(lies, self.chip.dram), self.transfers.to_reader(flow.streams, self.chip.dram, reads)
+            return flow.size_bytes * sum(way.seconds for way in ways if way is not None)
+        return flow.size_bytes * pattern.seconds
 
 
 def value_of(outcome: Outcome, objective: Objective) -> float:
