@@ -92,7 +92,11 @@ class View:
 
     def memory(self, at: int) -> MemoryGeometry:
         """The buffer at a position."""
-        return self.geometry.outer if at == OUTERMOST else self.geometry.inner[at]
+        return self._memories[at]
+
+    @cached_property
+    def _memories(self) -> dict[int, MemoryGeometry]:
+        return dict(enumerate(self.geometry.inner)) | {OUTERMOST: self.geometry.outer}
 
     def units(self, at: int) -> tuple[int, int, int]:
         """Elements of m, k and n side by side that the instances of a memory share between them; 1 where each has all."""
@@ -108,8 +112,11 @@ class View:
     def copies(self, at: int, position: int) -> int:
         """Instances of a memory that hold the same data of an operand: those along the loop that it lacks, and equal arrays. Sums of
         elements along k are added on their way out and lie in one of them."""
+        replicated = self.memory(at).replicated
+        if not replicated:
+            return 1
         alike = 1 if position == STAYS[Stationary.OUT] else self.units(at)[LACKED[position]]
-        return alike * (self.geometry.array.count if ARRAYS in self.memory(at).replicated else 1)
+        return alike * (self.geometry.array.count if ARRAYS in replicated else 1)
 
     def share(self, position: int, at: int) -> float:
         """Part of a buffer that an operand may fill."""
@@ -297,8 +304,11 @@ class Block:
 
     def _per_instance(self, name: OperandName, at: int, a: IntArray, b: IntArray, groups: int | IntArray) -> IntArray:
         """Elements of tiles of `a` x `b` in one instance of a memory, of the groups that it holds at a time."""
+        replicated = self.view.memory(at).replicated
+        if not replicated:
+            return np.asarray(groups * (a * b))
         units, first, second = self.view.units(at), *AXES[name]
-        together = 1 if ARRAYS in self.view.memory(at).replicated else groups
+        together = 1 if ARRAYS in replicated else groups
         return np.asarray(together * (-(-a // units[first]) * -(-b // units[second])))
 
     def _trips_at(self, position: int, at: Index) -> Trips:

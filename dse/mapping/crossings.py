@@ -128,12 +128,11 @@ def tile_bytes_per_element(problem: MatmulProblem, name: OperandName, trips: Tri
     chip only the accumulators of the tile in work are counted, where sums come back to it; a mapping that would come back to a tile
     it has left is excluded by an infinite size, since the finished tensor has no room for unfinished sums.
     """
-    zero = np.zeros(trips.array.shape)
     if name is not OperandName.OUT:
         left = name is OperandName.LEFT
         bits, share = (problem.left_bits, problem.left_share) if left else (problem.right_bits, problem.right_share)
-        width = zero + bits * share / BITS_PER_BYTE
-        return (*(width for _ in home.tiles), *((zero,) if home.on_chip else ()))
+        width = np.full(trips.array.shape, bits * share / BITS_PER_BYTE)
+        return (*(width for _ in home.tiles), *((np.zeros_like(width),) if home.on_chip else ()))
     narrow, wide = (bits * problem.out_share / BITS_PER_BYTE for bits in (problem.out_bits, problem.partial_bits))
     coming = trips.array
     found: list[FloatArray] = []
