@@ -55,8 +55,9 @@ def schedule_bound(compiled: CompiledWorkload, table: DesignTable) -> ScheduleBo
 
     Latency: the busiest of array, vector unit and DRAM with the least that each must do, and launches. Array: cycles of every
     product as one tile without fill and drain, and one fill and drain for each product of the longest chain of products that need
-    each other, as these never share a window. DRAM: compulsory bytes. Without overlapped transfers DRAM adds to the other two.
-    Energy: MACs, vector operations, compulsory bytes, what every operator moves at least (`least_moved_pj`), leakage.
+    each other, as these never share a window. DRAM: compulsory bytes, and those that come again for lack of room (`least_again_bytes`).
+    Without overlapped transfers DRAM adds to the other two. Energy: MACs, vector operations, compulsory bytes, what every operator moves at
+    least (`least_moved_pj`), leakage.
     Derived here; the test holds it below the results of all schedules.
     """
     latency = energy = 0.0
