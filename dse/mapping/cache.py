@@ -99,7 +99,7 @@ class Store:
     def path(self, key: str) -> Path:
         """Where the frontier of `key` stands."""
         name = sha256(key.encode()).hexdigest()
-        return self.folder / name[:2] / (name + SUFFIX)
+        return Path(f"{self.folder}/{name[0]}/{name}{SUFFIX}")
 
     def read(self, key: str) -> Frontier | None:
         """The frontier of `key`; None where there is none that can be used."""
@@ -125,14 +125,19 @@ class Store:
         if self._broken:
             return
         path = self.path(key)
-        temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+        temporary = Path(f"{path}.{secrets.token_hex(4)}.tmp")
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if self._writes % WRITES_PER_LOOK == 0:
+                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self.shrink()
             self._writes += 1
+            data = to_bytes(frontier, key)
             try:
-                temporary.write_bytes(to_bytes(frontier, key))
+                try:
+                    temporary.write_bytes(data)
+                except FileNotFoundError:  # the first one on this shelf
+                    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    temporary.write_bytes(data)
                 temporary.replace(path)
             except IsADirectoryError:  # told of by `read`; the other frontiers are kept
                 temporary.unlink(missing_ok=True)

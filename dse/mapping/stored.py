@@ -6,6 +6,7 @@ import json
 import zlib
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import lru_cache
 from hashlib import sha256
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -55,7 +56,7 @@ def to_bytes(frontier: Frontier, key: str) -> bytes:
     }
     rest = {f.name: _plain(getattr(frontier, f.name)) for f in fields(frontier) if f.name not in ("counts", "mappings")}
     shapes = {name: [a.dtype.str, list(a.shape)] for name, a in arrays.items()}
-    header = {"key": key, "arrays": shapes, "kinds": [_plain(kind) for kind in mappings.kinds], "rest": rest}
+    header = {"key": key, "arrays": shapes, "kinds": [_kind(kind) for kind in mappings.kinds], "rest": rest}
     head = json.dumps(header, separators=(",", ":")).encode()
     packed = zlib.compress(b"".join(a.tobytes() for a in arrays.values()), level=1)
     content = len(head).to_bytes(_LENGTH, "little") + head + packed
@@ -116,6 +117,12 @@ def _size(kind: str, shape: list[int]) -> int:
     if kind not in _NUMBERS or not all(type(n) is int and n >= 0 for n in shape):
         raise DamagedError(f"it has a column of {kind}")
     return int(np.prod([int(kind[2:]), *shape], dtype=object))
+
+
+@lru_cache(maxsize=1024)
+def _kind(mapping: MatmulMapping) -> object:
+    """The mapping in JSON; many frontiers have the same kinds."""
+    return _plain(mapping)
 
 
 def _plain(value: object) -> object:
