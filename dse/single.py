@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from dse.cost.at_point import at_point
 from dse.cost.evaluation import Evaluation, evaluate, hopeless
 from dse.cost.metrics import Objective
 from dse.errors import UsageError
@@ -157,5 +158,6 @@ def _made(
     verdict = hopeless(step.graphs, tokens=step.tokens, stored_bytes=step.stored_bytes, geometry=description.geometry, table=table)
     if verdict is not None:
         return verdict
-    compiled = compile_step(step, description.geometry_for(mapping_excess=mapping_excess), schedule=Schedule(schedule))
+    geometry = at_point(description.geometry_for(mapping_excess=mapping_excess), table)
+    compiled = compile_step(step, geometry, schedule=Schedule(schedule))
     return compiled, table

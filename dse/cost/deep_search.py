@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from dse.cost.deep_tables import SPLIT, WayTables, memory_limits, teams
 from dse.mapping.blocks import LACKED, ports_of
 from dse.mapping.crossings import Home
+from dse.mapping.deep_tables import SPLIT, WayTables, memory_limits, teams
 from dse.mapping.many_ways import ManyBlocks, least_of_operand, least_tilings, side_by_side
 from dse.mapping.matmul import Stationary
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dse.cost.deep_tables import OperandTable, Team
     from dse.cost.way_floors import LinearPrices
     from dse.hw.accelerator import ArrayGeometry
     from dse.mapping.blocks import Block, View
+    from dse.mapping.deep_tables import OperandTable, Team
 
     FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.int64]
@@ -102,7 +102,7 @@ class DeepFamily:
     def tables(self, way: int) -> WayTables:
         """Tables of one way."""
         if way not in self._tables:
-            self._tables[way] = WayTables(self.views[way], self._asked.prices)
+            self._tables[way] = WayTables(self.views[way], self._asked.prices.matrix)
         return self._tables[way]
 
     def floors(self, team: Team) -> tuple[FloatArray, FloatArray]:

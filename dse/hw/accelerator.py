@@ -116,6 +116,19 @@ class MemoryGeometry:
 
 
 @dataclass(frozen=True, slots=True)
+class PointPrices:
+    """What mappings are compared by at one design point, where operands may lie in so many memories that what any price could prefer is
+    too much to be found."""
+
+    terms: tuple[tuple[float, ...], ...]
+    """Picojoules or seconds of one count, for each column of `Counts.matrix()`; those of one criterion stand together."""
+    criterion: tuple[int, ...]
+    """Of each term: a mapping costs the largest of a criterion's terms."""
+    capacity_bytes: tuple[float, ...]
+    """Of the outermost buffer, then of those inside it, from inner to outer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Geometry:
     """All that selects a frontier; hashable, the key of the frontier cache."""
 
@@ -133,6 +146,8 @@ class Geometry:
     """How far above the best the counts of mappings may be, 0.02 for 2 %: 0 for exact frontiers, more for shorter ones."""
     most_tiles: int | None = None
     """Tiles of one operand in memories on chip at a time, at most; None for as many as memories may hold it."""
+    point: PointPrices | None = None
+    """Of the only design point that is asked for: frontiers have what that point could prefer. None for what any point could."""
 
     @property
     def outer(self) -> MemoryGeometry:

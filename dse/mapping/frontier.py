@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from math import prod
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -12,11 +13,12 @@ from dse.errors import InputError
 from dse.mapping.comparison import Comparison
 from dse.mapping.counts import COUNT_NAMES, INNER_COLUMNS, Counts, counts_of
 from dse.mapping.described import BlockMappings, in_columns, joined
-from dse.mapping.flows import ways
+from dse.mapping.flows import MAX_SEARCHED, ways
 from dse.mapping.matmul import MatmulMapping
+from dse.mapping.point_search import Found, PointSearch
 from dse.mapping.residence import residence
 from dse.mapping.search import everything, not_dominated, search
-from dse.mapping.space import block_of, blocks, whole_blocks
+from dse.mapping.space import block_of, blocks, each_kind, together, view_of, whole_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -56,6 +58,8 @@ class Frontier:
     excess: float = 0.0
     """For every mapping of the space a row here needs no more room in any memory and at most `1 + excess` times any other count (plus
     `excess` bytes or cycles), DRAM bytes together where they cost alike; 0 unless a thinner frontier was asked for."""
+    in_part: bool = False
+    """Mappings with three tiles of an operand or more were looked at in part only, or not at all: some price may have a better one."""
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -96,26 +100,61 @@ def matmul_frontier(problem: MatmulProblem, geometry: Geometry) -> Frontier:
     energy and feasibility grow with each of these, so no price can prefer the dropped row. Of a geometry that is `dram_alike` the sum
     of both DRAM directions is compared. With its `mapping_excess` above 0 a row is also dropped where another one needs no more room
     and is at most `1 + excess` times as large in the rest: fewer rows, found sooner, and no optimum is more than that away.
+
+    Of a geometry for one design point (`Geometry.point`) it has what that point could prefer. Otherwise operands have two tiles at a time
+    where three would make too many mappings (`Frontier.in_part`).
     """
+    if geometry.point is not None:
+        return _at_point(problem, geometry)
     if geometry.array.dims:
         return _merged([(array, matmul_frontier(problem, replace(geometry, array=array))) for array in ways(geometry)], geometry)
+    if _too_many(problem, geometry):
+        if geometry.most_tiles is None:
+            return replace(matmul_frontier(problem, replace(geometry, most_tiles=2)), in_part=True)
+        raise InputError.single(
+            "core.most_tiles",
+            f"the frontier of {problem.m} x {problem.k} x {problem.n} with up to {residence(geometry).levels} tiles of an operand "
+            f"on chip, for all prices, is of more than {MOST_MAPPINGS:.2g} mappings; set it to 2, or leave it out for two tiles of large "
+            "products (dse map, and dse eval on one core, take any number)",
+        )
     found = [b for d in geometry.array.dataflows for b in blocks(problem, geometry, d)]
-    _not_too_many(problem, geometry, found)
     rows, origin = search(found)
     order = np.lexsort(rows.T[::-1])
     return Frontier(counts_of(rows[order]), BlockMappings(found, origin[order]), geometry.mapping_excess)
 
 
-def _not_too_many(problem: MatmulProblem, geometry: Geometry, found: Sequence[Block]) -> None:
-    """Refuse what would take hours or all memory: three tiles of an operand or more at a time, of a large product."""
-    levels, total = residence(geometry).levels, sum(block.size for block in found)
-    if levels > 2 and total > MOST_MAPPINGS:
-        product = f"{problem.m} x {problem.k} x {problem.n}"
-        raise InputError.single(
-            "core.most_tiles",
-            f"the frontier of a product {product} with up to {levels} tiles of an operand on chip is of {total:.2g} mappings, more than "
-            f"{MOST_MAPPINGS:.2g}; set it to 2, in the file or with --set core.most_tiles=2 (dse map takes any number)",
-        )
+def _at_point(problem: MatmulProblem, geometry: Geometry) -> Frontier:
+    """What one design point could prefer; where nothing fits there, the whole operator as one tile without a home, which says what it
+    needs."""
+    search = PointSearch(problem, geometry)
+    found, free = search.run(), replace(geometry, point=None)
+    if not found:
+        zero, every = np.zeros(1, dtype=np.int64), [(replace(free, array=array), array) for array in ways(free, MAX_SEARCHED)]
+        whole = [
+            (b, array if free.array.dims else None) for g, array in every for d in array.dataflows for b in whole_blocks(problem, g, d)
+        ]
+        found = [Found(block, used, block.rows((zero, zero, zero))[0]) for block, used in whole]
+        found = [found[i] for i in not_dominated(np.stack([f.counts for f in found]))]
+    rows = np.stack([f.counts for f in found])
+    order = np.lexsort(rows.T[::-1])
+    mappings = [replace(found[i].block.describe((0, 0, 0)), array=found[i].used) for i in order]
+    return Frontier(counts_of(rows[order]), tuple(mappings), in_part=search.in_part)
+
+
+def _too_many(problem: MatmulProblem, geometry: Geometry) -> bool:
+    """Whether what any price could prefer would take hours or all memory to find: three tiles of an operand or more at a time, of a large
+    product. Tilings are counted before idle ones are left out."""
+    if residence(geometry).levels <= 2:
+        return False
+    total = 0
+    for dataflow in geometry.array.dataflows:
+        view = view_of(problem, geometry, dataflow)
+        several = len(together(problem.groups, geometry.array.count))
+        for kind in each_kind(view):
+            total += several * prod(map(len, kind.tilings(view)))
+            if total > MOST_MAPPINGS:
+                return True
+    return False
 
 
 def _index(block: Block, tile: int) -> tuple[int, int, int]:

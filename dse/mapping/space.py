@@ -29,7 +29,7 @@ _A, _B, _C = Stationary.LEFT, Stationary.RIGHT, Stationary.OUT
 _OPERANDS: Final = dict(zip("ABC", range(3), strict=True))
 
 
-class _Shape(NamedTuple):
+class Shape(NamedTuple):
     """Blocks with one level of tiles: who stays, who has a tile, and which sides of m, k and n are tried."""
 
     stays: Stationary
@@ -40,26 +40,26 @@ class _Shape(NamedTuple):
     one_pass: bool = False
 
 
-def _weight_shapes() -> Iterator[_Shape]:
-    yield _Shape(_C, "", "whole", "whole", "whole")
+def _weight_shapes() -> Iterator[Shape]:
+    yield Shape(_C, "", "whole", "whole", "whole")
     for tiles in ("A", "AC"):
-        yield _Shape(_A, tiles, "every", "every", "ladder")
+        yield Shape(_A, tiles, "every", "every", "ladder")
     for tiles in ("C", "AC"):
-        yield _Shape(_C, tiles, "every", "ladder", "every")
+        yield Shape(_C, tiles, "every", "ladder", "every")
     for tiles in ("", "A", "C", "AC"):
-        yield _Shape(_B, tiles, "ladder", "single", "single", one_pass=True)
-        yield _Shape(_B, tiles + "B", "ladder", "every", "every")
+        yield Shape(_B, tiles, "ladder", "single", "single", one_pass=True)
+        yield Shape(_B, tiles + "B", "ladder", "every", "every")
 
 
-def _output_shapes() -> Iterator[_Shape]:
-    yield _Shape(_C, "", "whole", "whole", "whole")
+def _output_shapes() -> Iterator[Shape]:
+    yield Shape(_C, "", "whole", "whole", "whole")
     for tiles in ("A", "AB", "AC", "ABC"):
-        yield _Shape(_A, tiles, "every", "every", "ladder")
+        yield Shape(_A, tiles, "every", "every", "ladder")
     for tiles in ("B", "AB", "BC", "ABC"):
-        yield _Shape(_B, tiles, "ladder", "every", "every")
+        yield Shape(_B, tiles, "ladder", "every", "every")
     for tiles in ("", "A", "B", "AB"):
-        yield _Shape(_C, tiles, "single", "ladder", "single", one_pass=True)
-        yield _Shape(_C, tiles + "C", "every", "ladder", "every")
+        yield Shape(_C, tiles, "single", "ladder", "single", one_pass=True)
+        yield Shape(_C, tiles + "C", "every", "ladder", "every")
 
 
 _SHAPES: Final = {Dataflow.WEIGHT_STATIONARY: tuple(_weight_shapes()), Dataflow.OUTPUT_STATIONARY: tuple(_output_shapes())}
@@ -181,7 +181,7 @@ class Kind(NamedTuple):
     """What blocks share on every way to use the array with one dataflow: who stays, and which operands have tiles in which memories."""
 
     homes: tuple[Home, Home, Home]
-    shape: _Shape | None = None
+    shape: Shape | None = None
     """Of blocks with one level of tiles."""
     regime: Regime | None = None
     """Of blocks with more."""
@@ -197,7 +197,7 @@ class Kind(NamedTuple):
     def tilings(self, view: View) -> _Triple:
         """Tilings of m, k and n that are tried on one way to use the array."""
         if self.shape is not None:
-            return _sides_of(view, self.shape, self.homes)
+            return sides_of(view, self.shape, self.homes)
         assert self.regime is not None
         m, k, n = (_nested_tiling(view, self.regime, position) for position in (1, 2, 0))  # those that lack m, k and n
         return m, k, n
@@ -206,11 +206,17 @@ class Kind(NamedTuple):
 def kinds(view: View, most_levels: int | None = None) -> list[Kind]:
     """All kinds of blocks of a view with so many levels of tiles at most, before those without mappings are left out; the same for every
     way to use the array with one dataflow."""
+    return list(each_kind(view, most_levels))
+
+
+def each_kind(view: View, most_levels: int | None = None) -> Iterator[Kind]:
+    """`kinds`, one after another."""
     most = max(2, view.residence.levels) if most_levels is None else most_levels
-    return [*_flat_kinds(view), *_nested_kinds(view, most)]
+    yield from flat_kinds(view)
+    yield from _nested_kinds(view, most)
 
 
-def _flat_kinds(view: View) -> Iterator[Kind]:
+def flat_kinds(view: View) -> Iterator[Kind]:
     """One level of tiles; each tile in the outermost buffer or in one inside it."""
     for shape in _SHAPES[view.dataflow]:
         choices = []
@@ -230,7 +236,7 @@ def _flat_kinds(view: View) -> Iterator[Kind]:
             yield Kind(places, shape=shape)  # type: ignore[arg-type]  # three of each
 
 
-def _sides_of(view: View, shape: _Shape, homes: tuple[Home, Home, Home]) -> _Triple:
+def sides_of(view: View, shape: Shape, homes: tuple[Home, Home, Home]) -> _Triple:
     """Tilings of m, k and n for the blocks of `shape` whose operands have these homes.
 
     On one array a side goes where another beats it in what these blocks count of it. Several arrays deal out the passes of a tile, so
@@ -253,7 +259,7 @@ def _sides_of(view: View, shape: _Shape, homes: tuple[Home, Home, Home]) -> _Tri
     return found[0], found[1], found[2]
 
 
-def _need(view: View, shape: _Shape, homes: tuple[Home, Home, Home], role: Role, at: int) -> Need:
+def _need(view: View, shape: Shape, homes: tuple[Home, Home, Home], role: Role, at: int) -> Need:
     """What blocks of `shape` count of the sides along the dimension at `at`."""
     array = view.geometry.array
     lacking = LACKED.index(at)

@@ -6,6 +6,7 @@ choices of memories of the three operands share three small tables, whose least 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -16,15 +17,15 @@ from dse.mapping.blocks import LACKED, NAMES, STAYS, Block
 from dse.mapping.crossings import AXES, OUTERMOST, Home, tile_bytes_per_element
 from dse.mapping.matmul import Stationary
 from dse.mapping.registers import register_bytes
-from dse.mapping.space import homes_of, operand_tiles
-from dse.mapping.tilings import Tiling, nested, nested_deep
+from dse.mapping.space import Shape, flat_kinds, homes_of, operand_tiles, sides_of
+from dse.mapping.tiles import sides
+from dse.mapping.tilings import Tiling, flat, nested, nested_deep
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
-    from dse.cost.way_floors import LinearPrices
     from dse.mapping.blocks import View
 
     FloatArray = NDArray[np.float64]
@@ -48,10 +49,13 @@ class Team(NamedTuple):
     options: tuple[tuple[Home, ...], tuple[Home, ...], tuple[Home, ...]]
     together: int = 1
     shared_sums: bool = False
+    shape: Shape | None = None
+    """Of teams with one level of tiles."""
 
     def block(self, view: View, homes: tuple[Home, Home, Home], tilings: tuple[Tiling, Tiling, Tiling]) -> Block:
         """The block with these memories."""
-        outer, *between, inner = (_WHO[position] for position in self.stays)
+        outer, *inside = (_WHO[position] for position in self.stays)
+        *between, inner = inside or (None,)
         return Block(
             view,
             outer,
@@ -77,6 +81,31 @@ def teams(view: View, levels: int) -> Iterator[Team]:
             )
             if all(options):
                 yield Team(stays, one_pass, options)  # type: ignore[arg-type]  # three
+
+
+def flat_teams(view: View) -> Iterator[Team]:
+    """All with one level of tiles."""
+    found: dict[Shape, list[tuple[Home, Home, Home]]] = {}
+    for kind in flat_kinds(view):
+        assert kind.shape is not None
+        found.setdefault(kind.shape._replace(tiles=""), []).append(kind.homes)
+    for shape, homes in found.items():
+        left, right, out = (tuple(dict.fromkeys(along)) for along in zip(*homes, strict=True))
+        yield Team((STAYS[shape.stays],), shape.one_pass, (left, right, out), shape=shape)
+
+
+def _flat_tilings(view: View, team: Team) -> tuple[Tiling, Tiling, Tiling]:
+    """Tilings of m, k and n that blocks of a team with one level of tiles may want: those of each of them."""
+    assert team.shape is not None
+    kinds = (dict.fromkeys(Home((0,) if home.tiles else (), on_chip=home.on_chip) for home in options) for options in team.options)
+    every = [sides_of(view, team.shape, homes) for homes in itertools.product(*kinds)]  # type: ignore[arg-type]  # three
+    found: list[Tiling] = []
+    for tilings in zip(*every, strict=True):
+        different = {id(t): t for t in tilings}.values()
+        side = np.unique(np.concatenate([t.outer_side for t in different]))
+        size, covered = view.sizes[len(found)], view.covered[len(found)]
+        found.append(next(iter(different)) if len(different) == 1 else flat(sides(size, side, covered)))
+    return found[0], found[1], found[2]
 
 
 @lru_cache(maxsize=4096)
@@ -109,20 +138,27 @@ class OperandTable:
 class WayTables:
     """Tables of all operands on one way to use an array; those of teams in which an operand stays at the same levels are shared."""
 
-    def __init__(self, view: View, prices: LinearPrices) -> None:
-        self.view, self._prices = view, prices
+    def __init__(self, view: View, matrix: FloatArray) -> None:
+        """`matrix` [terms, columns of a block] says what counts cost."""
+        self.view, self._matrix = view, matrix
         self._known: dict[Hashable, OperandTable] = {}
         self._least: dict[Hashable, Tiling] = {}
+        self._flat: dict[Hashable, tuple[Tiling, Tiling, Tiling]] = {}
 
     def tiling(self, team: Team, dim: int) -> Tiling:
         """Tilings of a dimension."""
+        if team.shape is not None:
+            key = team.shape, *(tuple(bool(home.tiles) for home in options) for options in team.options)
+            if key not in self._flat:
+                self._flat[key] = _flat_tilings(self.view, team)
+            return self._flat[key][dim]
         one_pass = team.one_pass and dim != LACKED[self.view.held]
         return every_tiling(self.view.sizes[dim], self.view.covered[dim], len(team.stays), one_pass=one_pass)
 
     def operand(self, team: Team, position: int, size: int) -> OperandTable:
         """Of cells of `size` tilings."""
         stays = tuple(here == position for here in team.stays)
-        key = position, stays, team.one_pass, team.options[position], size
+        key = position, stays, team.one_pass, team.options[position], size, team.shape
         if key not in self._known:
             if size == 1:
                 self._known[key] = self._table(team, position)
@@ -141,7 +177,7 @@ class WayTables:
             trips = block.trips(position)
             columns = np.zeros((view.columns, len(tiling)))
             block._add(columns, position, trips, tiling.inner)  # the same rule for one operand
-            terms.append(self._prices.matrix @ columns)
+            terms.append(self._matrix @ columns)
             found = tile_bytes_per_element(view.problem, NAMES[position], trips, home)
             for (slot, memory), width in zip(home.tiles, found, strict=False):
                 here = width
@@ -149,7 +185,7 @@ class WayTables:
                     here = np.maximum(here, register_bytes(view.problem, NAMES[position]) * view.problem.out_share)
                 widths.append(here / view.share(position, memory))
                 option.append(number)
-                place.append((slot, memory))
+                place.append((block.level(slot), memory))
             if home.on_chip and position == STAYS[Stationary.OUT]:
                 widths.append(found[-1] / view.share(position, OUTERMOST))
                 option.append(number)
@@ -167,7 +203,7 @@ class WayTables:
 
     def least(self, team: Team, dim: int, size: int) -> Tiling:
         """The least of every number in cells of `size` tilings of a dimension."""
-        key = dim, len(team.stays), team.one_pass, size
+        key = dim, len(team.stays), team.one_pass, size, team.shape
         if key not in self._least:
             tiling = self.tiling(team, dim)
             self._least[key] = tiling if size == 1 else tiling.least(np.arange(0, len(tiling), size))
