@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import moocore
 import numpy as np
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     IntArray = NDArray[np.int64]
+
+
+EVERY_INNER_UP_TO: Final = 32
+"""Largest dimension of which every side of inner tiles is tried: of longer ones frontiers of large products would take twice as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +95,14 @@ def plain(kind: str, size: int, array_side: int) -> Tiling:
 def nested(size: int, array_side: int, *, one_pass: bool, inner: bool, outer: bool) -> Tiling:
     """Tilings of `size` of which none is beaten.
 
-    Inner sides are the array side times powers of two and the whole dimension, or with `one_pass` one array pass. `inner` and `outer`
+    Inner sides are `rungs`, or with `one_pass` one array pass. `inner` and `outer`
     say whether the numbers of inner and outer tiles count. Outer sides are multiples of inner ones: for each number of outer tiles that
     can be reached the least; where it does not count outer tiles are inner ones, or the whole dimension, which is never replaced.
 
     A tiling goes if another has sides that are no larger and no more outer and inner tiles. All counts of a mapping grow with each of
     these.
     """
-    candidates = one_pass_side(size, array_side) if one_pass else ladder_sides(size, array_side)
+    candidates = one_pass_side(size, array_side) if one_pass else rungs(size, array_side)
     parts = [_least_per_count(tiles) if outer else np.unique([1, tiles]) for tiles in candidates.count.tolist()]
     held = np.concatenate(parts)
     chosen = candidates.take(np.repeat(np.arange(len(candidates)), [len(part) for part in parts]))
@@ -137,6 +141,11 @@ def nested_deep(size: int, array_side: int, *, one_pass: bool, counted: tuple[bo
     rows = np.stack([np.asarray(c, dtype=np.float64) for c in columns], axis=1)
     kept = np.flatnonzero(moocore.is_nondominated(rows, keep_weakly=False))
     return found.take(kept[np.lexsort(sides[::-1, kept])])
+
+
+def rungs(size: int, array_side: int) -> Sides:
+    """Sides of inner tiles: all that may matter of a short dimension; of a longer one the array side times powers of two, and the whole."""
+    return all_sides(size, array_side) if size <= EVERY_INNER_UP_TO else ladder_sides(size, array_side)
 
 
 def _least_per_count(tiles: int) -> IntArray:
