@@ -10,6 +10,7 @@ import numpy as np
 
 from dse.cost.metrics import RESOURCES, Priced, Resource
 from dse.errors import UsageError
+from dse.overrides import doubts
 from dse.plugins import load_system
 from dse.search.evaluator import Ceilings
 from dse.serving_calibrated import CalibratedChip
@@ -125,8 +126,8 @@ class SystemEvaluator:
         return self.prepare(choice)
 
 
-def check_field(system: SystemDescription, path: str, value: Value) -> None:
-    """Whether `system` takes `value` at one of `system_fields`.
+def check_field(system: SystemDescription, path: str, value: Value) -> tuple[str, ...]:
+    """What is doubtful about `value` at one of the `system_fields` of `system`.
 
     Raises:
         DseError: it does not; says what is allowed.
@@ -141,7 +142,8 @@ def check_field(system: SystemDescription, path: str, value: Value) -> None:
             raise UsageError(f"{path} takes whole numbers of chips, not {value}")
         system.system.of_size(value)
     else:
-        system.with_overrides({path.removeprefix(SYSTEM_FIELD): value}, origin="space")
+        return doubts(system.with_overrides({path.removeprefix(SYSTEM_FIELD): value}, origin="space"), "space")
+    return ()
 
 
 def _described(name: str, choice: Mapping[str, Value]) -> tuple[SystemDescription, int | None]:

@@ -9,8 +9,8 @@ from dse.cost.evaluation import Evaluation, evaluate, hopeless
 from dse.cost.metrics import Objective
 from dse.errors import UsageError
 from dse.evaluate import Schedule, compile_step
-from dse.files import parse_setting
 from dse.ir.precision import precision
+from dse.overrides import laid_over
 from dse.plugins import load_accelerator, load_chip, names_chip
 from dse.workload import WorkloadOptions, load_workload
 
@@ -63,10 +63,7 @@ def evaluate_any(
     from dse.cost.many_core import evaluate_chip
     from dse.schedule.cores.relaxation import Placement
 
-    description = load_chip(accelerator)
-    overrides = dict(parse_setting(text) for text in settings)
-    if overrides:
-        description = description.with_overrides(overrides, origin="--set")
+    description = laid_over(load_chip(accelerator), settings)
     step = load_workload(workload).step
     return evaluate_chip(
         description,
@@ -151,9 +148,7 @@ def _made(
 
         formats = precision(loaded.precision or DEFAULT_PRECISION)
         description = description.with_overrides(sustained_settings(description, formats), origin="--calibrated")
-    overrides = dict(parse_setting(text) for text in settings)
-    if overrides:
-        description = description.with_overrides(overrides, origin="--set")
+    description = laid_over(description, settings)
     step, table = loaded.step, description.table({})
     verdict = hopeless(step.graphs, tokens=step.tokens, stored_bytes=step.stored_bytes, geometry=description.geometry, table=table)
     if verdict is not None:

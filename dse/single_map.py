@@ -12,7 +12,7 @@ from dse.cost.one_operator import COUNT_KEYS, MappedProduct, fitting, map_produc
 from dse.cost.residents import resident_bytes
 from dse.cost.row_prices import MapObjective
 from dse.errors import UsageError
-from dse.files import load_yaml, parse_setting, validate
+from dse.files import load_yaml, validate
 from dse.hw.limits import LARGEST
 from dse.ir.tensor import DATA_TYPES
 from dse.mapping.file_form import MappingFile
@@ -21,6 +21,7 @@ from dse.mapping.held_tiles import HeldTile, crowded, held_tiles
 from dse.mapping.loop_nest import NestLoop, loop_nest
 from dse.mapping.matmul import inner_json
 from dse.mapping.problem import MatmulProblem
+from dse.overrides import laid_over
 from dse.plugins import load_accelerator
 
 if TYPE_CHECKING:
@@ -224,9 +225,7 @@ def measure(found: MappedProduct, objective: MapObjective) -> float:
 
 
 def _described(accelerator: str, settings: Sequence[str]) -> AcceleratorDescription:
-    description = load_accelerator(accelerator)
-    overrides = dict(parse_setting(text) for text in settings)
-    return description.with_overrides(overrides, origin="--set") if overrides else description
+    return laid_over(load_accelerator(accelerator), settings)
 
 
 def _product(

@@ -14,6 +14,7 @@ from dse.errors import InfeasibleError, UsageError
 from dse.evaluate import Schedule, compile_step
 from dse.files import parse_setting
 from dse.ir.tensor import Role
+from dse.overrides import laid_over
 from dse.plugins import load_accelerator, names_chip
 from dse.schedule.timeline import in_series
 from dse.workload import WorkloadOptions, load_workload
@@ -50,10 +51,7 @@ def timeline_single(
         return _of_chip(workload, accelerator, settings, objective=objective, schedule=schedule, placement=placement)
     if placement != "auto":
         raise UsageError(f"--placement {placement}: {accelerator} has one core; placements are for chips of many cores")
-    description = load_accelerator(accelerator)
-    overrides = dict(parse_setting(text) for text in settings)
-    if overrides:
-        description = description.with_overrides(overrides, origin="--set")
+    description = laid_over(load_accelerator(accelerator), settings)
     compiled = compile_step(load_workload(workload).step, description.geometry_for(), schedule=Schedule(schedule))
     return _timeline(compiled, description.table({}), Objective(objective))
 

@@ -159,9 +159,10 @@ class FakeSources:
             FakeField("memories.sram.capacity_kib", True, False),
         )
 
-    def check(self, accelerator: str, values: Mapping[str, Value]) -> None:
+    def check(self, accelerator: str, values: Mapping[str, Value]) -> tuple[str, ...]:
         if not all(isinstance(value, (int, float)) and value > 0 for value in values.values()):
             raise UsageError("must be a number above 0")
+        return ()
 
     def most_inner(self, accelerator: str) -> int:
         del accelerator

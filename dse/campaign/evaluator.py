@@ -16,6 +16,7 @@ from dse.cost.metrics import Objective
 from dse.evaluate import Schedule, compile_step, read_step
 from dse.hw.read import AcceleratorDescription
 from dse.ir.lowering import LoweringRequest, Masked, Part, Phase
+from dse.overrides import doubts
 from dse.workload import Switch, WorkloadOptions
 from dse.workload import lowering_request as request_of
 
@@ -63,10 +64,11 @@ class CatalogueSources:
 
         return SystemSources(self.folder)
 
-    def check(self, accelerator: str, values: Mapping[str, Value]) -> None:
+    def check(self, accelerator: str, values: Mapping[str, Value]) -> tuple[str, ...]:
         """See `Sources`."""
         description = self._load(accelerator)
-        description.with_overrides({actual(description, path): value for path, value in values.items()}, origin="space")
+        own = {actual(description, path): value for path, value in values.items()}
+        return doubts(description.with_overrides(own, origin="space"), "space")
 
     def most_inner(self, accelerator: str) -> int:
         """See `Sources`."""

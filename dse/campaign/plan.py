@@ -50,6 +50,8 @@ class Plan:
     """Name of the combination, of a campaign with a matrix."""
     shard: tuple[int, int] | None = None
     """(index from 0, count): only this share of the space, with this share of the trials."""
+    warnings: tuple[str, ...] = ()
+    """Values of the space that are allowed and probably a slip: file:line and what."""
 
     @property
     def automatic(self) -> bool:
@@ -125,7 +127,8 @@ def make_plan(document: Document, sources: Sources, *, overrides: tuple[str, ...
     if problems:
         raise InputError(problems)
     form = with_default_schemes(form, schemes)
-    space = SpaceBuilder(form, document, sources, accelerators, fields).space(schemes)
+    builder = SpaceBuilder(form, document, sources, accelerators, fields)
+    space = builder.space(schemes)
     goals = make_goals(form, scenarios_of(form), document)
     check_prices(form, fields, document)
     limits = make_limits(form, space, fields, accelerators, document)
@@ -140,6 +143,7 @@ def make_plan(document: Document, sources: Sources, *, overrides: tuple[str, ...
         folder=str(Path(document.path).parent),
         overrides=overrides,
         cell=cell,
+        warnings=tuple(builder.warnings),
     )
 
 

@@ -46,6 +46,8 @@ class SpaceBuilder:
         self._accelerators = accelerators
         self._fields = fields
         self._problems: list[Problem] = []
+        self.warnings: list[str] = []
+        """Doubtful values, once `space` is made: file:line and what."""
 
     def space(self, schemes: Mapping[str, Sequence[str]]) -> Space:
         """The space; the accelerator comes first where it is a list. `schemes`: attention schemes by workload.
@@ -152,26 +154,28 @@ class SpaceBuilder:
         for name in self._accelerators:
             for value in _telling(values, known):
                 wrong = self._wrong(name, path, value)
-                if wrong is not None:
-                    self._problem(path, f"'space.{path}': {value} does not fit {name}: {inside(wrong)}")
-                    return
+                if isinstance(wrong, tuple):
+                    where = self._document.where(("space", path))
+                    self.warnings += [f"{where}: 'space.{path}': {value} on {name}: {doubt}" for doubt in wrong]
+                    continue
+                self._problem(path, f"'space.{path}': {value} does not fit {name}: {inside(wrong)}")
+                return
         numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
         target = inner if numbers and all(field.prices_only for field in known) else outer
         target.append(Dimension(path, values, scale(form, values)))
 
-    def _wrong(self, accelerator: str, path: str, value: Value) -> DseError | None:
-        """Why an accelerator cannot take a value; None where it can, alone or with some values of other outer dimensions of its own.
+    def _wrong(self, accelerator: str, path: str, value: Value) -> DseError | tuple[str, ...]:
+        """Why an accelerator cannot take a value; where it can, alone or with some values of other outer dimensions of its own, the doubts.
 
         Fields may depend on each other: the rows of a mesh on the number of cores. Limits leave out what does not go together.
         """
         first: DseError | None = None
         for others in self._others(path):
             try:
-                self._sources.check(accelerator, {**others, path: value})
+                return self._sources.check(accelerator, {**others, path: value})
             except DseError as error:
                 first = first or error
-            else:
-                return None
+        assert first is not None, "nothing else was tried"
         return first
 
     def _others(self, path: str) -> Iterator[dict[str, Value]]:

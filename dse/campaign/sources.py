@@ -58,8 +58,8 @@ class Sources(Protocol):
     def of_systems(self) -> Sources:
         """The same with systems of many chips in place of accelerators."""
 
-    def check(self, accelerator: str, values: Mapping[str, Value]) -> None:
-        """Raise a DseError where `accelerator` cannot take all of `values`, by path."""
+    def check(self, accelerator: str, values: Mapping[str, Value]) -> tuple[str, ...]:
+        """What is doubtful about `values`, by path. Raises a DseError where `accelerator` cannot take all of them."""
 
     def most_inner(self, accelerator: str) -> int:
         """Most inner points of one outer choice that take no more than minutes."""

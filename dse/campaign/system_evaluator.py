@@ -37,10 +37,10 @@ class SystemSources:
         """See `Sources`."""
         return system_fields(_system(located(accelerator, self.folder)))
 
-    def check(self, accelerator: str, values: Mapping[str, Value]) -> None:
+    def check(self, accelerator: str, values: Mapping[str, Value]) -> tuple[str, ...]:
         """See `Sources`; fields of a system do not depend on each other."""
-        for path, value in values.items():
-            check_field(_system(located(accelerator, self.folder)), path, value)
+        system = _system(located(accelerator, self.folder))
+        return tuple(doubt for path, value in values.items() for doubt in check_field(system, path, value))
 
     def most_inner(self, accelerator: str) -> int:
         """See `Sources`."""

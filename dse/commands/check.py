@@ -103,7 +103,8 @@ def check_file(path: str) -> tuple[Kind, tuple[str, ...]]:
         from dse.campaign.evaluator import CatalogueSources
         from dse.campaign.plan import load_plans
 
-        load_plans(path, CatalogueSources(str(Path(path).parent)))
+        plans = load_plans(path, CatalogueSources(str(Path(path).parent)))
+        return kind, tuple(dict.fromkeys(warning for plan in plans for warning in plan.warnings))
     return kind, ()
 
 

@@ -78,16 +78,14 @@ def search(
         from dse.campaign.fork_server import fork_server
 
         fork_server("dse.campaign.warm", "dse.cli")  # its imports run beside ours; workers import the main program
-    from dse.campaign.evaluator import CatalogueSources
     from dse.campaign.folder import FolderRequest
-    from dse.campaign.plan import load_plans
 
     given = [*settings]
     if trials is not None:
         given.append(f"budget.trials={trials}")
     if timeout is not None:
         given.append(f"budget.timeout_s={float(timeout)}")
-    plans = load_plans(campaign, CatalogueSources(str(campaign.parent)), given)
+    plans = _plans(campaign, given)
     if shard is not None:
         plans = tuple(replace(plan, shard=_shard(shard)) for plan in plans)
     request = FolderRequest(run_dir=run_dir, new=new, new_if_changed=new_if_changed, force=force)
@@ -106,6 +104,17 @@ def search(
     code = next((code for code in _WORST_FIRST if any(result.exit_code is code for result in results)), ExitCode.DONE)
     if code is not ExitCode.DONE:
         raise typer.Exit(code)
+
+
+def _plans(campaign: Path, settings: Sequence[str]) -> tuple[Plan, ...]:
+    """The plans of a campaign file; doubtful values of its space are told."""
+    from dse.campaign.evaluator import CatalogueSources
+    from dse.campaign.plan import load_plans
+
+    plans = load_plans(campaign, CatalogueSources(str(campaign.parent)), settings)
+    for warning in dict.fromkeys(warning for plan in plans for warning in plan.warnings):
+        typer.echo(f"warning: {warning}", err=True)
+    return plans
 
 
 _WORST_FIRST = (ExitCode.INTERRUPTED, ExitCode.FAILED_TRIALS, ExitCode.NOTHING_FEASIBLE)

@@ -136,11 +136,10 @@ def _refuse_strays(pools: PoolTexts, asked: EqualTexts, flags: dict[str, bool], 
 
 
 def _system(name: str, settings: list[str]) -> System:
-    from dse.files import parse_setting
+    from dse.overrides import laid_over
     from dse.plugins import load_system
 
-    description = load_system(name)
-    return description.with_overrides(dict(parse_setting(s) for s in settings)).system if settings else description.system
+    return laid_over(load_system(name), settings).system
 
 
 def _point(workload: WorkloadOptions, system: System, parallel: str, choices: ServingChoices, form: Format, *, operators: bool) -> None:
