@@ -16,17 +16,17 @@ import numpy as np
 from dse.hw.accelerator import Dataflow, OperandName
 from dse.mapping.counts import COUNT_NAMES, INNER_COLUMNS, OperandTraffic, counts_of
 from dse.mapping.crossings import AXES, OUTERMOST, Home, Trips, moved, tile_bytes_per_element
-from dse.mapping.matmul import InnerTile, Kept, MatmulMapping, Stationary, TileGrid, array_cycles, array_passes, in_rounds, sum_shares
+from dse.mapping.lines import Lines
+from dse.mapping.matmul import InnerTile, Kept, MatmulMapping, Stationary, TileGrid, array_cycles, in_rounds, remembered_passes, sum_shares
 from dse.mapping.registers import register_bytes, register_traffic
 from dse.mapping.residence import TRANSPOSED
-from dse.mapping.tiles import sides as sides_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from numpy.typing import NDArray
 
-    from dse.hw.accelerator import ArrayGeometry, Geometry, MemoryGeometry
+    from dse.hw.accelerator import Geometry, MemoryGeometry
     from dse.mapping.counts import Counts
     from dse.mapping.problem import MatmulProblem
     from dse.mapping.residence import Residence
@@ -69,6 +69,11 @@ class View:
     covered: tuple[int, int, int]
     """Elements of (m, k, n) that an array pass covers; 1 where the dimension streams."""
     transposed: bool = False
+
+    @cached_property
+    def lines(self) -> Lines:
+        """What blocks share."""
+        return Lines()
 
     @property
     def held(self) -> int:
@@ -178,11 +183,25 @@ class Block:
 
     def trips(self, position: int) -> Trips:
         """How often the operand at `position` crosses, along the dimension that it lacks."""
-        return self._every_trips[position]
+        lines, key = self.view.lines, self._keys[position]
+        if key not in lines.trips:
+            lines.keep(*self._cut(position))
+            lines.trips[key] = self._trips_of(position)
+        return lines.trips[key]
 
     @cached_property
-    def _every_trips(self) -> tuple[Trips, Trips, Trips]:
-        return self._trips_of(0), self._trips_of(1), self._trips_of(2)
+    def _keys(self) -> tuple[Hashable, ...]:
+        """For each operand, what says how often it crosses and what it moves."""
+        found: list[Hashable] = []
+        for position, home in enumerate(self.homes):
+            stayed = tuple(stays == position for stays in self.orders)
+            still = self.one_pass and stayed[-1]
+            found.append((type(self), position, home, stayed, still, self.slots, *map(id, self._cut(position))))
+        return tuple(found)
+
+    def _cut(self, position: int) -> tuple[Tiling, Tiling]:
+        """Tilings that what an operand moves follows from: of the dimension that it lacks, and of sums, whose width registers count."""
+        return self.tilings[LACKED[position]], self.tilings[1]
 
     def _trips_of(self, position: int) -> Trips:
         tiling, orders = self.tilings[LACKED[position]], self.orders
@@ -199,16 +218,28 @@ class Block:
 
         Sums that several arrays share depend on all three dimensions and are left out (`coupled`).
         """
-        found = [np.zeros((self.view.columns, size)) for size in self.shape]
-        for position in range(2 if self.shared_sums else 3):
+        found = [np.empty(0)] * 3
+        for position in range(3):
             at = LACKED[position]
-            self._add(found[at], position, self.trips(position), self.tilings[1].inner)
+            shared = self.shared_sums and position == STAYS[Stationary.OUT]
+            found[at] = np.zeros((self.view.columns, self.shape[at])) if shared else self._line(position)
         home = self.homes[self.view.held]
         tiles = {at for _, at in home.tiles}
         for i in self._held_in():
             if i not in tiles:
+                found[0] = found[0].copy()
                 found[0][len(COUNT_NAMES) + INNER_COLUMNS * i] = register_bytes(self.view.problem, NAMES[self.view.held])
         return found[0], found[1], found[2]
+
+    def _line(self, position: int) -> FloatArray:
+        """Bytes of every column that the operand at `position` moves, by tiling of the dimension that it lacks, [columns, S]."""
+        lines, key = self.view.lines, self._keys[position]
+        if key not in lines.columns:
+            columns = np.zeros((self.view.columns, self.shape[LACKED[position]]))
+            self._add(columns, position, self.trips(position), self.tilings[1].inner)
+            lines.keep(*self._cut(position))
+            lines.columns[key] = columns
+        return lines.columns[key]
 
     def _add(self, columns: FloatArray, position: int, trips: Trips, k: Sides) -> None:
         """Add what an operand moves to `columns` [columns, ...]; `k` are the inner tilings of the sum in the same shape."""
@@ -411,7 +442,7 @@ class Block:
             return np.asarray(self.cycles((m, k, n), together[:, None, None, None]))
         view = self.view
         sides = tuple((size, tiling.inner.side.tobytes()) for size, tiling in zip(view.sizes, self.tilings, strict=True))
-        passes = _passes(view.geometry.array, view.dataflow, self.stays, view.rate, view.covered, sides, tuple(together.tolist()))
+        passes = remembered_passes(view.geometry.array, view.dataflow, self.stays, view.rate, view.covered, sides, tuple(together.tolist()))
         groups = together[:, None, None, None]
         return in_rounds(view.problem, passes, view.geometry.array, dataflow=view.dataflow, together=groups)
 
@@ -422,19 +453,22 @@ class Block:
         """
         if self.shared_sums:
             return (), (), ()
-        found: list[tuple[tuple[int, ...], ...]] = []
-        for table, tiling in zip(self.tables, self.tilings, strict=True):
-            if len(tiling) == 1:
-                found.append(())
-                continue
+        return self._alike(1), self._alike(2), self._alike(0)  # of the operands that lack m, k and n
+
+    def _alike(self, position: int) -> tuple[tuple[int, ...], ...]:
+        """Tilings of the dimension that the operand at `position` lacks, as `alike`."""
+        lines, key = self.view.lines, self._keys[position]
+        if key not in lines.alike:
+            tiling = self.tilings[LACKED[position]]
             groups: dict[bytes, list[int]] = {}
             outside = [side * (self.inner_stays is not None) for side in tiling.sides[:-1]]
             kind = np.stack((*(count > 1 for count in tiling.counts), *outside))
-            keys = np.ascontiguousarray(np.concatenate((table, kind)).T)
-            for i, key in enumerate(keys.view(f"V{keys.itemsize * keys.shape[1]}").ravel().tolist()):
-                groups.setdefault(key, []).append(i)
-            found.append(tuple(tuple(group) for group in groups.values() if len(group) > 1))
-        return found[0], found[1], found[2]
+            keys = np.ascontiguousarray(np.concatenate((self._line(position), kind)).T)
+            for i, each in enumerate(keys.view(f"V{keys.itemsize * keys.shape[1]}").ravel().tolist()):
+                groups.setdefault(each, []).append(i)
+            lines.keep(*self._cut(position))
+            lines.alike[key] = tuple(tuple(group) for group in groups.values() if len(group) > 1)
+        return lines.alike[key]
 
     def _shares(self, grid: TileGrid) -> IntArray:
         return sum_shares(grid, self.view.geometry.array, rate=self.view.rate, together=self.together)
@@ -490,7 +524,7 @@ class Block:
         Each has the least of every side, number of tiles and passes in its cell, so none of its bytes is above those of any mapping
         in the cell; its cycles mean nothing.
         """
-        m, k, n = (tiling.least(start) for tiling, start in zip(self.tilings, starts, strict=True))
+        m, k, n = (self.view.lines.least(tiling, start) for tiling, start in zip(self.tilings, starts, strict=True))
         return replace(self, tilings=(m, k, n), shared_sums=False)
 
     def describe(self, at: tuple[int, int, int]) -> MatmulMapping:
@@ -524,34 +558,21 @@ class Block:
 
     def _places(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None:
         """Memory of each slot of left, right and out of the product itself; None where each operand is where it is by default."""
-        found, usual = [], []
-        for name, home in zip(NAMES, self.homes, strict=True):
-            default = self.view.residence.default(name, len(home.at))
-            found.append(tuple(known if at is None else at for at, known in zip(home.at, default, strict=True)))
-            usual.append(default)
+        usual = _usual(self.view.residence, len(self.homes[0].at))
+        found = tuple(
+            tuple(known if at is None else at for at, known in zip(home.at, default, strict=True))
+            for home, default in zip(self.homes, usual, strict=True)
+        )
         if found == usual:
             return None
         left, right, out = found
         return (right, left, out) if self.view.transposed else (left, right, out)
 
 
-@lru_cache(maxsize=512)
-def _passes(
-    array: ArrayGeometry,
-    dataflow: Dataflow,
-    stays: Stationary,
-    rate: int,
-    covered: tuple[int, int, int],
-    sides: tuple[tuple[int, bytes], ...],
-    together: tuple[int, ...],
-) -> FloatArray:
-    """`array_passes` of all tiles with (size, sides) of m, k and n, [T, *shape]: the same for an operand in DRAM or on chip, and for any
-    number of groups."""
-    tiles = [sides_of(size, np.frombuffer(side, dtype=np.int64), along) for (size, side), along in zip(sides, covered, strict=True)]
-    grid = TileGrid(*(tile.along(axis) for axis, tile in enumerate(tiles)))
-    groups = np.array(together)[:, None, None, None]
-    found = array_passes(grid, array, dataflow=dataflow, stationary=stays, rate=rate, together=groups)
-    return np.broadcast_to(found, (len(together), *map(len, tiles)))
+@lru_cache(maxsize=64)
+def _usual(residence: Residence, slots: int) -> tuple[tuple[int, ...], ...]:
+    """Memory of each slot of left, right and out where nothing else is said."""
+    return tuple(residence.default(name, slots) for name in NAMES)
 
 
 def transposed_stationary(stationary: Stationary) -> Stationary:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dse.hw.accelerator import Dataflow, Folds
+from dse.mapping.tiles import sides as sides_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -191,6 +193,25 @@ def array_passes(
     else:
         total = shape.on_several_arrays(stream, rows, columns, together, shares)
     return total
+
+
+@lru_cache(maxsize=512)
+def remembered_passes(
+    array: ArrayGeometry,
+    dataflow: Dataflow,
+    stays: Stationary,
+    rate: int,
+    covered: tuple[int, int, int],
+    sides: tuple[tuple[int, bytes], ...],
+    together: tuple[int, ...],
+) -> FloatArray:
+    """`array_passes` of all tiles with (size, sides) of m, k and n, [T, *shape]: the same for an operand in DRAM or on chip, and for any
+    number of groups."""
+    tiles = [sides_of(size, np.frombuffer(side, dtype=np.int64), along) for (size, side), along in zip(sides, covered, strict=True)]
+    grid = TileGrid(*(tile.along(axis) for axis, tile in enumerate(tiles)))
+    groups = np.array(together)[:, None, None, None]
+    found = array_passes(grid, array, dataflow=dataflow, stationary=stays, rate=rate, together=groups)
+    return np.broadcast_to(found, (len(together), *map(len, tiles)))
 
 
 @dataclass(frozen=True, slots=True)
