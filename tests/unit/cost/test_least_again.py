@@ -6,12 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from dse.cost.least_again import Room, least_again_bytes
 from dse.cost.metrics import Objective
 from dse.cost.roofline import compulsory_bytes
 from dse.evaluate import compile_step, graph_step, price
 from dse.hw.accelerator import ArrayGeometry, Dataflow, Folds, Geometry
+from dse.ir.graph import OperatorGraph
+from dse.ir.onnx_read import read_onnx
 from dse.schedule.plan import Schedule, make_plans
 from tests.unit.cost.design_points import points
 from tests.unit.cost.test_energy_floor import product
@@ -55,6 +58,14 @@ def test_an_array_holds_a_part() -> None:
     assert again(product(16, 64, 128), geometry, 0.0) == pytest.approx((16 * 64 * 2 + 2 * 16 * 128 * 4,))
 
 
+def test_operators_that_share_an_input_count_in_full() -> None:
+    """Gate and up projection of 64 x 64 x 64 read one x: either takes what the product alone takes. The last product reads a result that
+    must be read again or formed again."""
+    found = again(swiglu_chain(64, 64, 64, 1), Geometry(ONE, double_buffered=True), 1024.0)
+    products = [x for x in found if x]
+    assert products == pytest.approx([2 * 3 * 8192] * 3)
+
+
 def test_what_fits_whole_is_free() -> None:
     """x comes from outside and is too large, a result that fits comes again for nothing."""
     graph = two_layers()
@@ -64,7 +75,24 @@ def test_what_fits_whole_is_free() -> None:
     assert again(graph, MACHINES[0], 16.0)[-1] > 0.0
 
 
+def siblings() -> OperatorGraph:
+    """Products that share the left input, one of them both; and one that reads a result twice: y = (x w1) (x w1)^T, z = x w1, v = x w2."""
+    kind = TensorProto.FLOAT16
+    shapes = {"x": [20, 12], "w1": [12, 16], "w2": [12, 28]}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["a"], name="first"),
+        helper.make_node("MatMul", ["x", "w1"], ["z"], name="again"),
+        helper.make_node("MatMul", ["x", "w2"], ["v"], name="beside"),
+        helper.make_node("Einsum", ["a", "a"], ["y"], name="square", equation="ik,jk->ij"),
+    ]
+    outputs = {"z": [20, 16], "v": [20, 28], "y": [20, 20]}
+    ends = [[helper.make_tensor_value_info(n, kind, s) for n, s in table.items()] for table in (shapes, outputs)]
+    graph = helper.make_graph(nodes, "siblings", *ends)
+    return read_onnx(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10), name="siblings")
+
+
 GRAPHS = [
+    siblings(),
     product(24, 18, 30),
     two_layers(),
     attention(16, 32, 8, 8),
