@@ -20,7 +20,7 @@ from dse.schedule.cores.estimate import ChosenShapes, Estimator, choose_shapes
 from dse.schedule.cores.layout import Assigned, Layouter, NoRoom
 from dse.schedule.cores.part_price import KindPricer, PartPricer
 from dse.schedule.cores.parts import Division
-from dse.schedule.cores.progress import find_pipelines
+from dse.schedule.cores.progress import NOTHING, find_pipelines
 from dse.schedule.cores.relaxation import Placement, relax
 from dse.schedule.cores.shapes import may_run, shapes, windows
 from dse.schedule.cores.shared import Shared
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from dse.ir.operator import Operator
     from dse.schedule.cores.groups import Flow, Group, Work
     from dse.schedule.cores.layout import Layout
+    from dse.schedule.cores.progress import Pipelines
     from dse.schedule.cores.shapes import Shape
 
     FloatArray = NDArray[np.float64]
@@ -62,6 +63,10 @@ NEAR: Final = 1.15
 """... so many times its bound, ..."""
 AT_BOUND: Final = 1.02
 """A plan that takes at most so many times its bound is not tried with branches side by side."""
+BEHIND: Final = 1.02
+"""A plan that is so many times as bad as the best known does not become the best by the order of its tiles, ..."""
+FAR_BEHIND: Final = 1.05
+"""... and one that is so many times as bad not by another start."""
 LONG_EFFORT: Final = 1.0
 """... and all where a long one is asked for."""
 
@@ -129,6 +134,12 @@ class Planner:
         self.layouter = Layouter(chip, work, self.pricer, self.transfers)
         self._starts: dict[tuple[Group, ...], _Start] = {}
         self._offers: dict[object, list[Shape]] = {}
+        self._piped: bool | None = None
+        """Whether groups that run at the same time made the first plan better that has such groups."""
+        self._least = float("inf")
+        """Least value of all that was simulated."""
+        self._once: dict[int, tuple[Outcome, Pipelines]] = {}
+        """Plans that were simulated one way only, with the other way."""
         wanted = dict.fromkeys((objective, Objective.LATENCY, Objective.ENERGY))
         slices = SliceCosts(work, kinds, shared.counts(work.graph, geometries))
         self.estimators = [Estimator(chip, work, kinds, self.transfers, o, slices) for o in wanted]
@@ -190,8 +201,8 @@ class Planner:
     def _started(self, groups: tuple[Group, ...], offered: list[list[Shape]]) -> _Start:
         best: _Start | None = None
         count = 0
-        for number, estimator in enumerate(self.estimators):
-            if number and best is not None and self.objective is Objective.LATENCY and self._is_near_bound(best):
+        for estimator in self.estimators:
+            if best is not None and estimator.objective is Objective.ENERGY and self._is_settled(best):
                 break
             found = choose_shapes(groups, offered, estimator)
             now = list(found.choices)
@@ -222,9 +233,12 @@ class Planner:
             return True
         return isinstance(found, Planned) and better(found.outcome, best.outcome, self.objective)
 
-    def _is_near_bound(self, start: _Start) -> bool:
-        """Whether a plan takes little more than the bound."""
-        return isinstance(start.planned, Planned) and start.planned.outcome.latency_s <= NEAR * self.least_s
+    def _is_settled(self, start: _Start) -> bool:
+        """Whether another start has little to gain: a plan near the bound, or far behind the best."""
+        planned = start.planned
+        if isinstance(planned, NoPlan):
+            return False
+        return planned.outcome.latency_s <= NEAR * self.least_s or planned.value > FAR_BEHIND * self._least
 
     def _at_bound(self, start: _Start) -> bool:
         """Whether a plan takes so little more than the bound that nothing is to be gained."""
@@ -248,11 +262,13 @@ class Planner:
             found = self._enumerate(groups, places, self._best_start(self._start(groups, offered)).planned)
         else:
             found = self._searched(groups, offered, seed, long=placement is not Placement.AUTO)
+            found = self._both_ways(found) if isinstance(found, Planned) else found
         if placement is Placement.CP_SAT and isinstance(found, Planned):
             found = self._proposed(groups, places, found, seed)
         if placement in (Placement.EXACT, Placement.CP_SAT):  # what they prove is of divisions along one stream
             return found
         crossed = self._crossed(groups, offered, found, seed, long=placement is not Placement.AUTO)
+        crossed = self._both_ways(crossed) if crossed is not None else None
         return crossed if crossed is not None and self._improves(crossed, found) else found
 
     def _crossed(
@@ -289,7 +305,7 @@ class Planner:
                 exact = bound >= best.value
                 break
             count += 1
-            found = self.improved(groups, [places[i][o] for i, o in enumerate(chosen)], best.outcome)
+            found = self.improved(groups, [places[i][o] for i, o in enumerate(chosen)], best.outcome, both=True)
             if found is not None:
                 best = Planned(found, False, count, value_of(found, self.objective))
         return replace(best, exact=exact, trials=count, bound=min(bound, best.value))
@@ -298,26 +314,51 @@ class Planner:
         count = 0
         for assigned in product(*places):
             count += 1
-            found = self.improved(groups, assigned, best.outcome) if isinstance(best, Planned) else self.evaluate(groups, assigned)
+            if isinstance(best, Planned):
+                found: Outcome | NoRoom | None = self.improved(groups, assigned, best.outcome, both=True)
+            else:
+                found = self.evaluate(groups, assigned, both=True)
             if isinstance(found, Outcome):
                 best = Planned(found, True, count, value_of(found, self.objective))
         return best if isinstance(best, NoPlan) else Planned(best.outcome, True, count, best.value, bound=best.value)
 
-    def evaluate(self, groups: tuple[Group, ...], assigned: Sequence[Assigned]) -> Outcome | NoRoom:
+    def evaluate(self, groups: tuple[Group, ...], assigned: Sequence[Assigned], *, both: bool = False) -> Outcome | NoRoom:
         """One assignment laid out and simulated."""
         layout = self.layouter.lay_out(groups, tuple(assigned))
-        return layout if isinstance(layout, NoRoom) else self._run(layout)
+        return layout if isinstance(layout, NoRoom) else self._run(layout, both=both)
 
-    def _run(self, layout: Layout) -> Outcome:
+    def _run(self, layout: Layout, *, both: bool) -> Outcome:
         """A layout simulated; where groups may run at the same time as those that they read, with and without that: the order of tiles
-        that it takes brings all weights in first."""
-        apart, pipelines = run(layout, self.chip, self.charges), find_pipelines(layout, self.work)
-        if not pipelines.writers:
-            return apart
-        found = run(layout, self.chip, self.charges, pipelines, apart.spends)
-        return found if better(found, apart, self.objective) else apart
+        that it takes brings all weights in first.
 
-    def improved(self, groups: tuple[Group, ...], assigned: Sequence[Assigned], best: Outcome) -> Outcome | None:
+        The way that was better for the first plan is tried first; unless `both` are asked for the other is not where a plan is near its
+        bound, or far behind the best.
+        """
+        pipelines = find_pipelines(layout, self.work)
+        if not pipelines.writers:
+            return run(layout, self.chip, self.charges)
+        ways = (pipelines, NOTHING) if self._piped else (NOTHING, pipelines)
+        found = run(layout, self.chip, self.charges, ways[0])
+        value = value_of(found, self.objective)
+        if self._piped is not None and not both and (found.latency_s <= NEAR * self.least_s or value > BEHIND * self._least):
+            self._once[id(found)] = found, ways[1]
+        else:
+            other = run(layout, self.chip, self.charges, ways[1], found.spends)
+            if better(other, found, self.objective):
+                found, ways = other, ways[::-1]
+            self._piped = ways[0] is pipelines if self._piped is None else self._piped
+        self._least = min(self._least, value_of(found, self.objective))
+        return found
+
+    def _both_ways(self, planned: Planned) -> Planned:
+        """A plan that was simulated one way only, simulated the other way too."""
+        found, way = self._once.get(id(planned.outcome), (planned.outcome, None))
+        if way is None:
+            return planned
+        other = run(found.layout, self.chip, self.charges, way, found.spends)
+        return replace(planned, outcome=other, value=value_of(other, self.objective)) if better(other, found, self.objective) else planned
+
+    def improved(self, groups: tuple[Group, ...], assigned: Sequence[Assigned], best: Outcome, *, both: bool = False) -> Outcome | None:
         """As `evaluate`, where the assignment is better than `best`. What its busiest resource alone keeps from that is not simulated."""
         layout = self.layouter.lay_out(groups, tuple(assigned))
         if isinstance(layout, NoRoom):
@@ -332,7 +373,7 @@ class Planner:
                 hopeless = energy > best.energy_j * (1 + TIE_TOLERANCE)
         if hopeless:
             return None
-        found = self._run(layout)
+        found = self._run(layout, both=both)
         return found if better(found, best, self.objective) else None
 
     def _searched(self, groups: tuple[Group, ...], offered: list[list[Shape]], seed: int, *, long: bool) -> Planned | NoPlan:
