@@ -34,8 +34,9 @@ class Choice:
         self._masks = [sum(1 << p for p in f.members) for f in fronts]
         self._starts = np.cumsum([0, *(len(f.ways) for f in fronts)])[:-1]
         self._sizes = np.diff([*self._starts.tolist(), sum(len(f.ways) for f in fronts)])
-        self._peak, self._dram, self._cycles = (
-            np.concatenate([getattr(f, name) for f in fronts]) for name in ("peak_bytes", "dram_bytes", "cycles")
+        self._peak, self._dram, self._cycles, self._step, self._busy = (
+            np.concatenate([getattr(f, name) for f in fronts])
+            for name in ("peak_bytes", "dram_bytes", "cycles", "step_bytes", "step_cycles")
         )
         self._arcs = _arcs(fronts, self._masks, deps, states)
         self._beside = np.concatenate([[w.beside for w in f.ways] for f in fronts])
@@ -43,11 +44,16 @@ class Choice:
         """Whether some way is offered beside the others."""
         self._made: dict[tuple[int, int], Candidate] = {}
 
-    def least(self, budgets: Sequence[float], bytes_per_cycle: float, *, beside: bool = True) -> list[tuple[Candidate, ...]]:
+    def least(
+        self, budgets: Sequence[float], bytes_per_cycle: float, *, beside: bool = True, pipelined: bool = False
+    ) -> list[tuple[Candidate, ...]]:
         """For each budget of bytes held the groups that cover all operators with least DRAM bytes plus the bytes that could have
-        moved during their cycles; fewest bytes held where costs are equal. Without `beside` no way that is `Way.beside`."""
-        peak = self._peak if beside else np.where(self._beside, np.inf, self._peak)
-        cost, held = self._of_groups(np.array(budgets, dtype=np.float64), bytes_per_cycle, peak)
+        moved during their cycles; fewest bytes held where costs are equal. Without `beside` no way that is `Way.beside`;
+        `pipelined` counts bytes held and cycles where operators work on different slices at the same time."""
+        peak = self._step if pipelined else self._peak
+        peak = peak if beside else np.where(self._beside, np.inf, peak)
+        every = self._dram + (self._busy if pipelined else self._cycles) * bytes_per_cycle
+        cost, held = self._of_groups(np.array(budgets, dtype=np.float64), every, peak)
         best = np.zeros((len(budgets), len(self._arcs)))
         most = np.zeros_like(best)
         taken = np.zeros(best.shape, dtype=np.int64)
@@ -58,23 +64,23 @@ class Choice:
             holds = np.where(total <= least[:, None], np.maximum(most[:, before], held[:, group]), np.inf)
             pick = np.argmin(holds, axis=1)
             best[:, state], most[:, state], taken[:, state] = least, holds[rows, pick], pick
-        return [self._path(taken[i], budget, bytes_per_cycle, peak) for i, budget in enumerate(budgets)]
+        return [self._path(taken[i], budget, every, peak) for i, budget in enumerate(budgets)]
 
-    def _of_groups(self, budgets: FloatArray, bytes_per_cycle: float, peak: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _of_groups(self, budgets: FloatArray, every: FloatArray, peak: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Least cost of each group within each budget, and the fewest bytes held with it, [budgets, groups]."""
-        every = self._dram + self._cycles * bytes_per_cycle
         fitting = np.where(peak <= budgets[:, None], every, np.inf)
         cost = np.minimum.reduceat(fitting, self._starts, axis=1)
         least = np.where(fitting <= np.repeat(cost, self._sizes, axis=1), peak, np.inf)
         return cost, np.minimum.reduceat(least, self._starts, axis=1)
 
-    def _path(self, taken: IntArray, budget: float, bytes_per_cycle: float, peak: FloatArray) -> tuple[Candidate, ...]:
+    def _path(self, taken: IntArray, budget: float, cost: FloatArray, peak: FloatArray) -> tuple[Candidate, ...]:
         found, state = [], len(self._arcs) - 1
         while state:
             before, groups = self._arcs[state]
             pick = int(taken[state])
             front, start = self._fronts[int(groups[pick])], int(self._starts[int(groups[pick])])
-            every = np.where(peak[start : start + len(front.ways)] <= budget, front.dram_bytes + front.cycles * bytes_per_cycle, np.inf)
+            here = slice(start, start + len(front.ways))
+            every = np.where(peak[here] <= budget, cost[here], np.inf)
             found.append(self._candidate(int(groups[pick]), int(np.argmin(every))))
             state = int(before[pick])
         return tuple(found)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from dse.ir.operator import Kind
+from dse.schedule.segments import ACCUMULATOR_COPIES, MAX_STAGES, PIPELINED_ACCUMULATOR_COPIES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +69,8 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """The ways to run one group that no other way beats in bytes held, DRAM bytes and cycles, fewest bytes held first."""
+    """The ways to run one group that no other way beats in bytes held, DRAM bytes and cycles, in turns or as pipelines, fewest bytes held
+    in turns first."""
 
     members: tuple[int, ...]
     """Positions in the schedule order, ascending."""
@@ -77,6 +79,10 @@ class Front:
     dram_bytes: FloatArray
     cycles: FloatArray
     """Array cycles, and those in which an assumed vector unit adds up cut sums."""
+    step_bytes: FloatArray
+    """Bytes held where operators work on different slices at the same time; as `peak_bytes` where they cannot."""
+    step_cycles: FloatArray
+    """Cycles of the busier of array and assumed vector unit then; of one after the other where they cannot."""
 
 
 class Ways:
@@ -109,6 +115,9 @@ class Ways:
         self._inner: dict[int, BoolArray] = {}
         self._effects: dict[tuple[str, int, bool], _Effect] = {}
         self._sizes: dict[bytes, FloatArray] = {}
+        self._inside: dict[frozenset[str], FloatArray] = {}
+        self._copied: dict[tuple[int, frozenset[str], int], FloatArray] = {}
+        self._vector: dict[int, FloatArray] = {}
 
     def _among(self, streams: frozenset[str], *, none: bool = False) -> BoolArray:
         """Which numbers of streams are among `streams`; `none` for the last one, which stands for no cut."""
@@ -128,6 +137,28 @@ class Ways:
             inside[:, :-1] = np.logical_or.accumulate(own[:, :0:-1], axis=1)[:, ::-1]
             self._refill[streams] = np.where(inside & ~own, self._cut_by, 1.0).prod(axis=1)
         return self._refill[streams]
+
+    def copied(self, part: FloatArray, streams: frozenset[str], apart: int) -> FloatArray:
+        """Bytes of the slices of a storage, `part` [V] each, one for each that is between its first operator and its last, `apart`
+        operators behind it, [V] (see `dse.schedule.rounds.pipelined_bytes`); the same array for the same `part`."""
+        if not apart:
+            return part
+        key = (id(part), streams, apart)
+        if key not in self._copied:
+            if streams not in self._inside:
+                own = self._among(streams)[self._stream]
+                later = np.logical_or.accumulate(own[:, ::-1], axis=1)[:, ::-1]  # this cut or one further in is one of the storage
+                self._inside[streams] = np.where(later, 1.0, self._cut_by).prod(axis=1)
+            self._copied[key] = part * (1 + np.ceil(apart / self._inside[streams]))
+        return self._copied[key]
+
+    def vector_cycles(self, position: int, elements: int) -> FloatArray:
+        """Cycles of an assumed vector unit for an operator, all slices, [V]."""
+        if position not in self._vector:
+            operator = self.builder.order[position]
+            own = self.share(frozenset(self.builder.streams.loops[operator.name]))
+            self._vector[position] = operator.vector_ops / (elements * VECTOR_OPS_PER_ARRAY_MAC) * self.slices / own
+        return self._vector[position]
 
     def fits(self, position: int) -> tuple[BoolArray, BoolArray]:
         """Ways in which an operator gives its own part of every output; these, and those in which it sums over a cut, [V] each."""
@@ -246,6 +277,10 @@ class Growth:
         self._array: FloatArray = np.zeros(size)
         self._held: NDArray[np.int64] = np.zeros(size, dtype=np.int64)
         self._whole: FloatArray = np.zeros(size)
+        self._copies: FloatArray = np.zeros(size)
+        """Bytes held for a while where slices are at different operators."""
+        self._vector: FloatArray = np.zeros(size)
+        """Cycles of the assumed vector unit."""
         self._parts: FloatArray = np.zeros((ROOM, size))
         """Bytes held for a while, by member."""
         self._effects: dict[str, tuple[_Effect, int, int]] = {}
@@ -275,7 +310,9 @@ class Growth:
         self._mask |= 1 << position
         if multiplies:
             self._array = self._array + ways.cycles(position, self._alive)
-        elif ways.sums_inner(position).any():
+        if operator.vector_ops:
+            self._vector = self._vector + ways.vector_cycles(position, self._elements)
+        if not multiplies and ways.sums_inner(position).any():
             running = np.full(len(ways.ways), -1) if self._running is None else self._running
             self._running = np.where(ways.sums_inner(position) & (running < 0), index, running)
         for storage in self._builder.touched[position]:
@@ -296,25 +333,30 @@ class Growth:
             self._dram, self._held = self._dram + (now.moved - before.moved), self._held + now.held - before.held
             if before.whole is not None:
                 self._whole = self._whole - before.whole
-            if before.part is not None and before.part is not now.part:
-                self._parts[first : last + 1] -= before.part
+            if before.part is not None:
+                self._copies = self._copies - self._ways.copied(before.part, storage.streams, last - first)
+                if before.part is not now.part:
+                    self._parts[first : last + 1] -= before.part
         if now.whole is not None:
             self._whole = self._whole + now.whole
         if now.part is not None:
             kept = before is not None and before.part is now.part
             self._parts[last + 1 if kept else first : index + 1] += now.part
+            self._copies = self._copies + self._ways.copied(now.part, storage.streams, index - first)
         self._effects[storage.name] = (now, first, index)
 
     def front(self) -> Front | None:
         """The ways that make sense for the group as it is; None where there is none. Ways that sum over a cut end here."""
         ways, last = self._ways, self.members[-1]
         peak, cycles, dram = self._peak(), self._array, self._dram
+        step, vector = self._copies + self._whole, self._vector
         reduces: BoolArray = np.zeros(len(ways.ways), dtype=bool)
         good = self._alive & (self._held > 0)
         if self._builder.order[last].kind is Kind.CONTRACTION and ways.sums_inner(last).any():
             reduces = ways.sums_inner(last)
-            sums, vector = self._accumulated(last)
-            peak, cycles = peak + np.where(reduces, sums, 0.0), cycles + np.where(reduces, vector, 0.0)
+            sums, added = (np.where(reduces, x, 0.0) for x in self._accumulated(last))
+            peak, cycles, vector = peak + sums, cycles + added, vector + added
+            step = step + sums * (PIPELINED_ACCUMULATOR_COPIES / ACCUMULATOR_COPIES)
             good &= (peak <= self._most) & ~self._unfinished(reduces)
             self._alive = self._alive & ~reduces
             if (reduces & ways.spilled).any():
@@ -324,9 +366,13 @@ class Growth:
             good &= self._running < 0
         if len(self.members) == 1:
             good &= ~ways.all
+        stages = len(self.members) + reduces
+        together = ways.cut & (stages > 1) & (stages <= MAX_STAGES)
+        step = np.where(together, np.maximum(step, peak), peak)
+        busy = np.where(together, np.maximum(self._array, vector), self._array + vector)
         found = np.flatnonzero(good & (reduces | ~ways.spilled))
         named = [ways.ways[v] for v in found]
-        columns = [peak[found], dram[found], cycles[found]]
+        columns = [c[found] for c in (peak, dram, cycles, step, busy)]
         if len(self.members) == 1:
             alone = self._alone(last)
             named.insert(0, Way((), Hold.NOTHING))
@@ -344,9 +390,10 @@ class Growth:
         sums = self._builder.accumulator_sums(position) / ways.share(self._builder.output_streams(position))
         return sums, ways.slices * sums / (self._elements * VECTOR_OPS_PER_ARRAY_MAC)
 
-    def _alone(self, position: int) -> tuple[float, float, float]:
+    def _alone(self, position: int) -> tuple[float, ...]:
         segment = self._builder.build(position, position, (), frozenset())
-        return 0.0, segment.dram_bytes[0], segment.array_cycles[0]
+        vector = self._builder.order[position].vector_ops / (self._elements * VECTOR_OPS_PER_ARRAY_MAC)
+        return 0.0, segment.dram_bytes[0], segment.array_cycles[0], 0.0, segment.array_cycles[0] + vector
 
     def _unfinished(self, reduces: BoolArray) -> BoolArray:
         """Ways in which a softmax in pieces is not followed by the sum that puts it right, or its result is needed elsewhere, [V]."""
@@ -362,17 +409,23 @@ class Growth:
         return running & (~reduces | loose)
 
 
-def _front(members: tuple[int, ...], ways: list[Way], peak: FloatArray, dram: FloatArray, cycles: FloatArray) -> Front:
+def _front(members: tuple[int, ...], ways: list[Way], *columns: FloatArray) -> Front:
+    """`columns` are bytes held, DRAM bytes and cycles, and bytes held and cycles of pipelines."""
     if len(ways) == 1:
-        return Front(members, tuple(ways), peak, dram, cycles)
-    order = np.lexsort((cycles, dram, peak))
-    peak, dram, cycles = peak[order], dram[order], cycles[order]
-    beats = (dram[:, None] <= dram) & (cycles[:, None] <= cycles) & _before(len(ways))  # [by, of]
+        return Front(members, tuple(ways), *columns)
+    order = np.lexsort((columns[2], columns[1], columns[0]))
+    columns = tuple(c[order] for c in columns)
+    _, dram, cycles, step, busy = columns
+    earlier, less = _before(len(ways)), dram[:, None] <= dram  # [by, of]
+    in_turns = less & (cycles[:, None] <= cycles) & earlier
+    same = (step[:, None] == step) & (dram[:, None] == dram) & (busy[:, None] == busy)
+    in_step = less & (step[:, None] <= step) & (busy[:, None] <= busy) & (earlier | ~same)
     if any(w.beside for w in ways):
         beside = np.array([ways[i].beside for i in order])
-        beats &= ~beside[:, None] | beside
-    kept = np.flatnonzero(~beats.any(axis=0))
-    return Front(members, tuple(ways[order[i]] for i in kept), peak[kept], dram[kept], cycles[kept])
+        displaces = ~beside[:, None] | beside
+        in_turns, in_step = in_turns & displaces, in_step & displaces
+    kept = np.flatnonzero(~(in_turns.any(axis=0) & in_step.any(axis=0)))
+    return Front(members, tuple(ways[order[i]] for i in kept), *(c[kept] for c in columns))
 
 
 @lru_cache(maxsize=256)

@@ -23,7 +23,9 @@ from dse.schedule.streams import as_late_as_possible, find_streams
 from dse.units import BYTES_PER_KIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping
+
+    from numpy.typing import NDArray
 
     from dse.hw.accelerator import Geometry
     from dse.ir.graph import OperatorGraph
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from dse.schedule.candidates import Candidate
     from dse.schedule.lattice import Dependences
     from dse.schedule.storage import Storage
+
+    FloatArray = NDArray[np.float64]
 
 
 class Schedule(StrEnum):
@@ -62,6 +66,8 @@ HELD_EXCESS: Final = 0.25
 """Less than the ratio of budgets: a plan that is left out holds at most this much less than one that stays."""
 HELD: Final = [0, 4]
 """Bytes held among what plans are compared by: at once, and as pipelines."""
+PIPELINE_GAIN: Final = 0.05
+"""Share of the cost of all others by which a plan whose groups were chosen as pipelines must be better to be priced as well."""
 LEAST_EXCESS: Final = 0.0005
 """But for the one that holds least of those within this of the fewest DRAM bytes at no more cycles: differences that prices count
 as ties (TIE_TOLERANCE)."""
@@ -133,8 +139,10 @@ def make_plans(
     Ties go to fewer bytes held. With `recompute` each of these plans is offered a second time with intermediates formed again
     where that costs less (see `with_recomputation`); with `spill` unfinished sums may go out and come back. Plans with such ways, and with
     others that are `Way.beside`, are added to those without and displace none of them. Plans that another one
-    beats in bytes held, DRAM bytes, cycles and vector operations are left out. Without `fine` numbers of slices are tried in steps of four,
-    and every other budget, and nothing counts what slices read again. Which of the others runs is decided for each
+    beats in bytes held, DRAM bytes, cycles and vector operations are left out. Groups are chosen once more by what they hold and how long
+    they take as pipelines, array and an assumed vector unit side by side; plans of these are added where they cost less so by
+    `PIPELINE_GAIN`. Without `fine` numbers of slices are tried in steps of four, and every other budget, nothing counts what slices read
+    again, and nothing is chosen as pipelines. Which of the others runs is decided for each
     design point when it is priced.
 
     Raises:
@@ -159,7 +167,7 @@ def _fused(builder: SegmentBuilder, first: Plan, elements: int, *, any_order: bo
     choice, exact = _choice(builder, deps, elements, any_order=any_order)
     maker = _PlanMaker(builder, elements)
     plans = {first: (*plan_totals(builder, first), 0.0)}
-    outlines = _outlines(choice, deps, elements, beside=False, fine=builder.fine)
+    outlines = _outlines(choice, deps, elements, fine=builder.fine)
     balance: dict[Plan, tuple[float, float]] = {}
     for groups, outline in outlines.items():
         for plan, totals in maker.plans(groups, outline[0]):
@@ -167,25 +175,29 @@ def _fused(builder: SegmentBuilder, first: Plan, elements: int, *, any_order: bo
                 plans[plan], balance[plan] = totals, outline
     kept = _not_beaten(plans, maker)
     if recompute:
-        more = [found for p in kept if p in balance for found in maker.again(p, plans[p], *balance[p])]
-        kept = _not_beaten({p: plans[p] for p in kept} | dict(more), maker)
+        more = dict(found for p in kept if p in balance for found in maker.again(p, plans[p], *balance[p]))
+        kept = _not_beaten({p: plans[p] for p in kept} | more, maker)
+        plans |= more
+    if builder.fine:
+        offered = maker.offered(_outlines(choice, deps, elements, pipelined=True), outlines)
+        kept += _sooner_as_pipelines({p: plans[p] for p in kept}, offered, maker)
     if choice.has_beside:
-        others = {g: b for g, b in _outlines(choice, deps, elements, beside=True, fine=builder.fine).items() if g not in outlines}
-        offered = dict(found for groups, outline in others.items() for found in maker.plans(groups, outline[0]))
-        kept += tuple(p for p in _not_beaten(plans | offered, maker) if p not in plans)
+        offered = maker.offered(_outlines(choice, deps, elements, beside=True, fine=builder.fine), outlines)
+        kept += tuple(p for p in _not_beaten(plans | offered, maker) if p not in plans and p not in kept)
     own = {p.again or p.order: maker.builder(p) for p in kept}
     return PlanBook(builder.graph, builder, kept, exact, {key: b for key, b in own.items() if key is not None})
 
 
 def _outlines(
-    choice: Choice, deps: Dependences, elements: int, *, beside: bool, fine: bool
+    choice: Choice, deps: Dependences, elements: int, *, beside: bool = False, pipelined: bool = False, fine: bool = True
 ) -> dict[tuple[Candidate, ...], tuple[float, float]]:
     """The best groups of every budget and balance, each with the first (bytes held, bytes per cycle) for which they are."""
     found: dict[tuple[Candidate, ...], tuple[float, float]] = {}
     ordered: dict[tuple[int, ...], tuple[Candidate, ...]] = {}
     budgets = BUDGETS_BYTES if fine else BUDGETS_BYTES[::2]
     for intensity in BALANCES_MACS_PER_BYTE:
-        for budget, groups in zip(budgets, choice.least(budgets, elements / intensity, beside=beside), strict=True):
+        chosen = choice.least(budgets, elements / intensity, beside=beside, pipelined=pipelined)
+        for budget, groups in zip(budgets, chosen, strict=True):
             same = tuple(map(id, groups))  # a way to run a group is one object
             if same not in ordered:
                 ordered[same] = in_order(groups, deps)
@@ -201,6 +213,26 @@ def _not_beaten(plans: Mapping[Plan, Totals], maker: _PlanMaker) -> tuple[Plan, 
         compared[:, HELD] = np.maximum(compared[:, HELD], 1.0) ** (log1p(PLAN_EXCESS) / log1p(HELD_EXCESS))
     found = {0, _least_bytes(totals), *not_dominated(compared, excess=PLAN_EXCESS).tolist()}
     return tuple(p for i, p in enumerate(plans) if i in found)
+
+
+def _sooner_as_pipelines(kept: Mapping[Plan, Totals], offered: Mapping[Plan, Totals], maker: _PlanMaker) -> tuple[Plan, ...]:
+    """Those of `offered` that as pipelines, in no more bytes than they hold so, cost less by `PIPELINE_GAIN` at some balance than all kept
+    and those offered that hold less."""
+    bytes_per_cycle = maker.elements / np.array(BALANCES_MACS_PER_BYTE)
+
+    def of(plans: Mapping[Plan, Totals]) -> tuple[FloatArray, FloatArray]:
+        """Bytes held [N] and costs [N, balances]."""
+        held, cycles = np.array([maker.in_step(p) for p in plans]).reshape(-1, 2).T
+        return held, np.array([t[1] for t in plans.values()])[:, None] + cycles[:, None] * bytes_per_cycle
+
+    held, cost = of(kept)
+    new_held, new_cost = of(offered)
+    found, plans = [], list(offered)
+    for i in np.argsort(new_held, kind="stable").tolist():
+        if (new_cost[i] < cost[held <= new_held[i]].min(axis=0) * (1 - PIPELINE_GAIN)).any():
+            found.append(plans[i])
+            held, cost = np.append(held, new_held[i]), np.vstack((cost, new_cost[i]))
+    return tuple(found)
 
 
 def _least_bytes(totals: list[Totals]) -> int:
@@ -227,7 +259,7 @@ class _PlanMaker:
 
     def __init__(self, builder: SegmentBuilder, elements: int) -> None:
         self._builder = builder
-        self._elements = elements
+        self.elements = elements
         self._builders: dict[tuple[int, ...], SegmentBuilder] = {}
         self._segments: dict[tuple[tuple[int, ...] | None, Candidate], Segment] = {}
         self._again: dict[Again, SegmentBuilder] = {}
@@ -248,7 +280,7 @@ class _PlanMaker:
         """The plan with intermediates formed again where that costs less, in as many bytes held as before or the budget; and its totals."""
         room = max(budget_bytes, plan.peak_bytes)
         builder = self.builder(plan)
-        draft = with_recomputation(builder, plan.segments, plan.resident, room, bytes_per_cycle, self._elements)
+        draft = with_recomputation(builder, plan.segments, plan.resident, room, bytes_per_cycle, self.elements)
         if draft is None:
             return
         self._again.setdefault(draft.again, draft.builder)
@@ -275,12 +307,18 @@ class _PlanMaker:
         if key not in self._in_step:
             builder, positions = self.builder(plan), range(segment.first, segment.last + 1)
             operations = sum(builder.order[p].vector_ops * repeats(builder, p, segment.cuts) for p in positions)
-            array, vector = sum(segment.array_cycles), operations / (self._elements * VECTOR_OPS_PER_ARRAY_MAC)
+            array, vector = sum(segment.array_cycles), operations / (self.elements * VECTOR_OPS_PER_ARRAY_MAC)
             if can_pipeline(segment):
                 self._in_step[key] = max(segment.peak_bytes, pipelined_bytes(builder, segment)), max(array, vector)
             else:
                 self._in_step[key] = segment.peak_bytes, array + vector
         return self._in_step[key]
+
+    def offered(
+        self, outlines: Mapping[tuple[Candidate, ...], tuple[float, float]], known: Container[tuple[Candidate, ...]]
+    ) -> dict[Plan, Totals]:
+        """The plans of all outlines that are not `known`, with their totals."""
+        return dict(found for groups, outline in outlines.items() if groups not in known for found in self.plans(groups, outline[0]))
 
     def plans(self, groups: tuple[Candidate, ...], budget_bytes: float) -> list[tuple[Plan, Totals]]:
         """Without and with intermediates that stay across segments, in the budget and in a wider one; with their totals."""

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dse.schedule.candidates import SOFTMAX_WITHIN
-from dse.schedule.growth import Front, Way
+from dse.schedule.growth import Way
 from dse.schedule.segments import Cut
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
 
+    from dse.schedule.growth import Front
     from dse.schedule.segments import SegmentBuilder
     from dse.schedule.storage import Storage
 
@@ -92,7 +93,7 @@ class Repeats:
             return moved[w]
 
         shift = context.first - before.first
-        return [Front(tuple(p + shift for p in f.members), tuple(map(way, f.ways)), f.peak_bytes, f.dram_bytes, f.cycles) for f in fronts]
+        return [replace(f, members=tuple(p + shift for p in f.members), ways=tuple(map(way, f.ways))) for f in fronts]
 
     def keep(self, context: Context, fronts: Sequence[Front]) -> None:
         """The fronts of all groups that begin with the first operator of `context`."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import groupby, product
 from math import ceil, prod
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from dse.schedule.segments import ACCUMULATOR_COPIES, PIPELINED_ACCUMULATOR_COPIES
+from dse.schedule.segments import ACCUMULATOR_COPIES, MAX_STAGES, PIPELINED_ACCUMULATOR_COPIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from dse.schedule.plan import Plan, PlanBook
     from dse.schedule.segments import Segment, SegmentBuilder
     from dse.schedule.storage import Storage
-
-MAX_STAGES: Final = 12
-"""Most operators of a pipelined segment: each adds a round before the pipeline is full and one while it runs empty."""
 
 
 @dataclass(frozen=True, slots=True)

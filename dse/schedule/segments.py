@@ -29,6 +29,8 @@ STATISTICS_PER_ROW: Final = 2
 """Maximum and sum of a row of online softmax."""
 PIPELINED_ACCUMULATOR_COPIES: Final = 3
 """And one more, that the array writes while the vector unit adds the other."""
+MAX_STAGES: Final = 12
+"""Most operators of a pipelined segment: each adds a round before the pipeline is full and one while it runs empty."""
 
 
 @dataclass(frozen=True, slots=True)
