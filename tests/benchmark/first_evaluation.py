@@ -1,14 +1,16 @@
 """CPU seconds of the first evaluation of whole layers and graphs, and of further hardware points: `python -m tests.benchmark.first_evaluation`.
 
-Each in a process of its own, without frontiers on disk, imports left out: plans, frontiers, combinations and the explained result of one
-design point; then further points of other capacity, bandwidth and clock, one at a time (chips of many cores: bandwidth and clock within a
-factor of 1.9, for which nothing is planned anew).
+Each in a process of its own, imports left out: plans, frontiers, combinations and the explained result of one design point, without
+frontiers on disk, with an empty folder for them as a user's first command meets it, and with the folder that this leaves; then further
+points of other capacity, bandwidth and clock, one at a time (chips of many cores: bandwidth and clock within a factor of 1.9, for which
+nothing is planned anew).
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import tempfile
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -45,8 +47,13 @@ class First(NamedTuple):
 
     case: str
     first_s: float
+    """Without frontiers on disk."""
     further_s: float
     ratio: float
+    empty_s: float = 0.0
+    """With an empty folder of frontiers, which it fills."""
+    kept_s: float = 0.0
+    """With the folder filled."""
 
 
 def _attention(batch: int) -> Step:
@@ -76,9 +83,9 @@ LARGE: Final[dict[str, tuple[str, Callable[..., Step], tuple[int, ...]]]] = {
 """The same, above the targets: shown, not held against them."""
 
 
-def measured(case: str) -> First:
-    """One case in this process, which has evaluated nothing before."""
-    os.environ[CACHE_FOLDER] = ""
+def measured(case: str, folder: str = "") -> First:
+    """One case in this process, which has evaluated nothing before; frontiers are kept in `folder`, nowhere if it has no name."""
+    os.environ[CACHE_FOLDER] = folder
     name, make, sizes = {**CASES, **LARGE}[case]
     step = make(*sizes)
     if name.endswith("_quad") or name == "simba":
@@ -123,17 +130,21 @@ def _columns(points: int, capacity_kib: str | None = None) -> dict[str, NDArray[
 
 
 def every(*, large: bool = False) -> Iterator[First]:
-    """All cases, each in a fresh process."""
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        yield from pool.imap(measured, {**CASES, **(LARGE if large else {})}, chunksize=1)
+    """All cases, each measurement in a fresh process."""
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool, tempfile.TemporaryDirectory() as kept:
+        for i, case in enumerate({**CASES, **(LARGE if large else {})}):
+            folder = f"{kept}/{i}"
+            found, empty, full = pool.starmap(measured, [(case,), (case, folder), (case, folder)], chunksize=1)
+            yield found._replace(empty_s=empty.first_s, kept_s=full.first_s)
 
 
 def row(found: First) -> str:
     """One row of the table."""
-    return f"{found.case:<40}{found.first_s:>8.2f} s{1e3 * found.further_s:>8.2f} ms{found.ratio:>9.3f} x roofline"
+    first = "".join(f"{seconds:>8.2f} s" for seconds in (found.first_s, found.empty_s, found.kept_s))
+    return f"{found.case:<40}{first}{1e3 * found.further_s:>8.2f} ms{found.ratio:>9.3f} x roofline"
 
 
 if __name__ == "__main__":
-    print(f"{'CPU seconds':<40}{'first':>10}{'further':>11}   targets {TARGET_S} s, {1e3 * TARGET_FURTHER_S:g} ms")
+    print(f"{'CPU seconds':<40}{'first':>10}{'empty':>10}{'kept':>10}{'further':>11}   targets {TARGET_S} s, {1e3 * TARGET_FURTHER_S:g} ms")
     for one in every(large=True):
         print(row(one), flush=True)

@@ -117,6 +117,8 @@ def test_first_evaluation() -> None:
     print()
     for found in first_evaluation.every():
         say(f"first evaluation, {found.case}", f"{found.first_s:.2f} s", f"{first_evaluation.TARGET_S} s")
+        say("  with an empty folder of frontiers", f"{found.empty_s:.2f} s", f"{first_evaluation.TARGET_S} s")
+        say("  with the folder filled", f"{found.kept_s:.2f} s", f"{first_evaluation.TARGET_S} s")
         say("  a further point", f"{1e3 * found.further_s:.2f} ms", f"{1e3 * first_evaluation.TARGET_FURTHER_S:g} ms")
         assert found.further_s < first_evaluation.TARGET_FURTHER_S
 
