@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from dse import collector
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from dse.hw.table import DesignTable
     from dse.ir.graph import OperatorGraph
     from dse.ir.lowering import LoweredWorkload
+
+LOGGER = logging.getLogger(__name__)
 
 __all__ = ["Objective", "Priced", "Schedule", "Step", "compile_step", "compile_workload", "price", "read_step"]
 
@@ -97,7 +100,15 @@ def compile_step(step: Step, geometry: Geometry, *, schedule: Schedule = Schedul
             plans.append(CompiledPlan(plan, placed, tuple(pool.pricer(o.work) for o in placed)))
         overlapping = make_combinations(book, plans, geometry) if schedule is Schedule.FUSED and book.order else None
         parts.append(CompiledPart(graph.name, count, book, tuple(plans), overlapping))
-    return CompiledWorkload(step.name, step.tokens, tuple(parts), geometry, step.stored_bytes)
+    compiled = CompiledWorkload(step.name, step.tokens, tuple(parts), geometry, step.stored_bytes)
+    if compiled.in_part:
+        LOGGER.warning(
+            "%s: of %d products mappings with three tiles of an operand or more were looked at in part; results hold, better ones may "
+            "exist. core.most_tiles says how many tiles are tried, in full",
+            step.name,
+            compiled.in_part,
+        )
+    return compiled
 
 
 def compile_workload(workload: LoweredWorkload, geometry: Geometry, *, schedule: Schedule = Schedule.FUSED) -> CompiledWorkload:

@@ -115,6 +115,9 @@ def _write_tables(found: Evaluation, objective: PlanObjectiveName) -> None:
         facts.append({"quantity": "recomputed", "value": _recomputed(found)})
     if found.excess:
         facts.append({"quantity": "mapping_excess", "value": f"counts at most {found.excess:.1%} above the best of the mapping space"})
+    if found.in_part:
+        said = f"{found.in_part} products: mappings with three tiles of an operand or more"
+        facts.append({"quantity": "searched_in_part", "value": said})
     write_records(facts, ("quantity", "value"), Format.TABLE, title=f"Least {objective} of its mappings and plans")
     rows: list[dict[str, Cell]] = [
         {

@@ -120,3 +120,24 @@ def test_the_best_mapping_is_a_row(seed: int, objective: MapObjective) -> None:
     first, _ = criteria(latency, energy, columns, objective)
     expected, _ = criteria(np.array([best.latency_s]), np.array([best.energy_pj]), best.counts[None], objective)
     assert first.min() == pytest.approx(expected[0], rel=1e-8)
+
+
+def test_where_nothing_fits_something_says_what_is_needed() -> None:
+    """Registers of one byte hold no sum of four: the whole operator as one tile without a home."""
+    array = ArrayGeometry(2, 2, 1, (Dataflow.OUTPUT_STATIONARY,), Folds.BROADCAST, (("int8", 1),))
+    inner = (INNER[3][0], MemoryGeometry(operands=(OUT,)))
+    geometry = Geometry(array, double_buffered=False, buffer=MemoryGeometry(overlapped=True), inner=inner)
+    one = np.ones(1)
+    memories = [
+        MemoryPrices(
+            name=name, capacity_bytes=one, read_bytes_per_s=one, write_bytes_per_s=one, read_pj_per_byte=one, write_pj_per_byte=one
+        )
+        for name in "rb"
+    ]
+    table = replace(load_accelerator("edge32").table({}), inner=tuple(memories))
+    problem = MatmulProblem(1, 4, 4, 4, 8, 8, 8, 32, "int8")
+    found = matmul_frontier(problem, at_point(geometry, table))
+    assert len(found) == len(found.mappings) == 1
+    assert found.counts.inner is not None
+    assert found.counts.inner[0, 0] == 4.0
+    assert isinstance(best_mapping(problem, geometry, table, MapObjective.LATENCY), Infeasibility)
