@@ -48,8 +48,8 @@ class CoreForm(FileForm):
     vector: VectorForm
     """The vector unit."""
     most_tiles: Whole | None = None
-    """Tiles of one operand in memories on chip at a time, at most; where left out as many as memories may hold it. With three or more
-    frontiers are long; `dse map` needs none."""
+    """Tiles of one operand in memories on chip at a time, at most; where left out as many as memories may hold it, of large products
+    in part (told where it happens); a number is searched in full."""
 
     @field_validator("count")
     @classmethod
