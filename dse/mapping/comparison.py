@@ -3,12 +3,13 @@ accuracy."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from dse.hw.accelerator import OperandName
 from dse.mapping.counts import COUNT_NAMES, INNER_COLUMNS
 
 if TYPE_CHECKING:
@@ -37,16 +38,23 @@ class Comparison:
     """C."""
     dram_alike: bool
     excess: float = 0.0
+    same: tuple[int, ...] = ()
+    """Counts that are equal to another one in every mapping: what is written to a buffer for sums alone is read again, all of it."""
 
     @staticmethod
     def of(geometry: Geometry, counts: int) -> Comparison:
         """For mappings on `geometry` with so many counts."""
-        return Comparison(counts, geometry.dram_alike, geometry.mapping_excess)
+        same = [
+            len(COUNT_NAMES) + INNER_COLUMNS * (i + 1) - 1
+            for i, memory in enumerate(geometry.inner)
+            if memory.operands == (OperandName.OUT,) and not memory.registers
+        ]
+        return Comparison(counts, geometry.dram_alike, geometry.mapping_excess, tuple(same))
 
     @property
     def width(self) -> int:
         """Columns that are compared, the first ones of what `laid` gives."""
-        return self.counts - 1 if self.dram_alike else self.counts
+        return self.counts - self.dram_alike - len(self.same)
 
     @property
     def footprint(self) -> int:
@@ -59,7 +67,7 @@ class Comparison:
         the time that it takes in the order of `Counts` where several memories hold tiles. There DRAM comes first, else the footprint."""
         inside = list(range(len(COUNT_NAMES), self.counts, INNER_COLUMNS))
         first = [_READ, 0, *inside] if inside else [0, _READ]
-        left = [_WRITE] if self.dram_alike else []
+        left = [*self.same, *([_WRITE] if self.dram_alike else [])]
         return [*first, *(i for i in range(self.counts) if i not in (*first, *left)), *left]
 
     def laid(self, rows: FloatArray) -> FloatArray:
@@ -88,7 +96,7 @@ class Comparison:
     def columns(self, rows: FloatArray) -> FloatArray:
         """What is compared of counts [R, C], [R, width]."""
         if self.excess:
-            exact = Comparison(self.counts, self.dram_alike)
+            exact = replace(self, excess=0.0)
             footprints = (0, *range(len(COUNT_NAMES), self.counts, INNER_COLUMNS))
             return coarse(exact.columns(rows), self.excess, tuple(self._order.index(i) for i in footprints))
         return self.laid(rows)[:, : self.width]

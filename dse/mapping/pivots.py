@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 STEP_ROWS: Final = 64
 """Known rows for each step of the stairs."""
-STEPS: Final = 48
+STEPS: Final = 20
 """Most steps."""
 MOST: Final = 1024
 """Most pivots of one step."""
