@@ -12,6 +12,7 @@ from dse.cost.metrics import Objective
 from dse.schedule.cores.off_chip import off_chip_bytes
 from dse.schedule.cores.ports import WAYS, Touch
 from dse.schedule.cores.rates import RateTable
+from dse.schedule.cores.services import PortServices, critical_way
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dse.schedule.cores.charges import ChipCharges
+    from dse.schedule.cores.replay import Order
     from dse.schedule.cores.tasks import Outcome
 
     FloatArray = NDArray[np.float64]
@@ -52,8 +54,12 @@ class BestPlans:
 class _Plan:
     """One plan with what bounds its time from below."""
 
-    def __init__(self, outcome: Outcome, uses: IntArray, spans: IntArray, cores: int) -> None:
-        self.outcome, self.uses, self.spans = outcome, uses, spans
+    def __init__(self, outcome: Outcome, rates: RateTable, number: int, cores: int) -> None:
+        self.outcome, self.rates, self.number, self.uses = outcome, rates, number, rates.uses[number]
+        self.followed = frozenset(range(outcome.tasks.resources))
+        """Ports that may keep somebody waiting, at first those that cores share with others, and those that did at points seen so far: the
+        rest are left out of a replay, and looked at after it."""
+        self._orders: dict[frozenset[int] | None, tuple[Order, IntArray]] = {}
         tasks, counts = outcome.tasks, outcome.tasks.counts()
         self.resources = tasks.resources
         self.sent = np.zeros(tasks.resources - (1 + WAYS) * cores)  # [channels] bytes
@@ -73,6 +79,7 @@ class _Plan:
         self.off_chip_bytes = off_chip_bytes(outcome)[0]
         self.paths: list[tuple[IntArray, FloatArray]] = []
         """Rows of seconds, and how often each is passed, of ways through the plan."""
+        self._know(np.array([rates.span(number, tasks, use, places) for use, places in critical_way(outcome)], dtype=np.int64))
 
     def busy_s(self, charges: ChipCharges, rows: FloatArray) -> FloatArray:
         """Seconds [resources, D] that each is held; one use after another, so that a point has what it has alone."""
@@ -91,13 +98,39 @@ class _Plan:
         best = max(float((self.sent / charges.bytes_per_s[:, 0]).max()), float((self.computed @ rows[self.uses, 0]).max()))
         return max(best, *(float(counts @ rows[at, 0]) for at, counts in self.paths)) if self.paths else best
 
-    def replayed(self, rows: FloatArray) -> float:
-        """Seconds at one point."""
-        latency, path = self.outcome.order.latency_of_one(rows[self.spans, 0].tolist(), keep_path=len(self.paths) < MOST_PATHS)
+    def order(self, ports: frozenset[int] | None) -> tuple[Order, IntArray]:
+        """What tasks start after where some ports, or all, are followed, with the rows of its spans."""
+        if ports not in self._orders:
+            order = self.outcome.order if ports is None else self.outcome.order_with(ports)
+            self._orders[ports] = order, self.rates.spans(self.number, self.outcome.tasks, order)
+        return self._orders[ports]
+
+    @cached_property
+    def services(self) -> PortServices:
+        """What ports serve."""
+        tasks = self.outcome.tasks
+        spans = self.rates.of_ports(self.number, tasks, self.followed)
+        return PortServices.of(tasks.kinds, tasks.uses, self.outcome.simulation.order, spans, self.uses, self.followed)
+
+    def replayed(self, charges: ChipCharges, rows: FloatArray) -> float:
+        """Seconds at one point; the same to the last bit whichever ports are followed at first."""
+        while True:
+            (order, spans), services = self.order(self.followed), self.services  # which enter what they take among the rates
+            rows = self.rates.seconds(charges) if self.rates.size != len(rows) else rows
+            latency, path, starts = order.latency_of_one(rows[spans, 0].tolist(), keep_path=len(self.paths) < MOST_PATHS)
+            late = services.late(np.array(starts), rows[:, 0], latency)
+            if not late:
+                break
+            self.followed |= late
+            del self.services  # looks at the others only
         if path:
-            at, counts = np.unique(self.spans[path], return_counts=True)
-            self.paths.append((at, counts.astype(np.float64)))
+            self._know(spans[path])
         return latency
+
+    def _know(self, way: IntArray) -> None:
+        """A way through the plan more."""
+        at, counts = np.unique(way, return_counts=True)
+        self.paths.append((at, counts.astype(np.float64)))
 
 
 class OfferedPlans:
@@ -114,8 +147,7 @@ class OfferedPlans:
     @cached_property
     def plans(self) -> list[_Plan]:
         """The plans in the form in which they are priced."""
-        rates = self.rates
-        return [_Plan(o, rates.uses[i], rates.spans(i, o.tasks, o.order), self.cores) for i, o in enumerate(self.outcomes)]
+        return [_Plan(o, self.rates, i, self.cores) for i, o in enumerate(self.outcomes)]
 
     def joined(self, other: OfferedPlans) -> OfferedPlans:
         """These plans and others."""
@@ -127,13 +159,13 @@ class OfferedPlans:
 
     def best(self, charges: ChipCharges) -> BestPlans:
         """The best plan at all points of `charges`; its groups, cores, mappings, places, routes and orders stay as they are."""
-        plans = self.plans  # which enter what they hold among the rates
+        plans, size = self.plans, len(charges.nothing)
+        orders = [p.order(None) for p in plans] if size > 1 else []  # which enter what they hold among the rates
         rows, dynamic = self.rates.seconds(charges), self.rates.joules(charges)
-        size = rows.shape[1]
         if size == 1:
             which, latency = self._best_of_one(charges, rows, dynamic)
         else:
-            found = np.stack([p.outcome.order.latency_s(rows[p.spans]) for p in plans])  # [plans, D]
+            found = np.stack([order.latency_s(rows[spans]) for order, spans in orders])  # [plans, D]
             which = _value(self.objective, found, dynamic + charges.leakage_w * found).argmin(axis=0)
             latency = found[which, np.arange(size)]
         busy = np.zeros((plans[0].resources, size))
@@ -156,7 +188,7 @@ class OfferedPlans:
         for bound, i in bounds:
             if bound > best * (1 + ROUNDING):
                 break
-            seconds = self.plans[i].replayed(rows)
+            seconds = self.plans[i].replayed(charges, rows)
             found = value(i, seconds)
             if (found, i) < (best, chosen):
                 best, chosen, latency = found, i, seconds

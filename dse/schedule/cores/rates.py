@@ -133,6 +133,26 @@ class RateTable:
         """Row of each span of the order of a plan."""
         return np.array([self._span(self.uses[plan], tasks, use, places) for use, places in order.spans], dtype=np.int64)
 
+    def of_ports(self, plan: int, tasks: TaskList, apart: frozenset[int]) -> list[IntArray]:
+        """For each use of a plan, rows of what its ports serve it; no time for those of `apart`."""
+        mine = self.uses[plan]
+        return [
+            np.array(
+                [-1 if port in apart else self._span(mine, tasks, u, (len(use.holds) + i,)) for i, (port, _, _) in enumerate(use.ports)],
+                dtype=np.int64,
+            )
+            for u, use in enumerate(tasks.uses)
+        ]
+
+    def span(self, plan: int, tasks: TaskList, use: int, places: tuple[int, ...]) -> int:
+        """Row of one span of a plan."""
+        return self._span(self.uses[plan], tasks, use, places)
+
+    @property
+    def size(self) -> int:
+        """Rows in all."""
+        return len(self._lasts) + len(self._holds) + 1
+
     def _span(self, uses: IntArray, tasks: TaskList, use: int, places: tuple[int, ...]) -> int:
         if use < 0:
             return -1
@@ -141,7 +161,8 @@ class RateTable:
         if not places or any(channels <= p < held for p in places):  # cores are held until it is done
             return int(uses[use])
         if places[0] >= held:
-            what: tuple[Held, int] = tuple(timing.touches[p - held] for p in places), timing.pieces
+            touched = (timing.touches[p - held] for p in places)  # those of all cores of a kind take the same time
+            what: tuple[Held, int] = tuple(Touch(t.port % WAYS, t.kind, t.size_bytes) for t in touched), timing.pieces
         else:
             assert timing.pattern is not None
             what = tuple((timing.size_bytes * part, c) for c, part in (timing.pattern.channels[p] for p in places)), 1
@@ -153,7 +174,7 @@ class RateTable:
         per_byte, latency = self._rows.seconds(charges) if self._rows is not None else (nothing, nothing)
         parts = {kind: charges.kinds[kind].parts_s([p for _, p in mine.values()]) for kind, mine in self._parts.items()}
         added = {kind: [charges.kinds[kind].adding_s(a) for _, a in mine.values()] for kind, mine in self._added.items()}
-        rows = np.empty((len(self._lasts) + len(self._holds) + 1, nothing.shape[1]))
+        rows = np.empty((self.size, nothing.shape[1]))
         for (what, kind, number, factor, pieces), row in self._lasts.items():
             match what:
                 case "pattern":

@@ -58,12 +58,14 @@ class Order:
         uses: Sequence[Use],
         order: Sequence[int],
         alike: Sequence[tuple[object, ...]] | None = None,
+        ports: frozenset[int] | None = None,
     ) -> Order:
         """Tasks that wait for `waits` and take `uses[kinds]`, as a simulation started them in `order`.
 
         `alike` has for each use what the times of its ports depend on: those with the same serve for the same time at all points.
+        Of ports those in `ports` are followed, all if it is None.
         """
-        return _Compiler(waits, kinds, uses, alike).compiled(order)
+        return _Compiler(waits, kinds, uses, alike, ports).compiled(order)
 
     @cached_property
     def _edges(self) -> dict[int, Edges]:
@@ -93,15 +95,16 @@ class Order:
             np.maximum(latency, starts[task] + spans[span], out=latency)
         return latency
 
-    def latency_of_one(self, spans: list[float], *, keep_path: bool) -> tuple[float, list[int]]:
-        """When the last task ends where spans take so long, and the spans of a way to it on which nothing waits, if it is asked for."""
+    def latency_of_one(self, spans: list[float], *, keep_path: bool) -> tuple[float, list[int], list[float]]:
+        """When the last task ends where spans take so long, the spans of a way to it on which nothing waits, if it is asked for, and when
+        each task, then each service, starts."""
         starts = self._starts_of_one(spans)
         latency, task, span = max((starts[t] + spans[s], t, s) for t, s in self.last)
         path = [span]
         while keep_path and starts[task] > 0.0:
             task, span = next((b, s) for b, s in self._edges[task] if starts[b] + spans[s] == starts[task])
             path.append(span)
-        return latency, path if keep_path else []
+        return latency, path if keep_path else [], starts
 
     def _starts_of_many(self, spans: FloatArray) -> FloatArray:
         starts = np.zeros((len(self.steps), spans.shape[1]))
@@ -151,8 +154,11 @@ class _Compiler:
         kinds: Sequence[int],
         uses: Sequence[Use],
         alike: Sequence[tuple[object, ...]] | None,
+        ports: frozenset[int] | None,
     ) -> None:
         self.waits, self.kinds, self.uses, self.alike = waits, kinds, uses, alike
+        self.served = [[(i, p, waits) for i, (p, _, waits) in enumerate(u.ports) if ports is None or p in ports] for u in uses]
+        """Of each use the ports that are followed, with their places and whether it waits for them."""
         self.port_spans: dict[object, int] = {}
         self.resources = [tuple(r for r, _ in u.holds) for u in uses]
         self.numbers: dict[tuple[int, tuple[int, ...]], int] = {(k, ()): k for k in range(len(uses))}
@@ -175,7 +181,7 @@ class _Compiler:
         for task in order:
             for before in self._starts(task):  # ends no later
                 followed[before] = 1
-            if self.uses[self.kinds[task]].ports:
+            if self.served[self.kinds[task]]:
                 self._serve(task)
         ends = [t for t in range(len(self.waits)) if not followed[t]]
         last = [(t, self.kinds[t]) for t in ends] + [service for t in ends for service in self.services.get(t, ())]
@@ -205,9 +211,8 @@ class _Compiler:
     def _serve(self, task: int) -> None:
         """The ports of a task serve it after those that started before."""
         kind = self.kinds[task]
-        use = self.uses[kind]
         begun: dict[tuple[tuple[int, int], ...], int] = {}
-        for i, (port, _, waits) in enumerate(use.ports):
+        for i, port, waits in self.served[kind]:
             before = (self.serving[port],) if port in self.serving else ()
             if before not in begun:  # ports that have served alike begin with this task at the same time
                 begun[before], self.number = self.number, self.number + 1

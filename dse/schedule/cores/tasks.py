@@ -362,8 +362,12 @@ class Outcome:
     @cached_property
     def order(self) -> Order:
         """What its tasks start after at other durations."""
+        return self.order_with(None)
+
+    def order_with(self, ports: frozenset[int] | None) -> Order:
+        """The same where some ports alone are followed; None for all."""
         alike = [tuple((t.size_bytes, t.kind, t.port % WAYS, timing.pieces) for t in timing.touches) for timing in self.tasks.timings]
-        return Order.of(self.tasks.waits, self.tasks.kinds, self.tasks.uses, self.simulation.order, alike)
+        return Order.of(self.tasks.waits, self.tasks.kinds, self.tasks.uses, self.simulation.order, alike, ports)
 
 
 def run(layout: Layout, chip: Chip, charges: ChipCharges, pipelines: Pipelines = NOTHING, spends: Spends | None = None) -> Outcome:
