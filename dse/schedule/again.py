@@ -16,10 +16,11 @@ from dse.schedule.storage import find_storages
 from dse.schedule.streams import find_streams
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dse.ir.graph import OperatorGraph
     from dse.ir.operator import Operator
+    from dse.schedule.copies import Copied
     from dse.schedule.segments import Segment
     from dse.schedule.storage import Storage
 
@@ -112,6 +113,11 @@ class Balance:
     elements: int
     """MACs that the array does in a cycle."""
 
+    @classmethod
+    def within_reason(cls, bytes_per_cycle: float, elements: int) -> Balance:
+        """At most `MOST_MACS_PER_BYTE`."""
+        return cls(max(bytes_per_cycle, elements / MOST_MACS_PER_BYTE), elements)
+
     def of(self, array_cycles: float, operations: float) -> float:
         """Bytes of some work; what the vector unit does takes the cycles of a usual one."""
         return self.bytes_per_cycle * (array_cycles + operations / (self.elements * VECTOR_OPS_PER_ARRAY_MAC))
@@ -121,13 +127,43 @@ class Balance:
         return sum(sum(s.dram_bytes) for s in segments) + self.of(*work(builder, segments))
 
 
+class Rewritten:
+    """Graphs with copies, their builders and the ways of their groups, made once for all plans that form the same again."""
+
+    def __init__(self) -> None:
+        self._copied: dict[tuple[int, tuple[str, ...], frozenset[str]], tuple[OperatorGraph, Copied]] = {}
+        """By number of the graph, which is kept so that no other one gets it."""
+        self._builders: dict[tuple[int, tuple[str, ...]], SegmentBuilder] = {}
+        self._ways: dict[int, WayBook] = {}
+
+    def copies(self, graph: OperatorGraph, chain: Sequence[str], readers: frozenset[str]) -> Copied:
+        """See `with_copies`; the same object for the same graph."""
+        key = (id(graph), tuple(chain), readers)
+        if key not in self._copied:
+            self._copied[key] = graph, with_copies(graph, chain, readers)
+        return self._copied[key][1]
+
+    def over(self, before: SegmentBuilder, graph: OperatorGraph, names: Sequence[str], came: Mapping[str, str]) -> SegmentBuilder:
+        """The builder of a graph of `copies` in the order of `names`; a copy takes the cycles of what it forms again, `came`."""
+        key = (id(graph), tuple(names))
+        if key not in self._builders:
+            self._builders[key] = _over(before, graph, names, came)
+        return self._builders[key]
+
+    def ways(self, builder: SegmentBuilder) -> WayBook:
+        """The ways of the groups of a builder of `over`."""
+        if id(builder) not in self._ways:
+            self._ways[id(builder)] = WayBook(builder)
+        return self._ways[id(builder)]
+
+
 def with_recomputation(
     builder: SegmentBuilder,
     segments: tuple[Segment, ...],
     resident: frozenset[str],
     budget_bytes: float,
-    bytes_per_cycle: float,
-    elements: int,
+    balance: Balance,
+    known: Rewritten,
 ) -> Draft | None:
     """The segments with intermediates formed again wherever that costs less, one chain after the other, the one that saves most
     first; None where none saves `WORTH`.
@@ -136,7 +172,6 @@ def with_recomputation(
     all that they need of their segment, run at the start of each slice. They run for every slice of a stream that they do not have.
     Nothing is formed again that a plan holds across segments (`resident`).
     """
-    balance = Balance(max(bytes_per_cycle, elements / MOST_MACS_PER_BYTE), elements)
     best = first = Draft(builder, segments, {}, balance.cost(builder, segments))
     tried = 0
     for _ in range(MOST_CHAINS):
@@ -145,7 +180,7 @@ def with_recomputation(
             if tried == MOST_TRIED:
                 break
             tried += 1
-            for draft in _formed_again(best, chain, into, budget_bytes, balance):
+            for draft in _formed_again(best, chain, into, budget_bytes, balance, known):
                 if draft.cost < found.cost:
                     found = draft
         if found is best:
@@ -245,7 +280,9 @@ def _needed(builder: SegmentBuilder, chain: tuple[int, ...], homes: list[Segment
     return found
 
 
-def _formed_again(draft: Draft, chain: tuple[int, ...], into: tuple[int, ...], budget_bytes: float, balance: Balance) -> Iterator[Draft]:
+def _formed_again(
+    draft: Draft, chain: tuple[int, ...], into: tuple[int, ...], budget_bytes: float, balance: Balance, known: Rewritten
+) -> Iterator[Draft]:
     """The draft in which a chain is formed again in some segments; none where it cannot run there."""
     if not _can_form(draft, chain, into):
         return
@@ -256,29 +293,32 @@ def _formed_again(draft: Draft, chain: tuple[int, ...], into: tuple[int, ...], b
     parts = [_Part(tuple(line[s.first : s.last + 1]), s.cuts, s.held) for s in draft.segments]
     builder, origin = draft.builder, dict(draft.origin)
     for i in into:
-        copied = with_copies(builder.graph, named, frozenset(parts[i].names))
+        copied = known.copies(builder.graph, named, frozenset(parts[i].names))
         held = frozenset(copied.storages.get(s, s) for s in parts[i].held) | frozenset(copied.storages.values())
         parts = [_Part(tuple(n for n in p.names if n not in copied.dropped), p.cuts, p.held) for p in parts]
         parts[i] = _Part((*(copied.names[n] for n in named), *parts[i].names), parts[i].cuts, held)
         came = {copied.names[n]: n for n in named}
         origin |= {new: origin.get(old, old) for new, old in came.items() if new != old or old in origin}
-        builder = _over(builder, copied.graph, [n for p in parts for n in p.names], came)
+        builder = known.over(builder, copied.graph, [n for p in parts for n in p.names], came)
     segments = _built(draft.builder, builder, parts)
     if segments is None:
         return
-    new = {i: _best(builder, s, frozenset(inputs), budget_bytes, balance) for i, s in enumerate(segments) if s is not None and i in into}
+    ways, read = known.ways(builder), frozenset(inputs)
+    new = {i: _best(ways, builder, s, read, budget_bytes, balance) for i, s in enumerate(segments) if s is not None and i in into}
     found = tuple(new.get(i, s) for i, s in enumerate(segments) if s is not None)
     if all(s.peak_bytes <= budget_bytes for s in found):
         yield Draft(builder, found, origin, balance.cost(builder, found))
 
 
-def _best(builder: SegmentBuilder, segment: Segment, inputs: frozenset[str], budget_bytes: float, balance: Balance) -> Segment:
+def _best(
+    book: WayBook, builder: SegmentBuilder, segment: Segment, inputs: frozenset[str], budget_bytes: float, balance: Balance
+) -> Segment:
     """The operators of a segment in the way that costs least within a budget: as they are, with inputs of what is formed again held
     as well, or in any of the ways of `candidates`."""
     ways = [segment]
     if inputs - segment.held:
         ways.append(builder.build(segment.first, segment.last, segment.cuts, segment.held | inputs))
-    growth = Growth(WayBook(builder).starting(segment.first), budget_bytes, balance.elements)
+    growth = Growth(book.starting(segment.first), budget_bytes, balance.elements)
     front = growth.front() if all(growth.take(p) for p in range(segment.first, segment.last + 1)) else None
     if front is not None:
         cost = front.dram_bytes + balance.bytes_per_cycle * front.cycles
@@ -305,7 +345,7 @@ def _gives(builder: SegmentBuilder, position: int, cuts: tuple[Cut, ...]) -> boo
     return all(c.stream in builder.sliceable[position] or c.stream not in mine for c in cuts)
 
 
-def _over(before: SegmentBuilder, graph: OperatorGraph, names: list[str], came: Mapping[str, str]) -> SegmentBuilder:
+def _over(before: SegmentBuilder, graph: OperatorGraph, names: Sequence[str], came: Mapping[str, str]) -> SegmentBuilder:
     """The builder of a graph with copies, in the order of `names`; a copy takes the cycles of what it forms again, `came`."""
     table, known = {o.name: o for o in graph.operators}, {o.name: o for o in before.order}
     order = tuple(table[n] for n in names)

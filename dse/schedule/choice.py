@@ -50,21 +50,29 @@ class Choice:
         """For each budget of bytes held the groups that cover all operators with least DRAM bytes plus the bytes that could have
         moved during their cycles; fewest bytes held where costs are equal. Without `beside` no way that is `Way.beside`;
         `pipelined` counts bytes held and cycles where operators work on different slices at the same time."""
+        return self.least_at(budgets, (bytes_per_cycle,), beside=beside, pipelined=pipelined)[0]
+
+    def least_at(
+        self, budgets: Sequence[float], bytes_per_cycle: Sequence[float], *, beside: bool = True, pipelined: bool = False
+    ) -> list[list[tuple[Candidate, ...]]]:
+        """`least` for each of several balances."""
         peak = self._step if pipelined else self._peak
         peak = peak if beside else np.where(self._beside, np.inf, peak)
-        every = self._dram + (self._busy if pipelined else self._cycles) * bytes_per_cycle
-        cost, held = self._of_groups(np.array(budgets, dtype=np.float64), every, peak)
-        best = np.zeros((len(budgets), len(self._arcs)))
+        every = [self._dram + (self._busy if pipelined else self._cycles) * b for b in bytes_per_cycle]
+        found = [self._of_groups(np.array(budgets, dtype=np.float64), e, peak) for e in every]
+        cost, held = (np.concatenate(columns) for columns in zip(*found, strict=True))  # [balances x budgets, groups]
+        best = np.zeros((len(cost), len(self._arcs)))
         most = np.zeros_like(best)
         taken = np.zeros(best.shape, dtype=np.int64)
-        rows = np.arange(len(budgets))
+        rows = np.arange(len(cost))
         for state, (before, group) in enumerate(self._arcs[1:], start=1):
             total = best[:, before] + cost[:, group]
             least = total.min(axis=1)
             holds = np.where(total <= least[:, None], np.maximum(most[:, before], held[:, group]), np.inf)
             pick = np.argmin(holds, axis=1)
             best[:, state], most[:, state], taken[:, state] = least, holds[rows, pick], pick
-        return [self._path(taken[i], budget, every, peak) for i, budget in enumerate(budgets)]
+        paths = np.split(taken, len(every))
+        return [[self._path(t[i], budget, e, peak) for i, budget in enumerate(budgets)] for t, e in zip(paths, every, strict=True)]
 
     def _of_groups(self, budgets: FloatArray, every: FloatArray, peak: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Least cost of each group within each budget, and the fewest bytes held with it, [budgets, groups]."""

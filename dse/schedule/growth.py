@@ -108,6 +108,7 @@ class Ways:
         self.cut = self.slices > 1
         self.shared = np.array([w.hold is Hold.SHARED for w in ways])
         self.all = np.array([w.hold in (Hold.ALL, Hold.SPILLED) for w in ways])
+        self.beside = np.array([w.beside for w in ways])
         self._share: dict[frozenset[str], FloatArray] = {}
         self._refill: dict[frozenset[str], FloatArray] = {}
         self._fits: dict[int, tuple[BoolArray, BoolArray]] = {}
@@ -371,13 +372,14 @@ class Growth:
         step = np.where(together, np.maximum(step, peak), peak)
         busy = np.where(together, np.maximum(self._array, vector), self._array + vector)
         found = np.flatnonzero(good & (reduces | ~ways.spilled))
-        named = [ways.ways[v] for v in found]
+        named, beside = [ways.ways[v] for v in found.tolist()], ways.beside[found]
         columns = [c[found] for c in (peak, dram, cycles, step, busy)]
         if len(self.members) == 1:
             alone = self._alone(last)
             named.insert(0, Way((), Hold.NOTHING))
+            beside = np.concatenate(([False], beside))
             columns = [np.concatenate(([a], c)) for a, c in zip(alone, columns, strict=True)]
-        return _front(tuple(self.members), named, *columns) if named else None
+        return _front(tuple(self.members), named, beside, *columns) if named else None
 
     @property
     def alive(self) -> bool:
@@ -409,23 +411,28 @@ class Growth:
         return running & (~reduces | loose)
 
 
-def _front(members: tuple[int, ...], ways: list[Way], *columns: FloatArray) -> Front:
+def _front(members: tuple[int, ...], ways: list[Way], beside: BoolArray, *columns: FloatArray) -> Front:
     """`columns` are bytes held, DRAM bytes and cycles, and bytes held and cycles of pipelines."""
     if len(ways) == 1:
         return Front(members, tuple(ways), *columns)
     order = np.lexsort((columns[2], columns[1], columns[0]))
     columns = tuple(c[order] for c in columns)
     _, dram, cycles, step, busy = columns
-    earlier, less = _before(len(ways)), dram[:, None] <= dram  # [by, of]
-    in_turns = less & (cycles[:, None] <= cycles) & earlier
-    same = (step[:, None] == step) & (dram[:, None] == dram) & (busy[:, None] == busy)
-    in_step = less & (step[:, None] <= step) & (busy[:, None] <= busy) & (earlier | ~same)
-    if any(w.beside for w in ways):
-        beside = np.array([ways[i].beside for i in order])
-        displaces = ~beside[:, None] | beside
-        in_turns, in_step = in_turns & displaces, in_step & displaces
-    kept = np.flatnonzero(~(in_turns.any(axis=0) & in_step.any(axis=0)))
-    return Front(members, tuple(ways[order[i]] for i in kept), *(c[kept] for c in columns))
+    earlier = _before(len(ways))  # [by, of]
+    beats = (dram[:, None] <= dram) & (cycles[:, None] <= cycles) & earlier
+    if beside.any():
+        beside = beside[order]
+        beats &= ~beside[:, None] | beside
+    by, of = np.argmax(beats, axis=0), np.arange(len(ways))
+    beaten: BoolArray = beats[by, of]
+    left = np.flatnonzero(beaten & ((step[by] > step) | (busy[by] > busy)))  # others are beaten as pipelines by the same way
+    if len(left):
+        as_pipelines = (dram[:, None] <= dram[left]) & (step[:, None] <= step[left]) & (busy[:, None] <= busy[left])
+        same = (dram[:, None] == dram[left]) & (step[:, None] == step[left]) & (busy[:, None] == busy[left])
+        as_pipelines &= (earlier[:, left] | ~same) & (~beside[:, None] | beside[left])
+        beaten[left] = as_pipelines.any(axis=0)
+    kept = np.flatnonzero(~beaten)
+    return Front(members, tuple([ways[i] for i in order[kept].tolist()]), *(c[kept] for c in columns))
 
 
 @lru_cache(maxsize=256)

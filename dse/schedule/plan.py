@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from dse.mapping.frontier import not_dominated
-from dse.schedule.again import repeats, with_recomputation, work
+from dse.schedule.again import Balance, Rewritten, repeats, with_recomputation, work
 from dse.schedule.candidates import runs, segment_of
 from dse.schedule.choice import Choice, in_order
 from dse.schedule.cycles import CycleTable
@@ -195,13 +195,14 @@ def _outlines(
     found: dict[tuple[Candidate, ...], tuple[float, float]] = {}
     ordered: dict[tuple[int, ...], tuple[Candidate, ...]] = {}
     budgets = BUDGETS_BYTES if fine else BUDGETS_BYTES[::2]
-    for intensity in BALANCES_MACS_PER_BYTE:
-        chosen = choice.least(budgets, elements / intensity, beside=beside, pipelined=pipelined)
-        for budget, groups in zip(budgets, chosen, strict=True):
+    balances = [elements / intensity for intensity in BALANCES_MACS_PER_BYTE]
+    chosen = choice.least_at(budgets, balances, beside=beside, pipelined=pipelined)
+    for balance, at_balance in zip(balances, chosen, strict=True):
+        for budget, groups in zip(budgets, at_balance, strict=True):
             same = tuple(map(id, groups))  # a way to run a group is one object
             if same not in ordered:
                 ordered[same] = in_order(groups, deps)
-                found.setdefault(ordered[same], (budget, elements / intensity))
+                found.setdefault(ordered[same], (budget, balance))
     return found
 
 
@@ -263,6 +264,7 @@ class _PlanMaker:
         self._builders: dict[tuple[int, ...], SegmentBuilder] = {}
         self._segments: dict[tuple[tuple[int, ...] | None, Candidate], Segment] = {}
         self._again: dict[Again, SegmentBuilder] = {}
+        self._rewritten = Rewritten()
         self._in_step: dict[tuple[tuple[int, ...] | Again | None, Segment], tuple[float, float]] = {}
 
     @property
@@ -280,7 +282,8 @@ class _PlanMaker:
         """The plan with intermediates formed again where that costs less, in as many bytes held as before or the budget; and its totals."""
         room = max(budget_bytes, plan.peak_bytes)
         builder = self.builder(plan)
-        draft = with_recomputation(builder, plan.segments, plan.resident, room, bytes_per_cycle, self.elements)
+        balance = Balance.within_reason(bytes_per_cycle, self.elements)
+        draft = with_recomputation(builder, plan.segments, plan.resident, room, balance, self._rewritten)
         if draft is None:
             return
         self._again.setdefault(draft.again, draft.builder)
