@@ -115,14 +115,16 @@ def _rest(cut: Sequence[Cells], known: _Known) -> None:
     tried = known.stairs
     for i in order:
         cells, (floors, which), here = cut[i], found[i], np.flatnonzero(parts[i])
-        ahead -= cells.size * len(here)
-        if known.stairs is not tried and len(here):
-            here = here[~known.beat(floors[here])]
-        waiting.append(_numbered(cells, *cells.mappings(which[here])))
-        if i == order[-1] or sum(len(index) for _, index in waiting) > BATCH:
+        size, counted = cells.size * len(here), sum(len(index) for _, index in waiting)
+        if counted > BATCH or (counted and size > max(BATCH, FURTHER[1] * counted)):
             known.take(*(np.concatenate(x) for x in zip(*waiting, strict=True)))
             known.settle_for(ahead)
             waiting = []
+        ahead -= size
+        if known.stairs is not tried and len(here):
+            here = here[~known.beat(floors[here])]
+        waiting.append(_numbered(cells, *cells.mappings(which[here])))
+    known.take(*(np.concatenate(x) for x in zip(*waiting, strict=True)))
 
 
 def _numbered(cells: Cells, rows: FloatArray, index: IntArray) -> tuple[FloatArray, IntArray]:
