@@ -11,7 +11,7 @@ from dse import cli
 from dse.cost.at_point import at_point
 from dse.cost.evaluation import evaluate
 from dse.errors import ExitCode, InputError
-from dse.evaluate import Objective, compile_step
+from dse.evaluate import Objective, Schedule, compile_step
 from dse.mapping import point_search
 from dse.mapping.frontier import matmul_frontier
 from dse.mapping.problem import MatmulProblem
@@ -38,15 +38,15 @@ def chip(repository: Path, tmp_path: Path) -> str:
 
 
 def test_one_point_gets_the_numbers_of_all_prices(chip: str, repository: Path) -> None:
-    """Where frontiers for all prices can be made, compiling for one point gives what pricing them there gives."""
+    """Where frontiers for all prices can be made, compiling for one point gives what pricing them there gives, one operator after another."""
     sizes = ("batch=1", "query=1", "past=16")
     step = load_workload(WorkloadOptions(onnx=str(repository / "tests/data/onnx/llama_dynamo_18.onnx"), dims=sizes, precision="bf16")).step
     description = load_accelerator(chip)
-    every = compile_step(step, description.geometry_for())
+    every = compile_step(step, description.geometry_for(), schedule=Schedule.LAYER_BY_LAYER)
     assert every.in_part == 0
     for kib in (1, 2048):
         table = description.with_overrides({"memories.glb.capacity_kib": kib}).table({})
-        one = compile_step(step, at_point(description.geometry_for(), table))
+        one = compile_step(step, at_point(description.geometry_for(), table), schedule=Schedule.LAYER_BY_LAYER)
         for objective in Objective:
             given, expected = evaluate(one, table, objective), evaluate(every, table, objective)
             assert (given.latency_s, given.energy_j) == pytest.approx((expected.latency_s, expected.energy_j), rel=1e-12)
