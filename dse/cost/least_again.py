@@ -32,7 +32,7 @@ from dse.ir.graph import multiply_type
 from dse.ir.operator import Kind
 from dse.mapping.flows import flows
 from dse.mapping.matmul import array_sides
-from dse.schedule.problems import contraction_problem
+from dse.schedule.problems import contraction_problem, is_too_large
 from dse.units import BITS_PER_BYTE
 
 if TYPE_CHECKING:
@@ -66,11 +66,14 @@ class Room:
 
 
 def least_again_bytes(builder: SegmentBuilder, geometries: Sequence[Geometry], room: Room) -> tuple[float, ...]:
-    """By operator in the order of `builder`: the least bytes that it makes come again, on that of the cores with which they are fewest."""
+    """By operator in the order of `builder`: the least bytes that it makes come again, on that of the cores with which they are fewest.
+
+    None are counted for a product too large to be mapped as a whole: parts of it may run.
+    """
     again, found = _Again(builder, room.bytes), []
     for position, operator in enumerate(builder.order):
         least = 0.0
-        if operator.kind is Kind.CONTRACTION:
+        if operator.kind is Kind.CONTRACTION and not is_too_large(operator):
             inputs = again.inputs(position)
             dtype = multiply_type(builder.graph, operator).name
             able = [g for g in geometries if g.array.rate(dtype) is not None]

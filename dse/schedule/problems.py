@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from dse.hw.accelerator import Geometry
     from dse.ir.graph import OperatorGraph
-    from dse.ir.operator import Operand, Operator
+    from dse.ir.operator import MatmulShape, Operand, Operator
 
 
 def sliced_along(operator: Operator, parts: Mapping[str, int]) -> Operator:
@@ -42,8 +42,7 @@ def contraction_problem(graph: OperatorGraph, operator: Operator, parts: Mapping
             f"multiplies in {dtype.name}, which the array cannot compute; it computes {known}. "
             "Choose another precision, or add the type to core.array.macs_per_pe_per_cycle",
         )
-    sizes = sorted((shape.m, shape.k, shape.n))
-    if sizes[2] > LARGEST_SIZE or sizes[1] * sizes[2] > LARGEST_FACE or shape.groups * prod(sizes) > LARGEST_PRODUCT:
+    if _too_large(shape):
         raise GraphError.single(
             f"{graph.name}: node '{operator.name}'",
             f"{shape.groups} products of {shape.m} x {shape.k} x {shape.n} are too large; allowed: sizes up to {LARGEST_SIZE}, two "
@@ -64,6 +63,16 @@ def contraction_problem(graph: OperatorGraph, operator: Operator, parts: Mapping
         out_share=distinct_share(operator, operator.outputs[0]),
         work_share=touched_share(graph, operator, geometry),
     )
+
+
+def is_too_large(operator: Operator) -> bool:
+    """Whether a contraction is larger as a whole than `contraction_problem` allows; parts of it may not be."""
+    return _too_large(matmul_shape(operator))
+
+
+def _too_large(shape: MatmulShape) -> bool:
+    sizes = sorted((shape.m, shape.k, shape.n))
+    return sizes[2] > LARGEST_SIZE or sizes[1] * sizes[2] > LARGEST_FACE or shape.groups * prod(sizes) > LARGEST_PRODUCT
 
 
 def distinct_share(operator: Operator, operand: Operand) -> float:
