@@ -26,6 +26,8 @@ MOST_KEY_BLOCKS: Final = 4
 """Blocks of keys that stay while all queries run past them."""
 SOFTMAX_WITHIN: Final = 4
 """Operators behind the product of scores among which its softmax is sought: scale, mask, soft cap, softmax."""
+OUTER_SLICES: Final = (2, 4, 8, 16)
+"""Slices of a stream around another one that is summed over, where no softmax asks for more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,8 @@ def _nested(builder: SegmentBuilder, first: int, streams: list[str]) -> Iterator
 
     Where they are the keys of a softmax that follows, the queries around them are cut as well, alone or inside every index of a
     further stream (heads, sequences): rows of queries against columns of keys, as FlashAttention-2 does (arXiv 2307.08691).
+    Elsewhere a few slices of the outer one are tried too, where there are fine ones: what is summed, as a composite of two projections,
+    is then formed once for several rows.
     """
     summed = builder.summed
     sizes = builder.streams.sizes
@@ -146,6 +150,8 @@ def _nested(builder: SegmentBuilder, first: int, streams: list[str]) -> Iterator
             parts = [Cut(s, n) for s in around if s != inner for n in slice_counts(sizes[s], FINE_STEP)[1:]]
             outers += [(part,) for part in parts]
             outers += [(Cut(s, sizes[s]), part) for s in around for part in parts if s not in (inner, part.stream)]
+        elif builder.fine:
+            outers += [(Cut(s, n),) for s in around if s != inner for n in OUTER_SLICES if sizes[s] % n == 0 and n < sizes[s]]
         for outer in outers:
             yield from ((*outer, Cut(inner, count)) for count in _counts(builder, inner)[1:])
 
