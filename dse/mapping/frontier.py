@@ -47,6 +47,8 @@ __all__ = (
 
 MOST_MAPPINGS: Final = 2**21
 """Mappings with three tiles of an operand or more of which a frontier is made."""
+IDLE_TILINGS: Final = 8
+"""Where there are up to so many times as many tilings, the mappings are counted without the idle ones, of which there may be more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,8 @@ def matmul_frontier(problem: MatmulProblem, geometry: Geometry) -> Frontier:
         return _at_point(problem, geometry)
     if geometry.array.dims:
         return _merged([(array, matmul_frontier(problem, replace(geometry, array=array))) for array in ways(geometry)], geometry)
-    if _too_many(problem, geometry):
+    found = _blocks(problem, geometry)
+    if found is None:
         if geometry.most_tiles is None:
             return replace(matmul_frontier(problem, replace(geometry, most_tiles=2)), in_part=True)
         raise InputError.single(
@@ -117,7 +120,6 @@ def matmul_frontier(problem: MatmulProblem, geometry: Geometry) -> Frontier:
             f"on chip, for all prices, is of more than {MOST_MAPPINGS:.2g} mappings; set it to 2, or leave it out for two tiles of large "
             "products (dse map, and dse eval on one core, take any number)",
         )
-    found = [b for d in geometry.array.dataflows for b in blocks(problem, geometry, d)]
     rows, origin = search(found)
     order = np.lexsort(rows.T[::-1])
     return Frontier(counts_of(rows[order]), BlockMappings(found, origin[order]), geometry.mapping_excess)
@@ -141,20 +143,27 @@ def _at_point(problem: MatmulProblem, geometry: Geometry) -> Frontier:
     return Frontier(counts_of(rows[order]), tuple(mappings), in_part=search.in_part)
 
 
-def _too_many(problem: MatmulProblem, geometry: Geometry) -> bool:
-    """Whether what any price could prefer would take hours or all memory to find: three tiles of an operand or more at a time, of a large
-    product. Tilings are counted before idle ones are left out."""
-    if residence(geometry).levels <= 2:
-        return False
+def _blocks(problem: MatmulProblem, geometry: Geometry) -> list[Block] | None:
+    """The mappings of the space; None where what any price could prefer would take hours or all memory to find: three tiles of an operand
+    or more at a time, of a large product."""
+    limited = residence(geometry).levels > 2
+    if limited and _tilings(problem, geometry, IDLE_TILINGS * MOST_MAPPINGS) > IDLE_TILINGS * MOST_MAPPINGS:
+        return None
+    found = [b for d in geometry.array.dataflows for b in blocks(problem, geometry, d)]
+    return None if limited and sum(b.size for b in found) > MOST_MAPPINGS else found
+
+
+def _tilings(problem: MatmulProblem, geometry: Geometry, limit: int) -> int:
+    """Tilings before idle ones are left out, counted until there are more than `limit`."""
     total = 0
     for dataflow in geometry.array.dataflows:
         view = view_of(problem, geometry, dataflow)
         several = len(together(problem.groups, geometry.array.count))
         for kind in each_kind(view):
             total += several * prod(map(len, kind.tilings(view)))
-            if total > MOST_MAPPINGS:
-                return True
-    return False
+            if total > limit:
+                return total
+    return total
 
 
 def _index(block: Block, tile: int) -> tuple[int, int, int]:
