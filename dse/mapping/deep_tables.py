@@ -22,7 +22,7 @@ from dse.mapping.tiles import sides
 from dse.mapping.tilings import Tiling, flat, nested, nested_deep
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping
+    from collections.abc import Hashable, Iterator
 
     from numpy.typing import NDArray
 
@@ -225,8 +225,3 @@ class WayTables:
             copies = block._copies(a.counts[at], b.counts[at], team.together, double=double)
             elements[level, memory] = held * copies
         return table.widths[:, cells[LACKED[position]]] * np.stack([elements[place] for place in table.place])
-
-
-def memory_limits(capacities: Mapping[int, float], place: tuple[tuple[int, int], ...], column: Mapping[int, int]) -> FloatArray:
-    """Capacity of the memory of each tile, [tiles, 1]."""
-    return np.array([[capacities[column[memory]]] for _, memory in place]).reshape(-1, 1)

@@ -16,12 +16,11 @@ import moocore
 import numpy as np
 
 from dse.hw.accelerator import Dataflow
-from dse.mapping.blocks import CYCLES, FOOTPRINT, LACKED, NAMES, ports_of
-from dse.mapping.crossings import OUTERMOST, Home
-from dse.mapping.deep_tables import SPLIT, WayTables, flat_teams, teams
+from dse.mapping.blocks import CYCLES, FOOTPRINT, NAMES
+from dse.mapping.crossings import OUTERMOST
+from dse.mapping.deep_cells import OPENED, Cells, WaysOfDataflow, column_of, drop_crowded, drop_too_large, largest_cells, needs, taken_of
+from dse.mapping.deep_tables import flat_teams, teams
 from dse.mapping.flows import MAX_SEARCHED, ways
-from dse.mapping.many_ways import ManyBlocks, least_of_operand, least_tilings, side_by_side
-from dse.mapping.matmul import Stationary
 from dse.mapping.pivots import Pivots
 from dse.mapping.registers import register_bytes
 from dse.mapping.residence import residence
@@ -34,15 +33,15 @@ if TYPE_CHECKING:
 
     from dse.hw.accelerator import ArrayGeometry, Geometry, PointPrices
     from dse.mapping.blocks import Block, View
-    from dse.mapping.deep_tables import OperandTable, Team
+    from dse.mapping.crossings import Home
+    from dse.mapping.deep_cells import Taken
+    from dse.mapping.deep_tables import Team, WayTables
     from dse.mapping.problem import MatmulProblem
 
     FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.int64]
     BoolArray = NDArray[np.bool_]
 
-OPENED: Final = (4, 192, 48)
-"""Ways, cells, and single tilings that are opened at a time."""
 RECENT: Final = 8
 """Known mappings that are held against others one by one before a table is made of them."""
 MOST_CELLS: Final = 2**18
@@ -85,7 +84,7 @@ class Criteria:
 
     def fits(self, rows: FloatArray) -> BoolArray:
         """Which of the counts [R, columns] fit all memories."""
-        needs = rows[:, [FOOTPRINT, *(ports_of(i)[0] - 1 for i in range(len(self.capacities) - 1))]]
+        needs = rows[:, [FOOTPRINT, *(column_of(i) for i in range(len(self.capacities) - 1))]]
         return np.asarray((needs <= self.capacities).all(axis=1))
 
     def limit(self, memory: int) -> float:
@@ -144,24 +143,14 @@ class _Choice(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Node:
-    """Cells of one size of one team on one way, the most promising ones first."""
+class _Node(Cells):
+    """Cells, the most promising ones first."""
 
-    team: Team
-    tables: WayTables
-    used: ArrayGeometry | None
-    cycles: float
-    depth: int
-    cells: IntArray
-    """[3, n]."""
-    options: tuple[BoolArray, BoolArray, BoolArray]
-    """Which may still be chosen, [options, n]."""
     floors: FloatArray
     """[V, n]."""
 
     def take(self, index: IntArray) -> _Node:
-        left, right, out = (options[:, index] for options in self.options)
-        return replace(self, cells=self.cells[:, index], options=(left, right, out), floors=self.floors[:, index])
+        return replace(self.at(index), floors=self.floors[:, index])
 
 
 @dataclass(frozen=True)
@@ -177,53 +166,17 @@ class _Ways:
         return replace(self, number=self.number[index], floors=self.floors[:, index])
 
 
-class _Family:
+class _Family(WaysOfDataflow):
     """All ways to use an array with one dataflow."""
 
     def __init__(self, views: Sequence[View], used: Sequence[ArrayGeometry | None], criteria: Criteria) -> None:
-        self.views, self.used, self._criteria = views, used, criteria
-        self.cycles = np.array([_least_cycles(view) for view in views])
-        self._ways, self._least = side_by_side(views), least_tilings(views)
-        self._terms: dict[tuple[int, Home], tuple[FloatArray, FloatArray]] = {}
-        self._tables: dict[int, WayTables] = {}
-
-    def tables(self, way: int) -> WayTables:
-        """Tables of one way."""
-        if way not in self._tables:
-            self._tables[way] = WayTables(self.views[way], self._criteria.terms)
-        return self._tables[way]
+        super().__init__(views, used, np.array([_least_cycles(view) for view in views]), criteria.terms, criteria.limit)
+        self._criteria = criteria
 
     def floors(self, team: Team) -> FloatArray:
         """Criteria that no mapping of a team goes below, [V, ways]; infinite where nothing fits."""
-        total: FloatArray | float = 0.0
-        rooms: FloatArray | float = 0.0
-        for position in range(3):
-            terms, room = zip(*(self._of(position, home) for home in team.options[position]), strict=True)
-            total, rooms = total + np.stack(terms).min(axis=0), rooms + np.stack(room).min(axis=0)
-        fits = np.isfinite(total).all(axis=0)
-        return np.where(fits, self._criteria.of(np.where(fits, total, 0.0), self.cycles, np.asarray(rooms)), np.inf)
-
-    def _of(self, position: int, home: Home) -> tuple[FloatArray, FloatArray]:
-        """Least terms of an operand in these memories, [terms, ways], infinite where they are too small; and the room that it takes in the
-        outermost buffer, where that is one pool."""
-        if (position, home) not in self._terms:
-            found = self._criteria.terms @ least_of_operand(self._ways, self.views, position, home)
-            homes = [Home(), Home(), Home()]
-            homes[position] = home
-            every = np.arange(len(self.views))
-            block = ManyBlocks(self._ways, Stationary.OUT, tuple(homes), self._least)  # type: ignore[arg-type]  # three
-            room = np.zeros(len(self.views))
-            for column, need in block.footprints((every, every, every)):
-                memory = (
-                    OUTERMOST
-                    if column == FOOTPRINT
-                    else next(i for i in range(len(block.view.geometry.inner)) if ports_of(i)[0] - 1 == column)
-                )
-                found = np.where(need <= self._criteria.limit(memory), found, np.inf)
-                if memory == OUTERMOST and not block.view.memory(memory).capacity_shares:
-                    room = room + need
-            self._terms[position, home] = found, room
-        return self._terms[position, home]
+        total, fits, rooms = self.least(team)
+        return np.where(fits, self._criteria.of(total, self.cycles, rooms), np.inf)
 
 
 class PointSearch:
@@ -293,20 +246,16 @@ class PointSearch:
             good = np.flatnonzero(~self._known.beat(node.floors))
             if not len(good):
                 continue
-            opened = OPENED[0] if isinstance(node, _Ways) else OPENED[1] if not self._last(node) else OPENED[2]
+            opened = OPENED[0] if isinstance(node, _Ways) else OPENED[1] if not node.last else OPENED[2]
             if len(good) > opened:
                 self._later(node.take(good[opened:]))
             now = node.take(good[:opened])
             if isinstance(now, _Ways):
                 self._open_ways(now)
-            elif self._last(now):
+            elif now.last:
                 self._join(now)
             else:
                 self._split(now)
-
-    @staticmethod
-    def _last(node: _Node) -> bool:
-        return node.depth + 1 == len(node.tables.cells(node.team))
 
     def _later(self, node: _Node | _Ways) -> None:
         finite = np.isfinite(node.floors).all(axis=0)
@@ -319,40 +268,28 @@ class PointSearch:
 
     def _open_ways(self, node: _Ways) -> None:
         for way in node.number.tolist():
-            tables, team = node.family.tables(way), node.team
-            size = tables.cells(team)[0]
-            counts = [-(-len(tables.tiling(team, dim)) // size) for dim in range(3)]
-            cells = np.indices(counts).reshape(3, -1)
-            left, right, out = (np.ones((len(options), cells.shape[1]), dtype=np.bool_) for options in team.options)
-            cycles = float(node.family.cycles[way])
+            tables, family = node.family.tables(way), node.family
+            cells, options = largest_cells(tables, node.team)
             floors = np.zeros((len(node.floors), cells.shape[1]))
-            self._looked_at(_Node(team, tables, node.family.used[way], cycles, 0, cells, (left, right, out), floors))
+            self._looked_at(_Node(node.team, tables, family.used[way], float(family.cycles[way]), 0, cells, options, floors))
 
     def _split(self, node: _Node) -> None:
-        sizes = node.tables.cells(node.team)
-        offsets = np.indices((SPLIT,) * 3).reshape(3, 1, -1)
-        inside = node.cells[:, :, None] * SPLIT + offsets
-        counts = [-(-len(node.tables.tiling(node.team, dim)) // sizes[node.depth + 1]) for dim in range(3)]
-        here = (inside < np.array(counts)[:, None, None]).all(axis=0)
-        parent = np.broadcast_to(np.arange(node.cells.shape[1])[:, None], here.shape)[here]
-        left, right, out = (options[:, parent] for options in node.options)
-        self._looked_at(
-            replace(node, depth=node.depth + 1, cells=inside[:, here], options=(left, right, out), floors=node.floors[:, parent])
-        )
+        cells, parent = node.inside()
+        self._looked_at(replace(node.take(parent), depth=node.depth + 1, cells=cells))
 
     def _looked_at(self, node: _Node) -> None:
         """Find floors of new cells, drop options and cells, and put the rest on the list."""
         self.looked_at += node.cells.shape[1]
-        cycles = self._cycles(node)
-        tables, terms, rooms = self._seen(node)
+        cycles = node.array_cycles()
+        tables, terms, rooms = node.seen()
         options = [possible.copy() for possible in node.options]
         for position, (table, room) in enumerate(zip(tables, rooms, strict=True)):
-            self._without_room(options[position], table, room)
-        taken = self._taken(node, options, tables, rooms)
+            drop_too_large(options[position], table, room, self.criteria.limit)
+        taken = taken_of(options, tables, rooms)
         outer = [x for memory, x in taken if memory == OUTERMOST]
         held = outer[0] if outer else [np.zeros(o.shape) for o in options]
         pool = not node.tables.view.memory(OUTERMOST).capacity_shares
-        self._without_room_beside(node, options, taken)
+        drop_crowded(node.tables.view, options, taken, self.criteria.limit)
         least = [np.where(o, t, np.inf).min(axis=1) for o, t in zip(options, terms, strict=True)]
         free = [np.where(o, t, np.inf).min(axis=0) for o, t in zip(options, held, strict=True)]
         alive = np.logical_and.reduce([o.any(axis=0) for o in options])
@@ -378,72 +315,18 @@ class PointSearch:
         here = np.where(alive, room[0] + room[1] + room[2], 0.0) if pool else np.zeros(len(alive))
         return self.criteria.of(total, cycles, here)
 
-    def _taken(
-        self, node: _Node, options: Sequence[BoolArray], tables: Sequence[OperandTable], rooms: Sequence[FloatArray]
-    ) -> list[tuple[int, list[FloatArray]]]:
-        """By memory that may hold a tile, the capacity that each option of each operand takes there, [options, n]."""
-        found = []
-        for memory in sorted({memory for table in tables for _, memory in table.place}):
-            taken = []
-            for possible, table, room in zip(options, tables, rooms, strict=True):
-                here = np.zeros(possible.shape)
-                tiles = [tile for tile, (_, at) in enumerate(table.place) if at == memory]
-                here[table.option[tiles]] = room[tiles]  # an option has one tile in a memory
-                taken.append(here)
-            found.append((memory, taken))
-        return found
-
-    def _without_room_beside(self, node: _Node, options: list[BoolArray], taken: Sequence[tuple[int, list[FloatArray]]]) -> None:
-        """Drop the options that need more of a memory than the least that the options of the other operands leave of it."""
-        for memory, here in taken:
-            if node.tables.view.memory(memory).capacity_shares:
-                continue
-            least = [np.where(possible, need, np.inf).min(axis=0) for possible, need in zip(options, here, strict=True)]
-            for position in range(3):
-                others = least[position - 1] + least[position - 2]  # both other operands
-                options[position] &= here[position] + others <= self.criteria.limit(memory)
-
-    def _seen(self, node: _Node) -> tuple[list[OperandTable], list[FloatArray], list[FloatArray]]:
-        """Tables of the operands, and in the cells of a node their terms [terms, options, n] and rooms [tiles, n]."""
-        size = node.tables.cells(node.team)[node.depth]
-        tables = [node.tables.operand(node.team, position, size) for position in range(3)]
-        terms = [table.terms[:, :, node.cells[LACKED[position]]] for position, table in enumerate(tables)]
-        rooms = [node.tables.room(node.team, table, position, node.cells, size) for position, table in enumerate(tables)]
-        return tables, terms, rooms
-
-    def _cycles(self, node: _Node) -> FloatArray:
-        if not self._last(node):
-            return np.full(node.cells.shape[1], node.cycles)
-        m, k, n = (node.tables.tiling(node.team, dim) for dim in range(3))
-        block = node.team.block(node.tables.view, (Home(),) * 3, (m, k, n))
-        return np.asarray(block.cycles((node.cells[0], node.cells[1], node.cells[2])), dtype=np.float64)
-
-    def _without_room(self, options: BoolArray, table: OperandTable, room: FloatArray) -> None:
-        """Drop the options of which a tile alone is too large for its memory."""
-        number, starts = np.unique(table.option, return_index=True)
-        if len(number):
-            limits = np.array([self.criteria.limit(memory) for _, memory in table.place])[:, None]
-            options[number] &= np.logical_and.reduceat(room <= limits, starts, axis=0)
-
     def _join(self, node: _Node) -> None:
         """Choose memories for all operands with single tilings, and keep what may be unbeaten."""
-        tables, terms, rooms = self._seen(node)
-        cycles, taken = self._cycles(node), self._taken(node, node.options, tables, rooms)
+        tables, terms, rooms = node.seen()
+        cycles, taken = node.array_cycles(), taken_of(node.options, tables, rooms)
         for at in range(node.cells.shape[1]):
             if not self._known.beat(node.floors[:, at : at + 1])[0]:
-                self._join_one(
-                    node, at, [t[:, :, at] for t in terms], [(m, [x[:, at] for x in here]) for m, here in taken], float(cycles[at])
-                )
+                self._join_one(node, at, [t[:, :, at] for t in terms], taken, float(cycles[at]))
 
-    def _join_one(
-        self, node: _Node, at: int, terms: Sequence[FloatArray], taken: Sequence[tuple[int, list[FloatArray]]], cycles: float
-    ) -> None:
+    def _join_one(self, node: _Node, at: int, terms: Sequence[FloatArray], taken: Taken, cycles: float) -> None:
         a, b, c = (x.ravel() for x in np.meshgrid(*(np.flatnonzero(options[:, at]) for options in node.options), indexing="ij"))
         room, fits = np.zeros(len(a)), np.ones(len(a), dtype=np.bool_)
-        for memory, (left, right, out) in taken:
-            parts = left[a], right[b], out[c]
-            shares = node.tables.view.memory(memory).capacity_shares
-            need = np.maximum.reduce(parts) if shares else parts[0] + parts[1] + parts[2]
+        for memory, need in needs(node.tables.view, taken, at, (a, b, c)):
             fits &= need <= self.criteria.limit(memory)
             room = need if memory == OUTERMOST else room
         criteria = self.criteria.of(terms[0][:, a] + terms[1][:, b] + terms[2][:, c], np.full(len(a), cycles), room)
