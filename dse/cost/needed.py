@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dse.hw.accelerator import Geometry
 
     FloatArray = NDArray[np.float64]
+    BoolArray = NDArray[np.bool_]
     IntArray = NDArray[np.int64]
 
 CAPACITIES_BYTES: Final = tuple(16 * BYTES_PER_KIB * 2.0**i for i in range(17))
@@ -55,7 +56,8 @@ def needed(table: WindowTable, geometry: Geometry) -> list[int]:
         ],
         axis=1,
     )  # [N, D]
-    return sorted(near[_cover(np.concatenate([latency * s[near] for s in scale], axis=1))].tolist())
+    good = np.concatenate([_good(latency * s[near]) for s in scale], axis=1)
+    return sorted(near[_cover(good)].tolist())
 
 
 def _energies(table: WindowTable) -> list[FloatArray]:
@@ -72,9 +74,14 @@ def _energies(table: WindowTable) -> list[FloatArray]:
     return found
 
 
-def _cover(values: FloatArray) -> IntArray:
-    """The fewest that a greedy choice finds of values [N, D], best for most points first."""
-    good = (values <= values.min(axis=0) * (1 + WORSE)) & np.isfinite(values)
+def _good(values: FloatArray) -> BoolArray:
+    """Which of values [N, D] are within `WORSE` of the least at each point; none where that is infinite."""
+    least = values.min(axis=0)
+    return np.asarray(values <= np.where(np.isfinite(least), least * (1 + WORSE), -1.0))
+
+
+def _cover(good: BoolArray) -> IntArray:
+    """The fewest that a greedy choice finds of those that are `good` [N, D] enough somewhere, for most points first."""
     kept: list[int] = []
     best = good.sum(axis=1)  # at how many points, of those that none of the kept ones is good for
     while best.any():

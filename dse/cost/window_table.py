@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
     BoolArray = NDArray[np.bool_]
+    IntArray = NDArray[np.int64]
 
 
 CHUNK_ENTRIES: Final = 16384
@@ -175,7 +176,9 @@ class WindowTable:
     """N sequences of windows, priced at once; windows that sequences share are priced once."""
 
     def __init__(self, sequences: Sequence[Sequence[CostedWindow]], geometry: Geometry) -> None:
-        self.sequences = tuple(sequences)
+        self._sequences = tuple(sequences)
+        self._members = np.arange(len(sequences))
+        """[N] which of these each one is."""
         self._alone: dict[int, WindowTable] = {}
         distinct = {id(w): w for sequence in sequences for w in sequence}
         number = {key: i for i, key in enumerate(distinct)}
@@ -186,6 +189,8 @@ class WindowTable:
         self.index = np.full((len(sequences), longest + 1), end)
         for row, sequence in enumerate(sequences):
             self.index[row, : len(sequence)] = [number[id(w)] for w in sequence]
+        self._lengths = np.array([len(s) for s in sequences])
+        """[N] windows of each sequence."""
         counts = np.stack([*(w.counts for w in every), np.zeros_like(every[0].counts)])
         self.totals = np.add.reduce(counts[self.index], axis=1)
         """[N, C]."""
@@ -203,21 +208,28 @@ class WindowTable:
 
     def alone(self, number: int) -> WindowTable:
         """One of the sequences."""
-        if len(self.sequences) == 1:
+        if len(self.index) == 1:
             return self
         if number not in self._alone:
-            self._alone[number] = WindowTable([self.sequences[number]], self.geometry)
+            self._alone[number] = WindowTable([self._sequences[self._members[number]]], self.geometry)
         return self._alone[number]
 
     def take(self, rows: NDArray[np.int64]) -> WindowTable:
         """Some of the sequences; their windows stay where they are."""
         found = copy(self)
-        for name in ("_later", "_between_bytes", "_ahead_bytes", "_sequence"):
+        for name in ("_later", "_between_bytes", "_ahead_bytes", "_sequence", "_longest_first"):
             found.__dict__.pop(name, None)
-        found.sequences, found._alone = tuple(self.sequences[i] for i in rows), {}
-        for name in ("index", "totals", "needed_bytes", "_inner", "launches", "touches"):
+        found._alone = {}
+        for name in ("_members", "_lengths", "totals", "needed_bytes", "_inner", "launches", "touches"):
             setattr(found, name, getattr(self, name)[rows])
+        found.index = self.index[rows, : found._lengths.max(initial=0) + 1]
         return found
+
+    @cached_property
+    def _longest_first(self) -> tuple[IntArray, WindowTable]:
+        """Its sequences by their numbers of windows, and the table of them in that order."""
+        order = np.argsort(-self._lengths, kind="stable")
+        return order, self.take(order)
 
     def fits(self, capacity_bytes: FloatArray, inner_capacity_bytes: Sequence[FloatArray] | FloatArray) -> BoolArray:
         """Which sequences fit where, [N, D]."""
@@ -233,16 +245,21 @@ class WindowTable:
         a window and of the one after it. A window lasts as long as its own work, as its DRAM traffic less what is there
         already, and as the writes of both into the buffer.
         """
-        times, ready = [], []
-        for time, ahead in self._run(rates):
-            times.append(time)
-            ready.append(ahead)
-        return np.stack(times, axis=1), np.stack(ready, axis=1)
+        times, ready = np.zeros((2, len(self.index), self.index.shape[1] - 1, rates.size))
+        for w, (time, ahead) in enumerate(self._run(rates, self._own_s(rates))):
+            times[: len(time), w], ready[: len(time), w] = time, ahead
+        return times, ready
 
     def latency_s(self, rates: Rates) -> FloatArray:
         """Seconds of every sequence, [N, D]; infinite where it does not fit."""
         size = rates.size
         alone = len(self.index) == 1 and rates.capacity_bytes.ndim == 1
+        if (self._lengths[1:] > self._lengths[:-1]).any():
+            order, table = self._longest_first
+            apart = rates.capacity_bytes.ndim > 1
+            found = np.empty((len(order), size))
+            found[order] = table.latency_s(replace(rates, capacity_bytes=rates.capacity_bytes[order]) if apart else rates)
+            return found
         step = max(1, min(CHUNK_ENTRIES // len(self.index), CHUNK_WINDOWS // len(self.stream)))
         total: FloatArray = np.zeros((len(self.index), size))
         for start in range(0, size, step):
@@ -251,8 +268,7 @@ class WindowTable:
             if alone:
                 total[0, here] = self._sequence.latency_s(self._own_s(some)[self.index[0, :-1]], some)
             else:
-                for time, _ in self._run(some):
-                    total[:, here] += time
+                self._add_times(total[:, here], some, self._own_s(some))
         return np.where(self.fits(rates.capacity_bytes, rates.inner_capacity_bytes), total, np.inf)
 
     def latency_in_s(self, capacities_bytes: FloatArray, rates: Rates) -> FloatArray:
@@ -266,24 +282,35 @@ class WindowTable:
         new[:, 1:] &= ~(wide & fits[:, :-1])
         number = np.maximum.accumulate(np.where(new, np.cumsum(new).reshape(new.shape) - 1, -1), axis=1)
         row, at = np.nonzero(new)
-        if not len(row):
-            return np.full((*fits.shape, rates.size), np.inf)
-        many = max(1, CHUNK_ENTRIES // rates.size)
-        found = [
-            self.take(row[i : i + many]).latency_s(replace(rates, capacity_bytes=capacities_bytes[at[i : i + many], None]))
-            for i in range(0, len(row), many)
-        ]
-        return np.concatenate((*found, np.full((1, rates.size), np.inf)))[number]
+        order = np.argsort(-self._lengths[row], kind="stable")
+        row, at = row[order], at[order]
+        found = np.zeros((len(row) + 1, rates.size))
+        found[-1] = np.inf
+        own, many = self._own_s(rates), max(1, CHUNK_ENTRIES // rates.size)
+        for i in range(0, len(row), many):
+            some = replace(rates, capacity_bytes=capacities_bytes[at[i : i + many], None])
+            self.take(row[i : i + many])._add_times(found[i : i + many], some, own)
+        place = np.append(np.empty_like(order), len(row))
+        place[order] = np.arange(len(row))
+        return found[place[number]]
 
-    def _run(self, rates: Rates) -> Iterator[tuple[FloatArray, FloatArray]]:
-        own = self._own_s(rates)
+    def _add_times(self, total: FloatArray, rates: Rates, own: FloatArray) -> None:
+        """Add the times of all windows, of which the distinct ones take `own` [U, D] by everything but loads, to `total` [N, D]."""
+        for time, _ in self._run(rates, own):
+            total[: len(time)] += time
+
+    def _run(self, rates: Rates, own: FloatArray) -> Iterator[tuple[FloatArray, FloatArray]]:
+        """Of one window after another seconds and bytes ready at its end; where longer sequences come first, of those alone that have
+        it."""
         most = self.most_ready(rates)
+        descending = bool((self._lengths[1:] <= self._lengths[:-1]).all())
         dram, write = rates.seconds[DRAM_READ], rates.seconds[BUFFER_WRITE]
         slower = np.maximum(dram, write)
         free = not (rates.launch_s.any() or rates.dram_latency_s.any())
         ready: FloatArray = np.zeros((len(self.index), rates.size))
         for w in range(self.index.shape[1] - 1):
-            i = self.index[:, w]
+            rows = int(np.count_nonzero(self._lengths > w)) if descending else len(self.index)
+            i, ready = self.index[:rows, w], ready[:rows]
             stream, fixed, port = (column[i][:, None] for column in (self.stream, self.fixed, self.port))
             missing = np.subtract(stream, ready)
             np.maximum(missing, 0.0, out=missing)
@@ -299,7 +326,7 @@ class WindowTable:
                 np.subtract(time, port * write, out=missing)
                 missing /= slower
                 ahead += np.minimum(loaded, missing, out=loaded)
-                np.minimum(ahead, most[w], out=ahead)
+                np.minimum(ahead, most[w][:rows], out=ahead)
                 ready = np.maximum(ahead, 0.0, out=ahead)
             else:
                 ready = np.zeros_like(ready)
