@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 VECTOR_OPS_PER_ARRAY_MAC: Final = 1 / 64
 """Operations of the vector unit per MAC of the array, for estimates alone: tpu7x 1/64 (16,384 lanes, 1,048,576 MACs per cycle),
 h100_sxm 1/32 (accelerators/catalogue)."""
+PIPELINED_SUMS: Final = PIPELINED_ACCUMULATOR_COPIES / ACCUMULATOR_COPIES
+"""Bytes of running sums in a pipeline, for a byte of them in turns."""
 UNKNOWN: Final = -1.0
 ROOM: Final = 8
 """Operators for which a growing group sets aside rows at first."""
@@ -265,6 +267,22 @@ class _Effect:
     held: BoolArray
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """What a group adds that ends where it is, [V] each."""
+
+    good: BoolArray
+    """Ways that may end so."""
+    reduces: BoolArray
+    """Those in which the last operator sums over a cut."""
+    sums: FloatArray | None
+    """Bytes of running sums; None where nothing is summed over a cut."""
+    added: FloatArray | float
+    """Cycles in which they are added up."""
+    spilled: FloatArray | None
+    """DRAM bytes of unfinished sums; None where there are none."""
+
+
 class Growth:
     """A group with its totals for every way to run it."""
 
@@ -296,8 +314,8 @@ class Growth:
         other.members, other._parts, other._effects = list(self.members), self._parts.copy(), dict(self._effects)
         return other
 
-    def take(self, position: int) -> bool:
-        """Add an operator behind the others; False where no way is left."""
+    def take(self, position: int, storages: Sequence[Storage] | None = None) -> bool:
+        """Add an operator behind the others, with all storages that it touches or with those given; False where no way is left."""
         ways, operator = self._ways, self._builder.order[position]
         own, either = ways.fits(position)
         multiplies = operator.kind is Kind.CONTRACTION
@@ -316,7 +334,7 @@ class Growth:
         if not multiplies and ways.sums_inner(position).any():
             running = np.full(len(ways.ways), -1) if self._running is None else self._running
             self._running = np.where(ways.sums_inner(position) & (running < 0), index, running)
-        for storage in self._builder.touched[position]:
+        for storage in self._builder.touched[position] if storages is None else storages:
             self._touch(storage, position, index)
         self._alive = self._alive & (self._peak() <= self._most)
         return bool(self._alive.any())
@@ -349,22 +367,15 @@ class Growth:
     def front(self) -> Front | None:
         """The ways that make sense for the group as it is; None where there is none. Ways that sum over a cut end here."""
         ways, last = self._ways, self.members[-1]
-        peak, cycles, dram = self._peak(), self._array, self._dram
-        step, vector = self._copies + self._whole, self._vector
-        reduces: BoolArray = np.zeros(len(ways.ways), dtype=bool)
-        good = self._alive & (self._held > 0)
-        if self._builder.order[last].kind is Kind.CONTRACTION and ways.sums_inner(last).any():
-            reduces = ways.sums_inner(last)
-            sums, added = (np.where(reduces, x, 0.0) for x in self._accumulated(last))
-            peak, cycles, vector = peak + sums, cycles + added, vector + added
-            step = step + sums * (PIPELINED_ACCUMULATOR_COPIES / ACCUMULATOR_COPIES)
-            good &= (peak <= self._most) & ~self._unfinished(reduces)
-            self._alive = self._alive & ~reduces
-            if (reduces & ways.spilled).any():
-                once = self._builder.spilled_bytes(self.members, 2)
-                dram = dram + np.where(reduces & ways.spilled, (ways.parts - 1) * once, 0.0)
-        elif self._running is not None:
-            good &= self._running < 0
+        end = self.end()
+        good, reduces = end.good & (self._held > 0), end.reduces
+        peak, cycles, dram, step, vector = self._peak(), self._array, self._dram, self._copies + self._whole, self._vector
+        if end.sums is not None:
+            peak, cycles, vector = peak + end.sums, cycles + end.added, vector + end.added
+            step = step + end.sums * PIPELINED_SUMS
+            good &= peak <= self._most
+            if end.spilled is not None:
+                dram = dram + end.spilled
         if len(self.members) == 1:
             good &= ~ways.all
         stages = len(self.members) + reduces
@@ -380,6 +391,24 @@ class Growth:
             beside = np.concatenate(([False], beside))
             columns = [np.concatenate(([a], c)) for a, c in zip(alone, columns, strict=True)]
         return _front(tuple(self.members), named, beside, *columns) if named else None
+
+    def end(self) -> End:
+        """What is added where the group ends as it is. Ways that sum over a cut do not grow further."""
+        ways, last = self._ways, self.members[-1]
+        good = self._alive
+        if self._builder.order[last].kind is not Kind.CONTRACTION or not ways.sums_inner(last).any():
+            if self._running is not None:
+                good = good & (self._running < 0)
+            return End(good, np.zeros(len(ways.ways), dtype=bool), None, 0.0, None)
+        reduces = ways.sums_inner(last)
+        sums, added = (np.where(reduces, x, 0.0) for x in self._accumulated(last))
+        good = good & ~self._unfinished(reduces)
+        self._alive = self._alive & ~reduces
+        spilled = None
+        if (reduces & ways.spilled).any():
+            once = self._builder.spilled_bytes(self.members, 2)
+            spilled = np.where(reduces & ways.spilled, (ways.parts - 1) * once, 0.0)
+        return End(good, reduces, sums, added, spilled)
 
     @property
     def alive(self) -> bool:
