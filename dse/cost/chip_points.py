@@ -64,6 +64,8 @@ class _Planned:
     why: Infeasibility | None
     offered: tuple[OfferedPlans, ...]
     """For each graph of the step the plans that are priced."""
+    resources: IntArray
+    """Index into `RESOURCES` of each resource of the plans."""
 
 
 class ChipPlans:
@@ -178,19 +180,18 @@ class ChipPlans:
             parts, why = ((), found) if isinstance(found, Infeasibility) else (found, None)
             cores = len(description.chip.cores)
             offered = tuple(OfferedPlans((p.planned.outcome, *p.planned.others), cores, self.objective) for p in parts)
-            self._made[capacities, prices] = _Planned(description, parts, why, offered)
+            resources = np.array([resource_index(name, description.chip) for name in resource_names(description.chip)])
+            self._made[capacities, prices] = _Planned(description, parts, why, offered, resources)
         return self._made[capacities, prices]
 
     def _priced(
         self, planned: _Planned, columns: Mapping[str, FloatArray], size: int
     ) -> tuple[FloatArray, FloatArray, FloatArray, IntArray]:
         """Latency, energy, bytes off chip and busiest resource of points with the same capacities, each [D]."""
-        chip = planned.description.chip
         table = planned.description.table(columns)
         charges = ChipCharges.at_points(planned.description, {k: d.geometry for k, d in planned.description.kinds.items()}, columns, table)
         latency, energy, moved = np.zeros(size), np.zeros(size), np.zeros(size)
-        names, need = resource_names(chip), np.full(size, self.stored_bytes)
-        busy = np.zeros((len(names), size))
+        need, busy = np.full(size, self.stored_bytes), np.zeros((len(planned.resources), size))
         for part, offered in zip(planned.parts, planned.offered, strict=True):
             best = offered.best(charges)
             need = np.maximum(need, self.stored_bytes + best.off_chip_bytes)
@@ -199,12 +200,11 @@ class ChipPlans:
             moved += part.count * best.dram_bytes
             busy += part.count * best.busy_s
         fits = need <= np.broadcast_to(table.dram_capacity_bytes, (size,))
-        resources = np.array([resource_index(name, chip) for name in names])
         return (
             np.where(fits, latency, np.inf),
             np.where(fits, energy, np.inf),
             np.where(fits, moved, 0.0),
-            np.where(fits, resources[busy.argmax(axis=0)], -1),
+            np.where(fits, planned.resources[busy.argmax(axis=0)], -1),
         )
 
 

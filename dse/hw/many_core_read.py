@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 from dse.errors import InputError, UsageError
 from dse.files import load_yaml, validate
 from dse.hw.accelerator import AreaBreakdown
+from dse.hw.channel_prices import ChannelPrices
 from dse.hw.many_core import Chip, Core, SharedBuffer
 from dse.hw.many_core_form import ChipFile
 from dse.hw.many_core_paths import chip_field_paths
 from dse.hw.many_core_table import ChipTable, build_chip_table
 from dse.hw.read import AcceleratorDescription, describe, plain
+from dse.hw.table import PriceFields
 from dse.hw.topology import CELLS, core_names, interconnect_of
 from dse.units import BYTES_PER_GIB, BYTES_PER_KIB
 
@@ -65,6 +67,15 @@ class ChipDescription:
     def _paths(self) -> tuple[FieldPath, ...]:
         return chip_field_paths(self.file, {kind: one.paths() for kind, one in self.kinds.items()}, self.technology)
 
+    @cached_property
+    def _price_fields(self) -> PriceFields:
+        return PriceFields.of(self._paths)
+
+    @cached_property
+    def channel_prices(self) -> ChannelPrices:
+        """What its channels charge."""
+        return ChannelPrices.of(self.chip)
+
     def paths(self) -> tuple[FieldPath, ...]:
         """All fields that a search may change, in the order of the file."""
         return self._paths
@@ -87,7 +98,7 @@ class ChipDescription:
         Raises:
             UsageError: a path that is unknown or no price, columns of different lengths, a value that is not allowed.
         """
-        return build_chip_table(self.file, self.paths(), self.kinds, columns or {})
+        return build_chip_table(self.file, self._price_fields, self.kinds, columns or {})
 
     @cached_property
     def area(self) -> AreaBreakdown:

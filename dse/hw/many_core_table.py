@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dse.hw.many_core_paths import of_kind
-from dse.hw.table import checked_columns
+from dse.hw.table import widened
 from dse.units import BYTES_PER_GB, BYTES_PER_GIB, BYTES_PER_KIB, BYTES_PER_MIB
 
 if TYPE_CHECKING:
@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from dse.hw.many_core_form import ChipFile
-    from dse.hw.paths import FieldPath
     from dse.hw.read import AcceleratorDescription
-    from dse.hw.table import DesignTable
+    from dse.hw.table import DesignTable, PriceFields
 
     FloatArray = NDArray[np.float64]
 
@@ -61,7 +60,7 @@ class ChipTable:
 
 def build_chip_table(
     file: ChipFile,
-    paths: tuple[FieldPath, ...],
+    fields: PriceFields,
     kinds: Mapping[str, AcceleratorDescription],
     given: Mapping[str, ArrayLike],
 ) -> ChipTable:
@@ -70,14 +69,14 @@ def build_chip_table(
     Raises:
         UsageError: a path that is unknown or no price, columns of different lengths, a value that is not allowed.
     """
-    columns = checked_columns(paths, given)
+    columns = fields.columns(given)
     size = max((columns[path].size for path in given), default=1)
     tables = {kind: _kind_table(kind, one, file, {path: columns[path] for path in given}) for kind, one in kinds.items()}
     technology = next(iter(kinds.values())).technology
     dram = f"memories.{file.dram[0]}."
 
-    def wide(column: ArrayLike) -> FloatArray:
-        return np.broadcast_to(np.asarray(column, dtype=np.float64), (size,))  # [D]
+    def wide(column: FloatArray) -> FloatArray:
+        return widened(column, size)
 
     array, vector, buffers, leakage = (np.zeros(size) for _ in range(4))
     for kind, form in file.cores.items():

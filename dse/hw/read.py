@@ -18,7 +18,7 @@ from dse.hw.geometry import array_dims, geometry_of
 from dse.hw.memory_form import BufferForm, DramForm
 from dse.hw.papercuts import papercuts
 from dse.hw.paths import field_paths
-from dse.hw.table import build_table, checked_columns
+from dse.hw.table import PriceFields, build_table
 from dse.hw.technology import read_technology_file
 
 if TYPE_CHECKING:
@@ -59,6 +59,10 @@ class AcceleratorDescription:
     @cached_property
     def _paths(self) -> tuple[FieldPath, ...]:
         return field_paths(self.file, self.technology)
+
+    @cached_property
+    def _price_fields(self) -> PriceFields:
+        return PriceFields.of(self._paths)
 
     def paths(self) -> tuple[FieldPath, ...]:
         """All fields that `with_overrides` may change, in the order of the file."""
@@ -112,7 +116,7 @@ class AcceleratorDescription:
             UsageError: a path that is unknown or no price, columns of different lengths, a value that is not allowed.
         """
         return build_table(
-            checked_columns(self.paths(), columns or {}),
+            self._price_fields.columns(columns or {}),
             buffer=self.file.buffer[0],
             inner=tuple(name for name, _ in self.file.inner),
             dram=self.file.dram[0],

@@ -127,7 +127,7 @@ def build_table(
     )
 
     def wide(column: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.broadcast_to(column, (size,))  # [D]
+        return widened(column, size)
 
     return DesignTable(
         size=size,
@@ -179,31 +179,56 @@ def _inner(columns: Mapping[str, NDArray[np.float64]], name: str, memory: Memory
 
 
 def _widened(memory: MemoryColumns, size: int) -> MemoryColumns:
-    wide = {f.name: np.broadcast_to(getattr(memory, f.name), (size,)) for f in fields(memory) if f.name != "name"}  # [D]
+    wide = {f.name: widened(getattr(memory, f.name), size) for f in fields(memory) if f.name != "name"}
     return MemoryColumns(name=memory.name, **wide)
 
 
-def checked_columns(paths: Sequence[FieldPath], given: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float64]]:
-    """Every price path as a float64 array [1] or [D]: what is given, else the present value.
+def widened(column: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """A column [1] or [D] as [D]; itself where it is that long."""
+    return column if column.shape == (size,) else np.broadcast_to(column, (size,))
 
-    Raises:
-        UsageError: a path that is unknown or no price, columns of different lengths, a value that is not finite, out
-            of bounds, or no whole number where one is needed.
-    """
-    prices = {p.path: p for p in paths if p.effect == "price"}
-    for path in given:
-        if path not in prices:
-            _refuse(path, paths, prices)
-    columns = {path: np.atleast_1d(np.asarray(given.get(path, field.value), dtype=np.float64)) for path, field in prices.items()}
-    sizes = {path: columns[path].size for path in given if columns[path].size != 1}
-    if len(set(sizes.values())) > 1 or any(columns[path].ndim != 1 for path in given):
-        shapes = ", ".join(f"{path} {columns[path].shape}" for path in given)
-        raise UsageError(f"columns of a table must be scalars or have one length; given: {shapes}")
-    if 0 in sizes.values():
-        raise UsageError("a table needs at least one design point; the columns are empty")
-    for path in given:
-        _check_values(prices[path], columns[path])
-    return columns
+
+@dataclass(frozen=True, eq=False)
+class PriceFields:
+    """The fields of one file that may be columns of a table, with what they are now: found once, laid under what is given."""
+
+    paths: Sequence[FieldPath]
+    """All fields of the file, ..."""
+    prices: Mapping[str, FieldPath]
+    """... and by path those that are prices, ..."""
+    described: Mapping[str, NDArray[np.float64]]
+    """... each as a float64 array [1] that nobody writes to."""
+
+    @staticmethod
+    def of(paths: Sequence[FieldPath]) -> PriceFields:
+        """Of all fields of a file."""
+        prices = {p.path: p for p in paths if p.effect == "price"}
+        described = {path: np.array([field.value], dtype=np.float64) for path, field in prices.items()}
+        for column in described.values():
+            column.setflags(write=False)
+        return PriceFields(paths, prices, described)
+
+    def columns(self, given: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float64]]:
+        """Every price path as a float64 array [1] or [D]: what is given, else the present value.
+
+        Raises:
+            UsageError: a path that is unknown or no price, columns of different lengths, a value that is not finite, out
+                of bounds, or no whole number where one is needed.
+        """
+        columns = dict(self.described)
+        for path, values in given.items():
+            if path not in columns:
+                _refuse(path, self.paths, self.prices)
+            columns[path] = np.atleast_1d(np.asarray(values, dtype=np.float64))
+        sizes = {path: columns[path].size for path in given if columns[path].size != 1}
+        if len(set(sizes.values())) > 1 or any(columns[path].ndim != 1 for path in given):
+            shapes = ", ".join(f"{path} {columns[path].shape}" for path in given)
+            raise UsageError(f"columns of a table must be scalars or have one length; given: {shapes}")
+        if 0 in sizes.values():
+            raise UsageError("a table needs at least one design point; the columns are empty")
+        for path in given:
+            _check_values(self.prices[path], columns[path])
+        return columns
 
 
 def _refuse(path: str, paths: Sequence[FieldPath], prices: Mapping[str, FieldPath]) -> None:

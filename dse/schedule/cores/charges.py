@@ -12,7 +12,6 @@ from dse.cost.columns import busy_latency_s, pj_per_count, seconds_per_count
 from dse.cost.frontier_pricing import ARRAY
 from dse.schedule.cores.ports import WAYS
 from dse.schedule.cores.transfers import Pattern
-from dse.units import BYTES_PER_GB, SECONDS_PER_NS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from dse.hw.accelerator import Geometry
-    from dse.hw.interconnect import Channel
     from dse.hw.many_core import Chip
     from dse.hw.many_core_read import ChipDescription
     from dse.hw.many_core_table import ChipTable
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from dse.schedule.cores.ports import Touch
 
     FloatArray = NDArray[np.float64]
+    IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +85,7 @@ class KindCharges:
 
     def part_s(self, part: PricedPart) -> FloatArray:
         """Seconds [D] of a part."""
-        return np.asarray(self.parts_s([part])[0])
-
-    def parts_s(self, parts: Sequence[PricedPart]) -> FloatArray:
-        """Seconds [parts, D]: in slices that overlap the busier unit, and the other one's time for one slice; else one after another."""
-        operators = [o for part in parts for o in part.operators]
-        vector = np.array([float(o.work.vector_ops) for o in operators])[:, None] / self.vector_ops_per_s
-        seconds = busy_latency_s(self.geometry, np.concatenate([o.counts[:, 1:] for o in operators]), self.seconds, vector)
-        units = np.zeros((2, len(parts), self.table.size))
-        first = 0
-        for i, part in enumerate(parts):
-            for row, o in enumerate(part.operators, first):
-                units[0 if o.work.dtype is not None else 1, i] += seconds[row]
-            first += len(part.operators)
-        slices = np.array([p.overlapped_slices for p in parts])[:, None]
-        overlapped = units.max(axis=0) + units.min(axis=0) / np.maximum(1, slices)
-        return np.asarray(np.where(slices < 2, units[0] + units[1], overlapped))
+        return np.asarray(PartRows.of([part]).seconds(self)[0])
 
     @cached_property
     def access_pj(self) -> FloatArray:
@@ -135,6 +119,47 @@ class KindCharges:
         table = self.table
         ports = np.maximum(2 * added.size_bytes / table.buffer_read_bytes_per_s, 2 * added.size_bytes / table.buffer_write_bytes_per_s)
         return np.asarray(np.maximum(added.operations / self.vector_ops_per_s, ports))
+
+
+@dataclass(frozen=True, eq=False)
+class PartRows:
+    """Parts of groups on one kind of core in the form in which they are timed."""
+
+    counts: FloatArray
+    """[operators, C] of the columns of the core's memories."""
+    vector_ops: FloatArray
+    """[operators, 1]"""
+    turns: tuple[tuple[IntArray, IntArray, IntArray], ...]
+    """Of the first operators of all parts, then of the second, ...: (unit: 0 the array, 1 the vector unit; part; row)."""
+    slices: IntArray
+    """[parts, 1]"""
+
+    @staticmethod
+    def of(parts: Sequence[PricedPart]) -> PartRows:
+        """Of parts on cores of the same kind."""
+        operators = [o for part in parts for o in part.operators]
+        turns: list[list[tuple[int, int, int]]] = [[] for _ in range(max((len(p.operators) for p in parts), default=0))]
+        row = 0
+        for i, part in enumerate(parts):
+            for turn, o in zip(turns, part.operators, strict=False):
+                turn.append((0 if o.work.dtype is not None else 1, i, row))
+                row += 1
+        columns = (np.array(turn, dtype=np.int64).T for turn in turns)
+        return PartRows(
+            np.concatenate([o.counts[:, 1:] for o in operators]),
+            np.array([float(o.work.vector_ops) for o in operators])[:, None],
+            tuple((unit, part, at) for unit, part, at in columns),
+            np.array([p.overlapped_slices for p in parts])[:, None],
+        )
+
+    def seconds(self, charges: KindCharges) -> FloatArray:
+        """Seconds [parts, D]: in slices that overlap the busier unit, and the other one's time for one slice; else one after another."""
+        each = busy_latency_s(charges.geometry, self.counts, charges.seconds, self.vector_ops / charges.vector_ops_per_s)
+        units = np.zeros((2, len(self.slices), charges.table.size))
+        for unit, part, row in self.turns:
+            units[unit, part] += each[row]
+        overlapped = units.max(axis=0) + units.min(axis=0) / np.maximum(1, self.slices)
+        return np.asarray(np.where(self.slices < 2, units[0] + units[1], overlapped))
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,28 +201,20 @@ class ChipCharges:
             UsageError: as `ChipDescription.table`.
         """
         table = description.table(columns) if table is None else table
-        channels = description.chip.interconnect.channels
-        given = {path: np.asarray(column, dtype=np.float64) for path, column in columns.items()}
-        dram = description.chip.dram
+        channels = description.channel_prices.columns(columns, table.dram_bytes_per_s)
 
-        def wide(usual: float, path: str, unit: float) -> FloatArray:
-            return np.broadcast_to(given[path] * unit if path in given else np.float64(usual), (table.size,))
-
-        def rate(c: Channel) -> FloatArray:
-            if dram in c.sources:
-                return table.dram_bytes_per_s
-            ends = next((f"{way}_gb_per_s" for way in ("read", "write") if c.name == f"{c.path.partition('.')[2]}.{way}"), None)
-            return wide(c.bytes_per_s, f"{c.path}.{ends or 'bandwidth_gb_per_s'}", BYTES_PER_GB)
+        def wide(usual: float, path: str) -> FloatArray:
+            return np.broadcast_to(np.asarray(columns.get(path, usual), dtype=np.float64), (table.size,))
 
         return ChipCharges(
             {kind: KindCharges.of(geometry, table.kinds[kind]) for kind, geometry in kinds.items()},
-            np.stack([rate(c) for c in channels]),
-            np.stack([wide(c.pj_per_byte, f"{c.path}.energy_pj_per_byte", 1.0) for c in channels]),
-            np.stack([wide(c.latency_s, f"{c.path}.latency_ns", SECONDS_PER_NS) for c in channels]),
+            channels.bytes_per_s,
+            channels.pj_per_byte,
+            channels.latency_s,
             {
                 b.name: (
-                    wide(b.read_pj_per_byte, f"memories.{b.name}.read_energy_pj_per_byte", 1.0),
-                    wide(b.write_pj_per_byte, f"memories.{b.name}.write_energy_pj_per_byte", 1.0),
+                    wide(b.read_pj_per_byte, f"memories.{b.name}.read_energy_pj_per_byte"),
+                    wide(b.write_pj_per_byte, f"memories.{b.name}.write_energy_pj_per_byte"),
                 )
                 for b in description.chip.shared
             },

@@ -11,7 +11,7 @@ import numpy as np
 from dse.cost.metrics import Objective
 from dse.schedule.cores.off_chip import off_chip_bytes
 from dse.schedule.cores.ports import WAYS, Touch
-from dse.schedule.cores.rates import RateTable
+from dse.schedule.cores.rates import RateTable, summed
 from dse.schedule.cores.services import PortServices, critical_way
 
 if TYPE_CHECKING:
@@ -81,14 +81,19 @@ class _Plan:
         """Rows of seconds, and how often each is passed, of ways through the plan."""
         self._know(np.array([rates.span(number, tasks, use, places) for use, places in critical_way(outcome)], dtype=np.int64))
 
+    @cached_property
+    def _computing(self) -> tuple[IntArray, FloatArray]:
+        """Rows of seconds that cores compute, and how often each of them does [rows, cores]."""
+        mine = np.flatnonzero(self.computed.any(axis=0))
+        return self.uses[mine], self.computed.T[mine]
+
     def busy_s(self, charges: ChipCharges, rows: FloatArray) -> FloatArray:
-        """Seconds [resources, D] that each is held; one use after another, so that a point has what it has alone."""
+        """Seconds [resources, D] that each is held."""
         found = np.zeros((self.resources, rows.shape[1]))
         cores = slice(len(self.sent), len(self.sent) + len(self.computed))
         found[: len(self.sent)] = self.sent[:, None] / charges.bytes_per_s
-        for row, counts in zip(self.uses, self.computed.T, strict=True):
-            if counts.any():
-                found[cores] += counts[:, None] * rows[row]
+        at, counts = self._computing
+        found[cores] = summed(counts, rows[at])
         for (port, kind), size in self.touched.items():
             found[cores.stop + port] += charges.touch_s(Touch(port, kind, size))
         return found

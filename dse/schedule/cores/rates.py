@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from dse.schedule.cores.charges import PartRows
 from dse.schedule.cores.ports import WAYS, Touch
 from dse.units import JOULES_PER_PJ
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     IntArray = NDArray[np.int64]
     Held = tuple[tuple[float, int] | Touch, ...]
     """(bytes, channel) or what passes a port, ...: the longest of these counts."""
+
+
+AT_ONCE: Final = 100_000
+"""Numbers that are added up in one go."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +118,8 @@ class RateTable:
         self._holds: dict[tuple[Held, int], int] = {}
         """Row, behind those of `_lasts`, by what is held and the pieces in which it comes."""
         self._rows = PatternRows.of([p for _, p in self._patterns.values()]) if self._patterns else None
+        self._part_rows = {kind: PartRows.of([p for _, p in mine.values()]) for kind, mine in self._parts.items()}
+        self._fills = _fills(self._lasts)
         self._spends = _SpendRows(spends)
 
     def _last(self, timing: Timing) -> int:
@@ -170,23 +177,18 @@ class RateTable:
 
     def seconds(self, charges: ChipCharges) -> FloatArray:
         """All rows, [rows, D]."""
-        nothing = charges.nothing[None]
-        per_byte, latency = self._rows.seconds(charges) if self._rows is not None else (nothing, nothing)
-        parts = {kind: charges.kinds[kind].parts_s([p for _, p in mine.values()]) for kind, mine in self._parts.items()}
-        added = {kind: [charges.kinds[kind].adding_s(a) for _, a in mine.values()] for kind, mine in self._added.items()}
-        rows = np.empty((self.size, nothing.shape[1]))
-        for (what, kind, number, factor, pieces), row in self._lasts.items():
-            match what:
-                case "pattern":
-                    rows[row] = factor * per_byte[number] + latency[number]
-                case "part":
-                    rows[row] = parts[kind][number] / pieces
-                case "added":
-                    rows[row] = added[kind][number]
-                case _:
-                    rows[row] = 0.0
+        rows = np.zeros((self.size, len(charges.nothing)))
+        if self._rows is not None:
+            per_byte, latency = self._rows.seconds(charges)
+            at, number, sizes = self._fills["pattern", ""]
+            rows[at] = sizes * per_byte[number] + latency[number]
+        for kind, parts in self._part_rows.items():
+            at, number, pieces = self._fills["part", kind]
+            rows[at] = parts.seconds(charges.kinds[kind])[number] / pieces
+        for kind, mine in self._added.items():
+            at, number, _ = self._fills["added", kind]
+            rows[at] = np.stack([charges.kinds[kind].adding_s(a) for _, a in mine.values()])[number]
         self._held_s(charges, rows[len(self._lasts) : -1])
-        rows[-1] = 0.0
         return rows
 
     def _held_s(self, charges: ChipCharges, rows: FloatArray) -> None:
@@ -201,32 +203,54 @@ class RateTable:
         return self._spends.joules(charges)
 
 
+def _fills(lasts: Mapping[tuple[str, str, int, float, int], int]) -> dict[tuple[str, str], tuple[IntArray, IntArray, FloatArray]]:
+    """By what uses last, (rows, numbers there [rows], factors or divisors [rows, 1])."""
+    found: dict[tuple[str, str], list[tuple[int, int, float]]] = {}
+    for (what, kind, number, factor, pieces), row in lasts.items():
+        found.setdefault((what, kind), []).append((row, number, factor if what == "pattern" else float(pieces)))
+    columns = {key: tuple(np.array(c) for c in zip(*rows, strict=True)) for key, rows in found.items()}
+    return {key: (at, number, factor[:, None]) for key, (at, number, factor) in columns.items()}
+
+
 class _SpendRows:
     """What several plans spend, by what charges them."""
 
     def __init__(self, spends: Sequence[Spends]) -> None:
         self.charges: dict[OfKind | OfMemory, FloatArray] = {}
         """Counts [plans]."""
-        self.channels: dict[int, FloatArray] = {}
+        channels: dict[int, FloatArray] = {}
         self.accesses: dict[str, FloatArray] = {}
-        """[plans, C] by kind of core."""
-        self.plans = len(spends)
+        """[C, plans] by kind of core."""
+        plans = len(spends)
         for i, mine in enumerate(spends):
             for charge, count in mine.counts:
-                self.charges.setdefault(charge, np.zeros(self.plans))[i] += count
+                self.charges.setdefault(charge, np.zeros(plans))[i] += count
             for channel, size in zip(*mine.channels, strict=True):
-                self.channels.setdefault(channel, np.zeros(self.plans))[i] += size
+                channels.setdefault(channel, np.zeros(plans))[i] += size
             for kind, counts in mine.accesses.items():
-                self.accesses.setdefault(kind, np.zeros((self.plans, len(counts))))[i] += counts
+                self.accesses.setdefault(kind, np.zeros((len(counts), plans)))[:, i] += counts
+        self.channels = list(channels)
+        self.counts = np.concatenate(
+            [np.zeros((0, plans)), *(c[None] for c in (*self.charges.values(), *channels.values())), *self.accesses.values()]
+        )
+        """[what is charged, plans]"""
 
     def joules(self, charges: ChipCharges) -> FloatArray:
-        """[plans, D]: one after another, so that a point costs what it does alone."""
-        pj = np.zeros((self.plans, len(charges.nothing)))
-        for charge, counts in self.charges.items():
-            pj += counts[:, None] * charges.pj(charge)
-        for channel, sizes in self.channels.items():
-            pj += sizes[:, None] * charges.pj_per_byte[channel]
-        for kind, accesses in self.accesses.items():
-            for counts, each in zip(accesses.T, charges.kinds[kind].access_pj, strict=True):
-                pj += counts[:, None] * each
-        return pj * JOULES_PER_PJ
+        """[plans, D]"""
+        size = len(charges.nothing)
+        prices = [charges.pj(charge)[None] for charge in self.charges]
+        prices += [charges.pj_per_byte[self.channels], *(charges.kinds[kind].access_pj for kind in self.accesses)]
+        wide = [np.broadcast_to(p, (len(p), size)) for p in prices]
+        return summed(self.counts, np.concatenate(wide)) * JOULES_PER_PJ
+
+
+def summed(counts: FloatArray, prices: FloatArray) -> FloatArray:
+    """Sums [N, D] over T of counts [T, N] times prices [T, D]: one after another, so that a point has what it has alone."""
+    if not len(counts):
+        return np.zeros((counts.shape[1], prices.shape[1]))
+    if counts.size * prices.shape[1] <= AT_ONCE:
+        return np.asarray(np.add.accumulate(counts[:, :, None] * prices[:, None, :], axis=0)[-1])
+    total = np.zeros((counts.shape[1], prices.shape[1]))
+    for mine, each in zip(counts, prices, strict=True):
+        total += mine[:, None] * each
+    return total
