@@ -10,6 +10,7 @@ from dse.errors import InputError, UsageError
 from dse.files import load_yaml, validate
 from dse.hw.accelerator import AreaBreakdown
 from dse.hw.channel_prices import ChannelPrices
+from dse.hw.chip_papercuts import chip_papercuts
 from dse.hw.many_core import Chip, Core, SharedBuffer
 from dse.hw.many_core_form import ChipFile
 from dse.hw.many_core_paths import chip_field_paths
@@ -106,8 +107,8 @@ class ChipDescription:
         return AreaBreakdown(**{name: float(column[0]) for name, column in self.table().area_by_component.items()})
 
     def warnings(self) -> tuple[str, ...]:
-        """Papercuts of every kind of core, one line each with file and line."""
-        found = [w for d in self.kinds.values() for w in d.warnings()]
+        """Papercuts of every kind of core, of shared buffers and of connections, one line each with file and line."""
+        found = [*(w for d in self.kinds.values() for w in d.warnings()), *chip_papercuts(self.file, self.document)]
         return tuple(dict.fromkeys(w for w in found if "below the DRAM's" not in w))  # links, not a core's buffer, feed on the DRAM
 
 

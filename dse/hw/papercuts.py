@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from dse.hw.geometry import array_dims
 from dse.hw.memory_form import BufferForm
-from dse.units import BITS_PER_BYTE
+from dse.units import BITS_PER_BYTE, BYTES_PER_GIB, BYTES_PER_KIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 FASTEST_CLOCK_MHZ: Final = 5000
 SLOWEST_CLOCK_MHZ: Final = 10
-LARGEST_BUFFER_KIB: Final = 1024**2
+KIB_PER_GIB: Final = BYTES_PER_GIB // BYTES_PER_KIB
+LARGEST_BUFFER_KIB: Final = KIB_PER_GIB
 """1 GiB on chip: somebody wrote bytes."""
 DRAM_PJ_PER_BIT: Final = (1.0, 40.0)
 """Usual range, stacked to commodity DRAM with its link; outside it a warning, no more."""
@@ -36,9 +37,7 @@ def _doubts(form: AcceleratorFile, prices: Mapping[str, float]) -> Iterator[tupl
         yield "clock_mhz", f"clock_mhz {clock:g} is outside {SLOWEST_CLOCK_MHZ} to {FASTEST_CLOCK_MHZ} MHz; is it in MHz?"
     for name, memory in form.memories.items():
         if isinstance(memory, BufferForm) and memory.capacity_kib >= LARGEST_BUFFER_KIB:
-            capacity = memory.capacity_kib
-            path = f"memories.{name}.capacity_kib"
-            yield path, f"capacity_kib {capacity:g} is {capacity / 1024**2:g} GiB on chip; it looks like bytes in a KiB field"
+            yield f"memories.{name}.capacity_kib", huge_buffer(memory)
     yield from _inner_doubts(form, prices)
     rate = form.dram[1].bandwidth_gb_per_s
     for way in ("read", "write"):
@@ -54,6 +53,11 @@ def _doubts(form: AcceleratorFile, prices: Mapping[str, float]) -> Iterator[tupl
         if not DRAM_PJ_PER_BIT[0] <= per_bit <= DRAM_PJ_PER_BIT[1]:
             low, high = DRAM_PJ_PER_BIT
             yield path, f"{way} energy of DRAM is {per_bit:g} pJ/bit, outside the usual {low:g} to {high:g}; the key is per byte"
+
+
+def huge_buffer(memory: BufferForm) -> str:
+    """What is doubtful about a buffer of at least `LARGEST_BUFFER_KIB`."""
+    return f"capacity_kib {memory.capacity_kib:g} is {memory.capacity_kib / KIB_PER_GIB:g} GiB on chip; it looks like bytes in a KiB field"
 
 
 def _inner_doubts(form: AcceleratorFile, prices: Mapping[str, float]) -> Iterator[tuple[str, str]]:

@@ -19,6 +19,7 @@ _FORMATS: Final = {
     "fp16": ("fp16", "fp16", "fp16", "fp32"),  # as bf16, IEEE half
     "fp8": ("fp8", "fp8", "fp8", "fp32"),  # every operand one byte, one scale per tensor (b = 1 of the closed forms)
     "int8": ("int8", "int8", "int8", "int32"),  # the TPU form: 8-bit operands, 32-bit sums
+    "int16": ("int16", "int16", "int16", "int32"),  # 16-bit integers, as the Eyeriss-like cores that Stream ships; 32-bit sums
     "w8a16": ("int8", "bf16", "bf16", "fp32"),  # weight-only quantisation
     "w8a16_fp8": ("fp8", "bf16", "bf16", "fp32"),  # DeepSeek-V3 weights as published (README_WEIGHTS: fp8 e4m3), BF16 arithmetic
     "fp8_block": ("fp8_128x128", "fp8_1x128", "bf16", "fp32"),  # DeepSeek-V3, arXiv 2412.19437, section 3.3; cache as its inference code

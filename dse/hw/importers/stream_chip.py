@@ -185,7 +185,9 @@ def _refuse_memory(unit: _Unit, assumed: Assumptions) -> InputError:
 
 
 def _links(fields: Fields, where: Mapping[str, str], assumed: Assumptions, report: Report) -> dict[str, Value]:
-    found: dict[str, Value] = {}
+    """Links and buses by name; links that join the same two here are one with the bandwidth of all."""
+    buses: dict[str, Value] = {}
+    links: dict[frozenset[str], tuple[str, list[str], float]] = {}
     for i, link in enumerate(fields.items("core_connectivity") if fields.has("core_connectivity") else []):
         at = ("core_connectivity", i)
         if not isinstance(link, dict):
@@ -201,12 +203,16 @@ def _links(fields: Fields, where: Mapping[str, str], assumed: Assumptions, repor
             report.add(Said.READ, f"connection {i} joins units of one core; nothing to do")
             continue
         bits = fields.number(*at, "bandwidth", least=0, above=True)
-        costs: dict[str, Value] = {
-            "bandwidth_gb_per_s": bits * assumed.clock_mhz * HZ_PER_MHZ / BITS_PER_BYTE / BYTES_PER_GB,
-            "energy_pj_per_byte": 0,
-        }
-        if str(link.get("type")) == "link" and len(ends) == 2:
-            found[f"link{i}"] = {"kind": "link", "between": list(ends), **costs}
-        else:
-            found[f"bus{i}"] = {"kind": "bus", "members": list(ends), **costs}
-    return found
+        rate = bits * assumed.clock_mhz * HZ_PER_MHZ / BITS_PER_BYTE / BYTES_PER_GB
+        if str(link.get("type")) != "link" or len(ends) > 2:
+            buses[f"bus{i}"] = {"kind": "bus", "members": list(ends), "bandwidth_gb_per_s": rate, "energy_pj_per_byte": 0}
+            continue
+        name, between, before = links.get(frozenset(ends), (f"link{i}", ends, 0.0))
+        if before:
+            report.add(Said.ASSUMED, f"connection {i} is part of '{name}', which joins the same two here: the bandwidth of both")
+        links[frozenset(ends)] = name, between, before + rate
+    joined: dict[str, Value] = {
+        name: {"kind": "link", "between": list[Value](between), "bandwidth_gb_per_s": rate, "energy_pj_per_byte": 0}
+        for name, between, rate in links.values()
+    }
+    return joined | buses

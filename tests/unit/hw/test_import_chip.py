@@ -69,6 +69,14 @@ def test_units_on_one_memory_are_one_core_that_runs_products_and_all_else(tmp_pa
     assert "'compute' runs every operator of a vector unit, though it names Add, Exp, Mul only" in said
 
 
+def test_links_of_units_on_one_memory_are_one_link(tmp_path: Path) -> None:
+    """Routes take one channel: two links side by side would leave the second idle."""
+    chip, said = imported("shared_memory.yaml", tmp_path)
+    (link,) = chip.file.links.values()
+    assert link.bandwidth_gb_per_s == 16  # twice 64 bits at 1 GHz, as the import as one core has it
+    assert "connection 1 is part of 'link0', which joins the same two here: the bandwidth of both" in said
+
+
 def test_what_is_not_read_is_told_with_its_line(tmp_path: Path) -> None:
     _, said = imported("shared_memory.yaml", tmp_path)
     assert "shared_memory.yaml:7: 'unit_energy_cost': energy of a connection is not read, it names no unit: 0 here" in said
