@@ -284,7 +284,7 @@ class _Search:
 
     def try_flow(self, flow: _Flow) -> None:
         """Count what can be better in the blocks of a way to use the array, the most promising first."""
-        found = blocks(self.problem, flow.geometry, flow.dataflow, self._most_levels)
+        found = blocks(self.problem, flow.geometry, flow.dataflow, self._most_levels, turning=True)
         start = np.zeros(1, dtype=np.int64)
         cycles = np.full((1, 1, 1), flow.cycles)
         rows = np.concatenate([b.floor((start,) * 3).rows(everything_of((1, 1, 1)), cycles) for b in found])

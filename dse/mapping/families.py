@@ -17,6 +17,7 @@ from dse.mapping.frontier import Frontier, matmul_frontier
 from dse.mapping.matmul import fill_and_drain_cycles
 from dse.mapping.search import counted_whole, unbeaten
 from dse.mapping.space import blocks
+from dse.mapping.turning import as_they_run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,9 +69,9 @@ class _Family:
         counts[:, CYCLES] += fill
         counts[:, FOOTPRINT] = footprint
         order = np.argsort(at[:, 0], kind="stable")
-        counts, origin = unbeaten(self._geometry, counts[order], at[order])
+        found, counts, origin = as_they_run(self._blocks, *unbeaten(self._geometry, counts[order], at[order]), groups=groups)
         order = np.lexsort(counts.T[::-1])
-        return Frontier(counts_of(counts[order]), BlockMappings(self._blocks, origin[order]))
+        return Frontier(counts_of(counts[order]), BlockMappings(found, origin[order]))
 
     def _unbeaten(self, many: int, *, at_once: bool) -> tuple[FloatArray, IntArray]:
         """Mappings with so many groups at a time that no other of these beats; `at_once`: there are no more groups."""

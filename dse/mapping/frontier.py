@@ -19,6 +19,7 @@ from dse.mapping.point_search import Found, PointSearch
 from dse.mapping.residence import residence
 from dse.mapping.search import everything, not_dominated, search
 from dse.mapping.space import block_of, blocks, each_kind, together, view_of, whole_blocks
+from dse.mapping.turning import as_it_runs, as_they_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -108,6 +109,8 @@ def matmul_frontier(problem: MatmulProblem, geometry: Geometry) -> Frontier:
     """
     if geometry.point is not None:
         return _at_point(problem, geometry)
+    if geometry.mapping_excess and geometry.array.count > 1:
+        return _thinner(matmul_frontier(problem, replace(geometry, mapping_excess=0.0)), geometry)
     if geometry.array.dims:
         return _merged([(array, matmul_frontier(problem, replace(geometry, array=array))) for array in ways(geometry)], geometry)
     found = _blocks(problem, geometry)
@@ -120,9 +123,9 @@ def matmul_frontier(problem: MatmulProblem, geometry: Geometry) -> Frontier:
             f"on chip, for all prices, is of more than {MOST_MAPPINGS:.2g} mappings; set it to 2, or leave it out for two tiles of large "
             "products (dse map, and dse eval on one core, take any number)",
         )
-    rows, origin = search(found)
+    every, rows, origin = as_they_run(found, *search(found))
     order = np.lexsort(rows.T[::-1])
-    return Frontier(counts_of(rows[order]), BlockMappings(found, origin[order]), geometry.mapping_excess)
+    return Frontier(counts_of(rows[order]), BlockMappings(every, origin[order]), geometry.mapping_excess)
 
 
 def _at_point(problem: MatmulProblem, geometry: Geometry) -> Frontier:
@@ -137,6 +140,7 @@ def _at_point(problem: MatmulProblem, geometry: Geometry) -> Frontier:
         ]
         found = [Found(block, used, block.rows((zero, zero, zero))[0]) for block, used in whole]
         found = [found[i] for i in not_dominated(np.stack([f.counts for f in found]))]
+    found = [Found(block, f.used, counts) for f in found for block, counts in as_it_runs(f.block, f.counts)]
     rows = np.stack([f.counts for f in found])
     order = np.lexsort(rows.T[::-1])
     mappings = [replace(found[i].block.describe((0, 0, 0)), array=found[i].used) for i in order]
@@ -172,17 +176,18 @@ def _index(block: Block, tile: int) -> tuple[int, int, int]:
 
 
 def every_mapping(
-    problem: MatmulProblem, geometry: Geometry, *, most: int, capacities: tuple[float, ...]
+    problem: MatmulProblem, geometry: Geometry, *, most: int, capacities: tuple[float, ...], turning: bool = False
 ) -> Iterator[tuple[Counts, Callable[[int], MatmulMapping]]]:
     """Counts of all mappings of the space that fit, in parts, and what each index of a part means; nothing where the space has more
-    than `most`. `capacities` are those of the outermost buffer and of the memories inside it, from inner to outer.
+    than `most`. `capacities` are those of the outermost buffer and of the memories inside it, from inner to outer; `turning` as for
+    `dse.mapping.space.flat_kinds`.
 
     For one design point: pricing them all takes longer than a frontier, and is exact where a frontier would be thinned.
     """
     found = []
     for array in ways(geometry):
         here = replace(geometry, array=array)
-        found += [(b, array if geometry.array.dims else None) for d in array.dataflows for b in blocks(problem, here, d)]
+        found += [(b, array if geometry.array.dims else None) for d in array.dataflows for b in blocks(problem, here, d, turning=turning)]
     if sum(b.size for b, _ in found) > most:
         return
     limit = dict(zip((0, *(len(COUNT_NAMES) + INNER_COLUMNS * i for i in range(len(geometry.inner)))), capacities, strict=True))
@@ -198,6 +203,13 @@ def every_mapping(
 
 def _describe(block: Block, array: ArrayGeometry | None, tiles: IntArray, at: int) -> MatmulMapping:
     return replace(block.describe(_index(block, int(tiles[at]))), array=array)
+
+
+def _thinner(exact: Frontier, geometry: Geometry) -> Frontier:
+    """What is left of a frontier with the excess of `geometry`: for several arrays, whose mappings are counted as they run only in the
+    end."""
+    kept = not_dominated(Comparison.of(geometry, exact.counts.matrix().shape[1]).columns(exact.counts.matrix()))
+    return Frontier(exact.counts.take(kept), in_columns(exact.mappings).take(kept), geometry.mapping_excess, exact.in_part)
 
 
 def _merged(parts: list[tuple[ArrayGeometry, Frontier]], geometry: Geometry) -> Frontier:

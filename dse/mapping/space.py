@@ -65,6 +65,43 @@ def _output_shapes() -> Iterator[Shape]:
 _SHAPES: Final = {Dataflow.WEIGHT_STATIONARY: tuple(_weight_shapes()), Dataflow.OUTPUT_STATIONARY: tuple(_output_shapes())}
 
 
+def _turning(shape: Shape, held: Stationary) -> Iterator[Shape]:
+    """A shape of several arrays, where the innermost dimension has the sides of a ladder, in parts of which none lets an operand stay that
+    it counts as coming back.
+
+    With all of that dimension in one tile another operand with a tile stays too, once the loop over what it lacks is the innermost. So the
+    whole is left out, and counted where others stay instead: of two the one at any sides that do not let the other one stay too. What
+    stayed before has its tile still, or passes by where the array asks for it once.
+    """
+    lacked = LACKED[STAYS[shape.stays]]
+    others = [name for letter, name in zip("ABC", STAYS, strict=True) if letter in shape.tiles and name is not shape.stays]
+    if not others:
+        yield shape
+        return
+    sides = [shape.m, shape.k, shape.n]
+
+    def at(stays: Stationary, changes: dict[int, str], *, less: str = "") -> Shape:
+        m, k, n = (changes.get(i, side) for i, side in enumerate(sides))
+        return Shape(stays, shape.tiles.replace(less, ""), m, k, n)
+
+    yield at(shape.stays, {lacked: "ladder parts"})._replace(one_pass=shape.one_pass)
+    own = "ABC"[STAYS[shape.stays]]
+    for whole, less in (("whole", ""), ("whole" if shape.stays is held else "whole pass", own)):
+        for name in others:
+            along = LACKED[STAYS[name]]
+            parts = {along: f"{sides[along]} parts"} if len(others) > 1 else {}
+            yield at(name, {lacked: whole} | parts, less=less)
+    if len(others) > 1:
+        yield at(shape.stays, dict.fromkeys(range(3), "whole"))
+
+
+_TURNING: Final = {
+    flow: tuple(dict.fromkeys(found for shape in _SHAPES[flow] for found in _turning(shape, held)))
+    for flow, held in ((Dataflow.WEIGHT_STATIONARY, _B), (Dataflow.OUTPUT_STATIONARY, _C))
+}
+"""Shapes of several arrays, in parts."""
+
+
 class Regime(NamedTuple):
     """Blocks with two levels of tiles or more: who stays at each, and who has tiles where; levels from the outermost inwards."""
 
@@ -88,8 +125,10 @@ def view_of(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow) -> V
     return View(problem, geometry, where, dataflow, rate, array_sides(geometry.array, dataflow, rate), transposed)
 
 
-def blocks(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow, most_levels: int | None = None) -> list[Block]:
-    """The parts of the space that can hold a frontier row, with so many levels of tiles at most.
+def blocks(
+    problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow, most_levels: int | None = None, *, turning: bool = False
+) -> list[Block]:
+    """The parts of the space that can hold a frontier row, with so many levels of tiles at most; `turning` as for `flat_kinds`.
 
     Left out because another block is at least as good on every count: a stationary operand without a tile (its stay would serve
     nobody); a tile of the array's own operand in a weight-stationary array unless it stays (it is used once per tile, so passing it
@@ -98,7 +137,7 @@ def blocks(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow, most_
     """
     view = view_of(problem, geometry, dataflow)
     found: dict[Hashable, Block] = {}
-    for kind in kinds(view, most_levels):
+    for kind in each_kind(view, most_levels, turning=turning):
         here = kind.block(view, kind.tilings(view))
         variants = [here.without_idle_tiles()]
         if view.dataflow is Dataflow.OUTPUT_STATIONARY and geometry.array.count > 1 and (here.one_pass or _has_tiles(here)):
@@ -209,16 +248,20 @@ def kinds(view: View, most_levels: int | None = None) -> list[Kind]:
     return list(each_kind(view, most_levels))
 
 
-def each_kind(view: View, most_levels: int | None = None) -> Iterator[Kind]:
+def each_kind(view: View, most_levels: int | None = None, *, turning: bool = False) -> Iterator[Kind]:
     """`kinds`, one after another."""
     most = max(2, view.residence.levels) if most_levels is None else most_levels
-    yield from flat_kinds(view)
+    yield from flat_kinds(view, turning=turning)
     yield from _nested_kinds(view, most)
 
 
-def flat_kinds(view: View) -> Iterator[Kind]:
-    """One level of tiles; each tile in the outermost buffer or in one inside it."""
-    for shape in _SHAPES[view.dataflow]:
+def flat_kinds(view: View, *, turning: bool = False) -> Iterator[Kind]:
+    """One level of tiles; each tile in the outermost buffer or in one inside it.
+
+    Where several arrays have all of the innermost dimension in one tile, other sides are any and an operand may stay that is counted as
+    coming back. With `turning` such mappings are counted as they run; some 8 times as many of them may then be preferred by a price.
+    """
+    for shape in _shapes(view, turning=turning):
         choices = []
         for letter, position in _OPERANDS.items():
             held = Home(on_chip=view.on_chip(position))
@@ -234,6 +277,16 @@ def flat_kinds(view: View) -> Iterator[Kind]:
             choices.append(homes)
         for places in itertools.product(*choices):
             yield Kind(places, shape=shape)  # type: ignore[arg-type]  # three of each
+
+
+def _shapes(view: View, *, turning: bool) -> Iterator[Shape]:
+    """Blocks with one level of tiles that a view has."""
+    if view.geometry.array.count == 1 or not turning:
+        yield from _SHAPES[view.dataflow]
+        return
+    for shape in _TURNING[view.dataflow]:
+        if all(len(plain(*given)) for given in zip((shape.m, shape.k, shape.n), view.sizes, view.covered, strict=True)):
+            yield shape
 
 
 def sides_of(view: View, shape: Shape, homes: tuple[Home, Home, Home]) -> _Triple:

@@ -81,14 +81,19 @@ def flat(inner: Sides) -> Tiling:
 
 @lru_cache(maxsize=4096)
 def plain(kind: str, size: int, array_side: int) -> Tiling:
-    """One level of tiles with every side, those of a ladder, a single array pass or the whole dimension."""
+    """One level of tiles with every side, those of a ladder, a single array pass or the whole dimension; "... parts" are those of them
+    that leave several tiles, a "whole pass" is the whole where it is one array pass."""
     make: dict[str, Callable[[int, int], Sides]] = {
         "every": all_sides,
         "ladder": ladder_sides,
         "single": one_pass_side,
         "whole": whole_side,
     }
-    return flat(make[kind](size, array_side))
+    first, _, which = kind.partition(" ")
+    found = make[first](size, array_side)
+    if which:
+        found = found.take(np.flatnonzero(found.count > 1 if which == "parts" else found.folds == 1))
+    return flat(found)
 
 
 @lru_cache(maxsize=4096)

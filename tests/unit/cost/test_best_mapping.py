@@ -37,7 +37,7 @@ def every_priced(problem: MatmulProblem, geometry: Geometry, table: DesignTable,
     """Both criteria of the choice out of all mappings of the space that fit."""
     firsts, seconds = [], []
     capacities = (float(table.buffer_capacity_bytes[0]), *(float(m.capacity_bytes[0]) for m in table.inner))
-    for counts, _ in every_mapping(problem, geometry, most=10**7, capacities=capacities):
+    for counts, _ in every_mapping(problem, geometry, most=10**7, capacities=capacities, turning=True):
         fits = np.ones(len(counts), dtype=np.bool_)
         for i, memory in enumerate(table.inner):
             assert counts.inner is not None
