@@ -270,7 +270,7 @@ class _Passes:
             yield 1, None
             return
         shares = np.maximum(self.array.count // np.maximum(folds, 1), 1)
-        for cut in np.unique(shares).tolist():
+        for cut in np.flatnonzero(np.bincount(shares.ravel())).tolist():
             yield cut, shares == cut
 
     def with_resident_weights(self, stream: Sides, rows: Sides, columns: Sides, stay: IntArray | None) -> FloatArray:

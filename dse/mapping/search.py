@@ -10,11 +10,12 @@ import numpy as np
 
 from dse.mapping.cells import Cells, shares_of
 from dse.mapping.comparison import Comparison, coarse
+from dse.mapping.counted import counted, is_plain
 from dse.mapping.matmul import Stationary
 from dse.mapping.pivots import Stairs
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -70,9 +71,9 @@ def search(blocks: Sequence[Block]) -> tuple[FloatArray, IntArray]:
             small.setdefault(number if tiles is None else tiles, []).append((number, block))
         else:
             cut.append(Cells(number, block, *(x[0] for x in cycles.of(block, (block.together,)))))
-    counted = [_whole(alike, cycles) for alike in small.values()]
-    counted += [_numbered(cells, *cells.samples()) for cells in cut]
-    known = _Known(comparison, *_in_order(counted))
+    found = _all_of(small.values(), cycles)
+    found += [_numbered(cells, *cells.samples()) for cells in cut]
+    known = _Known(comparison, *_in_order(found))
     if cut:
         _rest(cut, known)
     return known.all()
@@ -88,7 +89,7 @@ def counted_whole(blocks: Sequence[Block]) -> tuple[FloatArray, IntArray] | None
     for number, block in enumerate(blocks):
         tiles = block.same_tiles
         alike.setdefault(number if tiles is None else tiles, []).append((number, block))
-    return _in_order([_whole(one, cycles) for one in alike.values()])
+    return _in_order(_all_of(alike.values(), cycles))
 
 
 def unbeaten(geometry: Geometry, rows: FloatArray, at: IntArray) -> tuple[FloatArray, IntArray]:
@@ -240,6 +241,24 @@ def _fewest(worth: NDArray[np.bool_], cycles: FloatArray, groups: tuple[tuple[in
         here = cycles[at]
         worth[at] &= here < least[:longer]
         np.minimum(least[:longer], here, out=least[:longer])
+
+
+def _all_of(small: Iterable[Sequence[tuple[int, Block]]], cycles: _Cycles) -> list[tuple[FloatArray, IntArray]]:
+    """Counts, and (block, index in it), of all mappings worth counting of blocks that differ in nothing but the groups that run together,
+    fewest groups first, of several such sets: those with one buffer and one level of tiles in one go."""
+    found: list[tuple[FloatArray, IntArray]] = []
+    plain: dict[tuple[int, tuple[int, ...]], list[Sequence[tuple[int, Block]]]] = {}
+    for alike in small:
+        block = alike[0][1]
+        if block.inner_stays is None and not block.shared_sums and is_plain(block.view):
+            key = id(block.view), tuple([b.together for _, b in alike])
+            plain.setdefault(key, []).append(alike)
+        else:
+            found.append(_whole(alike, cycles))
+    for (_, together), sets in plain.items():
+        numbers = [alike[i][0] for i in range(len(together)) for alike in sets]
+        found.append(counted([alike[0][1] for alike in sets], numbers, together))
+    return found
 
 
 def _whole(alike: Sequence[tuple[int, Block]], cycles: _Cycles) -> tuple[FloatArray, IntArray]:
