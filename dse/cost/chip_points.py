@@ -13,7 +13,6 @@ from dse.cost.metrics import RESOURCES, Objective, Resource
 from dse.hw.topology import CELLS
 from dse.schedule.cores.charges import ChipCharges
 from dse.schedule.cores.offered import OfferedPlans
-from dse.schedule.cores.points import retimed
 from dse.schedule.cores.shared import Shared
 from dse.schedule.cores.tasks import resource_names
 from dse.schedule.plan import Schedule
@@ -141,7 +140,7 @@ class ChipPlans:
         charges, chip, parts = described_charges(description), planned.description.chip, []
         for part, offered in zip(planned.parts, planned.offered, strict=True):
             made_here = planned.description is description
-            best = offered.as_made() if made_here else retimed(offered.outcomes[int(offered.best(charges).which[0])], charges)
+            best = offered.as_made() if made_here else offered.at(charges)
             crowded = off_chip_too_small(description, self.stored_bytes, best)
             if crowded is not None:
                 return replace(unknown, infeasibility=(crowded,))
@@ -178,8 +177,7 @@ class ChipPlans:
                 description, self.graphs, objective=self.objective, schedule=self.schedule, seed=self.seed, shared=self._shared
             )
             parts, why = ((), found) if isinstance(found, Infeasibility) else (found, None)
-            cores = len(description.chip.cores)
-            offered = tuple(OfferedPlans((p.planned.outcome, *p.planned.others), cores, self.objective) for p in parts)
+            offered = tuple(OfferedPlans((p.planned.outcome, *p.planned.others), description, self.objective) for p in parts)
             resources = np.array([resource_index(name, description.chip) for name in resource_names(description.chip)])
             self._made[capacities, prices] = _Planned(description, parts, why, offered, resources)
         return self._made[capacities, prices]

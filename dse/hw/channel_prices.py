@@ -44,6 +44,8 @@ class ChannelPrices:
     """... their energy; ..."""
     latencies: Mapping[str, tuple[IntArray, float]]
     """... their latency."""
+    alike: tuple[int, ...]
+    """For each channel the first one that has the same rate at all points."""
 
     @staticmethod
     def of(chip: Chip) -> ChannelPrices:
@@ -57,6 +59,8 @@ class ChannelPrices:
                 rates.setdefault(_rate_path(c), []).append(i)
             energies.setdefault(f"{c.path}.energy_pj_per_byte", []).append(i)
             latencies.setdefault(f"{c.path}.latency_ns", []).append(i)
+        keys = [("" if chip.dram in c.sources else _rate_path(c), c.bytes_per_s) for c in channels]
+        first = {key: i for i, key in reversed(list(enumerate(keys)))}
         return ChannelPrices(
             ChannelColumns(
                 np.array([[c.bytes_per_s] for c in channels]),
@@ -67,6 +71,7 @@ class ChannelPrices:
             _numbered(rates, BYTES_PER_GB),
             _numbered(energies, 1.0),
             _numbered(latencies, SECONDS_PER_NS),
+            tuple(first[key] for key in keys),
         )
 
     def columns(self, given: Mapping[str, ArrayLike], dram_bytes_per_s: FloatArray) -> ChannelColumns:

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import numpy as np
 
 from dse.cost.metrics import Objective
+from dse.schedule.cores.critical import critical_way
 from dse.schedule.cores.off_chip import off_chip_bytes
+from dse.schedule.cores.points import retimed
 from dse.schedule.cores.ports import WAYS, Touch
 from dse.schedule.cores.rates import RateTable, summed
-from dse.schedule.cores.services import PortServices, critical_way
+from dse.schedule.cores.replay import Replay
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from dse.hw.many_core_read import ChipDescription
     from dse.schedule.cores.charges import ChipCharges
-    from dse.schedule.cores.replay import Order
     from dse.schedule.cores.tasks import Outcome
 
     FloatArray = NDArray[np.float64]
@@ -55,11 +57,7 @@ class _Plan:
     """One plan with what bounds its time from below."""
 
     def __init__(self, outcome: Outcome, rates: RateTable, number: int, cores: int) -> None:
-        self.outcome, self.rates, self.number, self.uses = outcome, rates, number, rates.uses[number]
-        self.followed = frozenset(range(outcome.tasks.resources))
-        """Ports that may keep somebody waiting, at first those that cores share with others, and those that did at points seen so far: the
-        rest are left out of a replay, and looked at after it."""
-        self._orders: dict[frozenset[int] | None, tuple[Order, IntArray]] = {}
+        self.outcome, self.uses, self.takes = outcome, rates.uses[number], rates.takes[number]
         tasks, counts = outcome.tasks, outcome.tasks.counts()
         self.resources = tasks.resources
         self.sent = np.zeros(tasks.resources - (1 + WAYS) * cores)  # [channels] bytes
@@ -79,7 +77,13 @@ class _Plan:
         self.off_chip_bytes = off_chip_bytes(outcome)[0]
         self.paths: list[tuple[IntArray, FloatArray]] = []
         """Rows of seconds, and how often each is passed, of ways through the plan."""
-        self._know(np.array([rates.span(number, tasks, use, places) for use, places in critical_way(outcome)], dtype=np.int64))
+        self._know([self._row(use, resource) for use, resource in critical_way(outcome)])
+
+    @cached_property
+    def replay(self) -> Replay:
+        """Its tasks in their order."""
+        tasks = self.outcome.tasks
+        return Replay.of(tasks.waits, tasks.kinds, self.takes, self.outcome.simulation.order)
 
     @cached_property
     def _computing(self) -> tuple[IntArray, FloatArray]:
@@ -101,76 +105,65 @@ class _Plan:
     def least_s(self, charges: ChipCharges, rows: FloatArray) -> float:
         """A time that the plan takes at least at one point: of its busiest resource, of every way through it that is known."""
         best = max(float((self.sent / charges.bytes_per_s[:, 0]).max()), float((self.computed @ rows[self.uses, 0]).max()))
-        return max(best, *(float(counts @ rows[at, 0]) for at, counts in self.paths)) if self.paths else best
+        return max(best, *(float(counts @ rows[at, 0]) for at, counts in self.paths))
 
-    def order(self, ports: frozenset[int] | None) -> tuple[Order, IntArray]:
-        """What tasks start after where some ports, or all, are followed, with the rows of its spans."""
-        if ports not in self._orders:
-            order = self.outcome.order if ports is None else self.outcome.order_with(ports)
-            self._orders[ports] = order, self.rates.spans(self.number, self.outcome.tasks, order)
-        return self._orders[ports]
+    def replayed(self, seconds: list[float]) -> float:
+        """Seconds at one point, at which rows take `seconds`."""
+        if len(self.paths) < MOST_PATHS:
+            self._know(self.replay.way_of_one(seconds))
+        return self.replay.latency_of_one(seconds)
 
-    @cached_property
-    def services(self) -> PortServices:
-        """What ports serve."""
-        tasks = self.outcome.tasks
-        spans = self.rates.of_ports(self.number, tasks, self.followed)
-        return PortServices.of(tasks.kinds, tasks.uses, self.outcome.simulation.order, spans, self.uses, self.followed)
-
-    def replayed(self, charges: ChipCharges, rows: FloatArray) -> float:
-        """Seconds at one point; the same to the last bit whichever ports are followed at first."""
-        while True:
-            (order, spans), services = self.order(self.followed), self.services  # which enter what they take among the rates
-            rows = self.rates.seconds(charges) if self.rates.size != len(rows) else rows
-            latency, path, starts = order.latency_of_one(rows[spans, 0].tolist(), keep_path=len(self.paths) < MOST_PATHS)
-            late = services.late(np.array(starts), rows[:, 0], latency)
-            if not late:
-                break
-            self.followed |= late
-            del self.services  # looks at the others only
-        if path:
-            self._know(spans[path])
-        return latency
-
-    def _know(self, way: IntArray) -> None:
-        """A way through the plan more."""
-        at, counts = np.unique(way, return_counts=True)
+    def _know(self, way: list[int]) -> None:
+        """Rows of a way through the plan more: what they take is a bound."""
+        at, counts = np.unique(np.array(way, dtype=np.int64), return_counts=True)
         self.paths.append((at, counts.astype(np.float64)))
+
+    def _row(self, use: int, resource: int | None) -> int:
+        """Row of what a use lasts, or holds a resource."""
+        take = self.takes[use]
+        return next((b.row for b in take.blocks if resource in b.resources), take.lasts)
 
 
 class OfferedPlans:
     """Plans of one graph, made for the same chip at these and other prices."""
 
-    def __init__(self, outcomes: Sequence[Outcome], cores: int, objective: Objective) -> None:
-        self.outcomes, self.cores, self.objective = tuple(outcomes), cores, objective
+    def __init__(self, outcomes: Sequence[Outcome], description: ChipDescription, objective: Objective) -> None:
+        self.outcomes, self.description, self.objective = tuple(outcomes), description, objective
 
     @cached_property
     def rates(self) -> RateTable:
         """What the plans use."""
-        return RateTable([o.tasks for o in self.outcomes], [o.spends for o in self.outcomes])
+        alike = self.description.channel_prices.alike
+        return RateTable([o.tasks for o in self.outcomes], [o.spends for o in self.outcomes], alike)
 
     @cached_property
     def plans(self) -> list[_Plan]:
         """The plans in the form in which they are priced."""
-        return [_Plan(o, self.rates, i, self.cores) for i, o in enumerate(self.outcomes)]
+        cores = len(self.description.chip.cores)
+        return [_Plan(o, self.rates, i, cores) for i, o in enumerate(self.outcomes)]
 
     def joined(self, other: OfferedPlans) -> OfferedPlans:
         """These plans and others."""
-        return OfferedPlans((*self.outcomes, *other.outcomes), self.cores, self.objective)
+        return OfferedPlans((*self.outcomes, *other.outcomes), self.description, self.objective)
 
     def as_made(self) -> Outcome:
         """The best at the prices that all were made for."""
         return min(self.outcomes, key=lambda o: _value(self.objective, o.latency_s, o.energy_j))
 
+    def at(self, charges: ChipCharges) -> Outcome:
+        """The best plan at the one point of `charges`, with all its times there."""
+        rows = self.rates.seconds(charges)
+        best = self.plans[int(self._best_of_one(charges, rows, self.rates.joules(charges))[0][0])]
+        return retimed(best.outcome, best.takes, best.replay, rows[:, 0].tolist(), charges)
+
     def best(self, charges: ChipCharges) -> BestPlans:
         """The best plan at all points of `charges`; its groups, cores, mappings, places, routes and orders stay as they are."""
         plans, size = self.plans, len(charges.nothing)
-        orders = [p.order(None) for p in plans] if size > 1 else []  # which enter what they hold among the rates
         rows, dynamic = self.rates.seconds(charges), self.rates.joules(charges)
         if size == 1:
             which, latency = self._best_of_one(charges, rows, dynamic)
         else:
-            found = np.stack([order.latency_s(rows[spans]) for order, spans in orders])  # [plans, D]
+            found = np.stack([p.replay.latency_s(rows) for p in plans])  # [plans, D]
             which = _value(self.objective, found, dynamic + charges.leakage_w * found).argmin(axis=0)
             latency = found[which, np.arange(size)]
         busy = np.zeros((plans[0].resources, size))
@@ -183,7 +176,7 @@ class OfferedPlans:
     def _best_of_one(self, charges: ChipCharges, rows: FloatArray, dynamic: FloatArray) -> tuple[IntArray, FloatArray]:
         """The best plan and its seconds at one point: those whose bound is least are replayed, until none is left that could be better."""
         leakage_w = float(charges.leakage_w[0])
-        spent = dynamic[:, 0].tolist()
+        spent, each = dynamic[:, 0].tolist(), rows[:, 0].tolist()
 
         def value(plan: int, seconds: float) -> float:
             return float(_value(self.objective, seconds, spent[plan] + leakage_w * seconds))
@@ -193,7 +186,7 @@ class OfferedPlans:
         for bound, i in bounds:
             if bound > best * (1 + ROUNDING):
                 break
-            seconds = self.plans[i].replayed(charges, rows)
+            seconds = self.plans[i].replayed(each)
             found = value(i, seconds)
             if (found, i) < (best, chosen):
                 best, chosen, latency = found, i, seconds

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from dse.schedule.cores.charges import PartRows
-from dse.schedule.cores.ports import WAYS, Touch
+from dse.schedule.cores.ports import WAYS
+from dse.schedule.cores.takes import Block, Take
 from dse.units import JOULES_PER_PJ
 
 if TYPE_CHECKING:
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
     from dse.schedule.cores.energy import Spends
     from dse.schedule.cores.layout import Addition
     from dse.schedule.cores.part_price import PricedPart
-    from dse.schedule.cores.replay import Order
+    from dse.schedule.cores.simulate import Use
     from dse.schedule.cores.tasks import TaskList, Timing
     from dse.schedule.cores.transfers import Pattern
 
     FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.int64]
-    Held = tuple[tuple[float, int] | Touch, ...]
-    """(bytes, channel) or what passes a port, ...: the longest of these counts."""
+    Held = tuple[float, str, int, int]
+    """(bytes, kind of core for a port of its memory, number of the channel or way through the port, pieces in which they come)."""
 
 
 AT_ONCE: Final = 100_000
@@ -79,34 +80,33 @@ class _HoldRows:
     rates: IntArray
     """Channel of each size; behind all channels the ports of `kinds`, two each."""
     pieces: FloatArray
-    starts: IntArray
     kinds: tuple[str, ...]
 
     @staticmethod
-    def of(holds: Sequence[tuple[Held, int]], channels: int) -> _HoldRows:
+    def of(holds: Sequence[Held], channels: int) -> _HoldRows:
         """Of all that is held."""
-        kinds = tuple(dict.fromkeys(x.kind for held, _ in holds for x in held if isinstance(x, Touch)))
-        sizes, rates, pieces = [], [], []
-        for held, parts in holds:
-            for x in held:
-                sizes.append(x.size_bytes if isinstance(x, Touch) else x[0])
-                rates.append(channels + WAYS * kinds.index(x.kind) + x.port % WAYS if isinstance(x, Touch) else x[1])
-                pieces.append(float(parts))
-        starts = np.cumsum([0, *(len(held) for held, _ in holds)])[:-1]
-        return _HoldRows(np.array(sizes), np.array(rates, dtype=np.int64), np.array(pieces), starts, kinds)
+        kinds = tuple(dict.fromkeys(kind for _, kind, _, _ in holds if kind))
+        return _HoldRows(
+            np.array([size for size, _, _, _ in holds])[:, None],
+            np.array([channels + WAYS * kinds.index(kind) + at if kind else at for _, kind, at, _ in holds], dtype=np.int64),
+            np.array([float(pieces) for _, _, _, pieces in holds])[:, None],
+            kinds,
+        )
 
     def seconds(self, charges: ChipCharges) -> FloatArray:
         """[holds, D]"""
         tables = [charges.kinds[kind].table for kind in self.kinds]
         ports = [rate for t in tables for rate in (t.buffer_read_bytes_per_s, t.buffer_write_bytes_per_s)]
-        rates = np.stack([*charges.bytes_per_s, *ports])
-        return np.asarray(np.maximum.reduceat(self.sizes[:, None] / rates[self.rates] / self.pieces[:, None], self.starts, axis=0))
+        rates = np.concatenate([charges.bytes_per_s, *(np.broadcast_to(p, (1, charges.bytes_per_s.shape[1])) for p in ports)])
+        return np.asarray(self.sizes / rates[self.rates] / self.pieces)
 
 
 class RateTable:
-    """Rows of seconds: what uses last, then what they hold channels and ports for, then no time at all."""
+    """Rows of seconds: what uses last, then what they hold channels and ports for."""
 
-    def __init__(self, tasks: Sequence[TaskList], spends: Sequence[Spends]) -> None:
+    def __init__(self, tasks: Sequence[TaskList], spends: Sequence[Spends], alike: Sequence[int]) -> None:
+        self.alike = alike
+        """For each channel the first one that has the same rate at all points."""
         self._patterns: dict[int, tuple[int, Pattern]] = {}
         self._parts: dict[str, dict[int, tuple[int, PricedPart]]] = {}
         self._added: dict[str, dict[int, tuple[int, Addition]]] = {}
@@ -114,9 +114,12 @@ class RateTable:
         """Row by (what, kind of core, number there, factor, divisor) of what uses last."""
         self.uses = [np.array([self._last(t) for t in mine.timings], dtype=np.int64) for mine in tasks]
         """Of each plan the row of what each use lasts."""
-        self._hold_rows: _HoldRows | None = None
-        self._holds: dict[tuple[Held, int], int] = {}
-        """Row, behind those of `_lasts`, by what is held and the pieces in which it comes."""
+        self._holds: dict[Held, int] = {}
+        """Row, behind those of `_lasts`, by what is held."""
+        self._channels: dict[int, tuple[tuple[float, int, tuple[int, ...]], ...]] = {}
+        self.takes = [self._taken(i, mine) for i, mine in enumerate(tasks)]
+        """Of each plan what each use takes."""
+        self._hold_rows = _HoldRows.of(list(self._holds), len(alike))
         self._rows = PatternRows.of([p for _, p in self._patterns.values()]) if self._patterns else None
         self._part_rows = {kind: PartRows.of([p for _, p in mine.values()]) for kind, mine in self._parts.items()}
         self._fills = _fills(self._lasts)
@@ -136,44 +139,42 @@ class RateTable:
             key = ("added", timing.kind, added.setdefault(id(timing.added), (len(added), timing.added))[0], 1.0, 1)
         return self._lasts.setdefault(key, len(self._lasts))
 
-    def spans(self, plan: int, tasks: TaskList, order: Order) -> IntArray:
-        """Row of each span of the order of a plan."""
-        return np.array([self._span(self.uses[plan], tasks, use, places) for use, places in order.spans], dtype=np.int64)
+    def _taken(self, plan: int, tasks: TaskList) -> list[Take]:
+        """What the uses of a plan take."""
+        return [self._take(int(row), use, timing) for row, use, timing in zip(self.uses[plan], tasks.uses, tasks.timings, strict=True)]
 
-    def of_ports(self, plan: int, tasks: TaskList, apart: frozenset[int]) -> list[IntArray]:
-        """For each use of a plan, rows of what its ports serve it; no time for those of `apart`."""
-        mine = self.uses[plan]
-        return [
-            np.array(
-                [-1 if port in apart else self._span(mine, tasks, u, (len(use.holds) + i,)) for i, (port, _, _) in enumerate(use.ports)],
-                dtype=np.int64,
-            )
-            for u, use in enumerate(tasks.uses)
+    def _take(self, lasts: int, use: Use, timing: Timing) -> Take:
+        crossed = len(timing.pattern.channels) if timing.pattern is not None else 0
+        blocks = [
+            Block(self._hold((timing.size_bytes * part, "", kin, 1)), kin, channels)
+            for part, kin, channels in (self._crossed(timing.pattern) if timing.pattern is not None else ())
         ]
+        cores = tuple(r for r, _ in use.holds[crossed:])  # which are held until it is done
+        ports = tuple(
+            (port, self._hold((t.size_bytes, t.kind, t.port % WAYS, timing.pieces)), waits)
+            for (port, _, waits), t in zip(use.ports, timing.touches, strict=True)
+        )
+        if set(cores) - set(use.stalls) and ports:
+            raise AssertionError("what a task holds beside channels is held until its ports have served it")
+        return Take(tuple(blocks), lasts, ports, cores)
 
-    def span(self, plan: int, tasks: TaskList, use: int, places: tuple[int, ...]) -> int:
-        """Row of one span of a plan."""
-        return self._span(self.uses[plan], tasks, use, places)
+    def _crossed(self, pattern: Pattern) -> tuple[tuple[float, int, tuple[int, ...]], ...]:
+        """Channels of a pattern that are held for the same time at all points: the part of its bytes that crosses each, the first channel
+        of the same rate, and the channels; of the same rate with rising parts."""
+        if id(pattern) not in self._channels:
+            found: dict[tuple[int, float], list[int]] = {}
+            for channel, part in pattern.channels:
+                found.setdefault((self.alike[channel], part), []).append(channel)
+            self._channels[id(pattern)] = tuple((part, kin, tuple(found[kin, part])) for kin, part in sorted(found))
+        return self._channels[id(pattern)]
+
+    def _hold(self, what: Held) -> int:
+        return len(self._lasts) + self._holds.setdefault(what, len(self._holds))
 
     @property
     def size(self) -> int:
         """Rows in all."""
-        return len(self._lasts) + len(self._holds) + 1
-
-    def _span(self, uses: IntArray, tasks: TaskList, use: int, places: tuple[int, ...]) -> int:
-        if use < 0:
-            return -1
-        timing, held = tasks.timings[use], len(tasks.uses[use].holds)
-        channels = len(timing.pattern.channels) if timing.pattern is not None else 0
-        if not places or any(channels <= p < held for p in places):  # cores are held until it is done
-            return int(uses[use])
-        if places[0] >= held:
-            touched = (timing.touches[p - held] for p in places)  # those of all cores of a kind take the same time
-            what: tuple[Held, int] = tuple(Touch(t.port % WAYS, t.kind, t.size_bytes) for t in touched), timing.pieces
-        else:
-            assert timing.pattern is not None
-            what = tuple((timing.size_bytes * part, c) for c, part in (timing.pattern.channels[p] for p in places)), 1
-        return len(self._lasts) + self._holds.setdefault(what, len(self._holds))
+        return len(self._lasts) + len(self._holds)
 
     def seconds(self, charges: ChipCharges) -> FloatArray:
         """All rows, [rows, D]."""
@@ -188,15 +189,8 @@ class RateTable:
         for kind, mine in self._added.items():
             at, number, _ = self._fills["added", kind]
             rows[at] = np.stack([charges.kinds[kind].adding_s(a) for _, a in mine.values()])[number]
-        self._held_s(charges, rows[len(self._lasts) : -1])
+        rows[len(self._lasts) :] = self._hold_rows.seconds(charges)
         return rows
-
-    def _held_s(self, charges: ChipCharges, rows: FloatArray) -> None:
-        """Fill in what channels and ports are held for."""
-        if self._hold_rows is None or len(self._hold_rows.starts) != len(self._holds):
-            self._hold_rows = _HoldRows.of(list(self._holds), len(charges.bytes_per_s))
-        if len(rows):
-            rows[:] = self._hold_rows.seconds(charges)
 
     def joules(self, charges: ChipCharges) -> FloatArray:
         """Of each plan, leakage apart, [plans, D]."""

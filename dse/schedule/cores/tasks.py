@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from functools import cached_property
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +12,6 @@ import numpy as np
 from dse.schedule.cores.energy import Spends
 from dse.schedule.cores.ports import WAYS, Ports, port_names
 from dse.schedule.cores.progress import NOTHING
-from dse.schedule.cores.replay import Order
 from dse.schedule.cores.simulate import Simulation, Use, simulate_uses
 
 if TYPE_CHECKING:
@@ -358,16 +356,6 @@ class Outcome:
     latency_s: float
     energy_j: float
     spends: Spends
-
-    @cached_property
-    def order(self) -> Order:
-        """What its tasks start after at other durations."""
-        return self.order_with(None)
-
-    def order_with(self, ports: frozenset[int] | None) -> Order:
-        """The same where some ports alone are followed; None for all."""
-        alike = [tuple((t.size_bytes, t.kind, t.port % WAYS, timing.pieces) for t in timing.touches) for timing in self.tasks.timings]
-        return Order.of(self.tasks.waits, self.tasks.kinds, self.tasks.uses, self.simulation.order, alike, ports)
 
 
 def run(layout: Layout, chip: Chip, charges: ChipCharges, pipelines: Pipelines = NOTHING, spends: Spends | None = None) -> Outcome:

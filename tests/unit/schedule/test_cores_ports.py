@@ -18,7 +18,6 @@ from dse.schedule.cores.layout import Assigned, NoRoom
 from dse.schedule.cores.offered import OfferedPlans
 from dse.schedule.cores.part_price import KindPricer
 from dse.schedule.cores.planner import Planner
-from dse.schedule.cores.points import retimed
 from dse.schedule.cores.shapes import Shape
 from dse.schedule.cores.tasks import Outcome, busy_by_resource, resource_names
 from dse.schedule.cores.tasks import run as simulated
@@ -135,11 +134,11 @@ def test_points_share_the_port_at_their_own_rates() -> None:
     rates = np.array([64.0, 48.0, 256.0])
     columns = {"cores.mac.memories.sram.read_gb_per_s": rates}
     geometry = {k: d.geometry for k, d in description.kinds.items()}
-    offered = OfferedPlans((outcome,), len(description.chip.cores), Objective.LATENCY)
+    offered = OfferedPlans((outcome,), description, Objective.LATENCY)
     together = offered.best(ChipCharges.at_points(description, geometry, columns)).latency_s
     assert together[0] == pytest.approx(outcome.latency_s, rel=1e-12)
     assert together[1] > together[0] > together[2]
     for rate, latency in zip(rates, together, strict=True):
         alone = description.with_overrides({"cores.mac.memories.sram.read_gb_per_s": float(rate)})
-        again = retimed(outcome, ChipCharges.at_points(alone, {k: d.geometry for k, d in alone.kinds.items()}, {}))
+        again = offered.at(ChipCharges.at_points(alone, {k: d.geometry for k, d in alone.kinds.items()}, {}))
         assert again.latency_s == pytest.approx(latency, rel=1e-12)

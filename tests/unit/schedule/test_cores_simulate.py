@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dse.schedule.cores.replay import Durations, Order
+from dse.schedule.cores.replay import Replay
 from dse.schedule.cores.simulate import Task, Use, simulate
+from dse.schedule.cores.takes import Block, Take
 
 
 def task(waits: tuple[int, ...], *holds: tuple[int, float], lasts_s: float | None = None) -> Task:
@@ -63,16 +64,20 @@ def test_order_and_resources_are_respected(tasks: list[Task]) -> None:
         assert found.makespan_s >= sum(b - a for a, b in held)
 
 
-def order_of(tasks: list[Task]) -> Order:
-    """The order of a simulation; every task has a use of its own."""
-    waits, uses, kinds = [t.waits for t in tasks], [t.use for t in tasks], range(len(tasks))
-    return Order.of(waits, tuple(kinds), uses, simulate(tasks, 3).order)
+def replay_of(tasks: list[Task]) -> tuple[Replay, list[float]]:
+    """The order of a simulation, with the seconds of its rows; every task has a use, and every hold a row and a rate, of its own."""
+    seconds: list[float] = []
 
+    def row(value: float) -> int:
+        seconds.append(value)
+        return len(seconds) - 1
 
-def durations_of(tasks: list[Task], factors: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Durations:
-    """What the tasks hold and last, times `factors` [D]."""
-    holds = tuple(np.array([s for _, s in t.use.holds])[:, None] * factors for t in tasks)
-    return Durations(holds, np.array([t.use.lasts_s for t in tasks])[:, None] * factors)
+    takes = []
+    for t in tasks:
+        stalls = t.use.stalls if t.use.ports else ()
+        blocks = tuple(Block(row(s), i, (r,)) for i, (r, s) in enumerate(t.use.holds) if r not in stalls)
+        takes.append(Take(blocks, row(t.use.lasts_s), tuple((p, row(s), waits) for p, s, waits in t.use.ports), stalls))
+    return Replay.of([t.waits for t in tasks], range(len(tasks)), takes, simulate(tasks, 5).order), seconds
 
 
 def test_a_port_that_others_use_too_keeps_computation_longer() -> None:
@@ -132,39 +137,38 @@ def test_ports_serve_all_and_one_at_a_time(tasks: list[Task]) -> None:
             if r == resource
         )
         assert all(a[1] <= b[0] for a, b in pairwise(held))
-    order = Order.of([t.waits for t in tasks], tuple(range(len(tasks))), [t.use for t in tasks], found.order)
-    holds = tuple(np.array([s for _, s in t.use.holds] + [s for _, s, _ in t.use.ports])[:, None] * np.ones(2) for t in tasks)
-    durations = Durations(holds, np.array([t.use.lasts_s for t in tasks])[:, None] * np.ones(2))
-    starts = order.starts_s(durations)
-    assert starts[: len(tasks), 0].tolist() == found.start_s.tolist()
-    assert order.each_end_s(starts, durations)[:, 1].tolist() == found.end_s.tolist()
-    assert order.ends_s(starts, durations).tolist() == [found.makespan_s] * 2
-    alike = [tuple(seconds for _, seconds, _ in t.use.ports) for t in tasks]
-    together = Order.of([t.waits for t in tasks], tuple(range(len(tasks))), [t.use for t in tasks], found.order, alike)
-    assert len(together.steps) <= len(order.steps)
-    assert together.each_end_s(together.starts_s(durations), durations)[:, 0].tolist() == found.end_s.tolist()
+    replay, seconds = replay_of(tasks)
+    starts, ends = replay.times_of_one(seconds)
+    assert starts.tolist() == found.start_s.tolist()
+    assert ends.tolist() == found.end_s.tolist()
+    assert replay.latency_of_one(seconds) == found.makespan_s == sum(seconds[row] for row in replay.way_of_one(seconds))
+    assert replay.latency_s(np.array(seconds)[:, None] * np.ones(2)).tolist() == [found.makespan_s] * 2
 
 
-@given(task_lists(), st.integers(1, 4))
-def test_replay_of_the_same_durations_is_the_simulation(tasks: list[Task], points: int) -> None:
-    found, durations, order = simulate(tasks, 3), durations_of(tasks, np.ones(points)), order_of(tasks)
-    starts = order.starts_s(durations)
-    assert starts.tolist() == [[at] * points for at in found.start_s.tolist()]
-    assert order.ends_s(starts, durations).tolist() == [found.makespan_s] * points
-
-
-@given(task_lists(), st.lists(st.integers(1, 5), min_size=36, max_size=36))
+@given(with_ports(), st.lists(st.integers(1, 5), min_size=60, max_size=60))
 def test_a_replay_keeps_the_order_on_every_resource(tasks: list[Task], seconds: list[int]) -> None:
-    """At other durations nothing starts before what it waits for, nor on a resource before it is free: one point alone as among others;
-    and something that it waits for ends just then."""
-    order, many = order_of(tasks), iter(seconds)
-    other = [task(t.waits, *((r, float(next(many, 2))) for r, _ in t.use.holds)) for t in tasks]
-    durations = durations_of(other, np.array([1.0]))
-    starts = order.starts_s(durations)
-    assert starts[:, 0].tolist() == order.starts_s(durations_of(other, np.array([1.0, 3.0])))[:, 0].tolist()
-    for place, (number, _) in enumerate(order.steps):
-        t, ready = other[number], [0.0]
-        ready += [starts[b, 0] + other[b].use.lasts_s for b in t.waits]
-        for earlier, _ in order.steps[:place]:
-            ready += [starts[earlier, 0] + s for r, s in other[earlier].use.holds for mine, _ in t.use.holds if r == mine]
-        assert starts[number, 0] == max(ready)
+    """At other durations nothing starts before what it waits for, nor on a resource before it is free, and ports serve in the order of
+    starts: one point alone as among others; and something that it waits for ends just then."""
+    replay, made = replay_of(tasks)
+    many = iter(seconds)
+    other = []
+    for t in tasks:
+        holds = tuple((r, float(next(many, 2))) for r, _ in t.use.holds)
+        lasts = max(s for _, s in holds)
+        holds = tuple((r, lasts if r in t.use.stalls else s) for r, s in holds)
+        other.append(Task(t.waits, Use(holds, lasts, tuple((p, float(next(many, 2)), w) for p, _, w in t.use.ports), t.use.stalls)))
+    each = replay_of(other)[1]
+    assert len(each) == len(made)
+    starts, ends = replay.times_of_one(each)
+    assert replay.latency_of_one(each) == ends.max() == sum(each[row] for row in replay.way_of_one(each))
+    assert replay.latency_s(np.array(each)[:, None] * np.array([1.0, 3.0])).tolist() == [ends.max(), 3 * ends.max()]
+    free, served = dict.fromkeys(range(3), 0.0), {3: 0.0, 4: 0.0}
+    for number in replay.order:
+        t = other[number]
+        assert starts[number] == max([0.0, *(ends[b] for b in t.waits), *(free[r] for r, _ in t.use.holds)])
+        done = starts[number] + t.use.lasts_s
+        for port, lasts, waits in t.use.ports:
+            served[port] = max(served[port], starts[number]) + lasts
+            done = max(done, served[port]) if waits else done
+        assert ends[number] == done
+        free |= {r: done if r in t.use.stalls and t.use.ports else starts[number] + s for r, s in t.use.holds}
