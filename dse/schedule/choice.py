@@ -56,11 +56,8 @@ class Choice:
         self, budgets: Sequence[float], bytes_per_cycle: Sequence[float], *, beside: bool = True, pipelined: bool = False
     ) -> list[list[tuple[Candidate, ...]]]:
         """`least` for each of several balances."""
-        peak = self._step if pipelined else self._peak
-        peak = peak if beside else np.where(self._beside, np.inf, peak)
-        every = [self._dram + (self._busy if pipelined else self._cycles) * b for b in bytes_per_cycle]
-        found = [self._of_groups(np.array(budgets, dtype=np.float64), e, peak) for e in every]
-        cost, held = (np.concatenate(columns) for columns in zip(*found, strict=True))  # [balances x budgets, groups]
+        peak, every = self._measures(bytes_per_cycle, beside=beside, pipelined=pipelined)
+        cost, held = self._of_all_groups(budgets, every, peak)
         best = np.zeros((len(cost), len(self._arcs)))
         most = np.zeros_like(best)
         taken = np.zeros(best.shape, dtype=np.int64)
@@ -74,6 +71,18 @@ class Choice:
         paths = np.split(taken, len(every))
         return [[self._path(t[i], budget, e, peak) for i, budget in enumerate(budgets)] for t, e in zip(paths, every, strict=True)]
 
+    def _measures(self, bytes_per_cycle: Sequence[float], *, beside: bool, pipelined: bool) -> tuple[FloatArray, list[FloatArray]]:
+        """Bytes held by every way of every group, and its cost at each balance."""
+        peak = self._step if pipelined else self._peak
+        peak = peak if beside else np.where(self._beside, np.inf, peak)
+        return peak, [self._dram + (self._busy if pipelined else self._cycles) * b for b in bytes_per_cycle]
+
+    def _of_all_groups(self, budgets: Sequence[float], every: Sequence[FloatArray], peak: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Least costs and fewest bytes held with them, [balances x budgets, groups]."""
+        found = [self._of_groups(np.array(budgets, dtype=np.float64), e, peak) for e in every]
+        cost, held = (np.concatenate(columns) for columns in zip(*found, strict=True))
+        return cost, held
+
     def _of_groups(self, budgets: FloatArray, every: FloatArray, peak: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Least cost of each group within each budget, and the fewest bytes held with it, [budgets, groups]."""
         fitting = np.where(peak <= budgets[:, None], every, np.inf)
@@ -84,14 +93,17 @@ class Choice:
     def _path(self, taken: IntArray, budget: float, cost: FloatArray, peak: FloatArray) -> tuple[Candidate, ...]:
         found, state = [], len(self._arcs) - 1
         while state:
-            before, groups = self._arcs[state]
-            pick = int(taken[state])
-            front, start = self._fronts[int(groups[pick])], int(self._starts[int(groups[pick])])
-            here = slice(start, start + len(front.ways))
-            every = np.where(peak[here] <= budget, cost[here], np.inf)
-            found.append(self._candidate(int(groups[pick]), int(np.argmin(every))))
-            state = int(before[pick])
+            candidate, state = self._arc(state, int(taken[state]), budget, cost, peak)
+            found.append(candidate)
         return tuple(found)
+
+    def _arc(self, state: int, pick: int, budget: float, cost: FloatArray, peak: FloatArray) -> tuple[Candidate, int]:
+        """The group of an arc into a state, and the state before."""
+        before, groups = self._arcs[state]
+        front, start = self._fronts[int(groups[pick])], int(self._starts[int(groups[pick])])
+        here = slice(start, start + len(front.ways))
+        every = np.where(peak[here] <= budget, cost[here], np.inf)
+        return self._candidate(int(groups[pick]), int(np.argmin(every))), int(before[pick])
 
     def _candidate(self, group: int, way: int) -> Candidate:
         """A group run in one way; the same object whenever it is chosen."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 
@@ -307,9 +307,14 @@ class Growth:
         self._running: NDArray[np.int64] | None = None
         """Member that is the first softmax in pieces, [V]; -1 where none is."""
 
-    def copy(self) -> Growth:
+    @property
+    def mask(self) -> int:
+        """Its operators."""
+        return self._mask
+
+    def copy(self) -> Self:
         """One that may grow in another direction."""
-        other = Growth.__new__(Growth)
+        other = type(self).__new__(type(self))
         other.__dict__.update(self.__dict__)
         other.members, other._parts, other._effects = list(self.members), self._parts.copy(), dict(self._effects)
         return other
@@ -334,7 +339,12 @@ class Growth:
         if not multiplies and ways.sums_inner(position).any():
             running = np.full(len(ways.ways), -1) if self._running is None else self._running
             self._running = np.where(ways.sums_inner(position) & (running < 0), index, running)
-        for storage in self._builder.touched[position] if storages is None else storages:
+        return self.touch(self._builder.touched[position] if storages is None else storages)
+
+    def touch(self, storages: Sequence[Storage]) -> bool:
+        """Count storages that the last operator touches and that were left out so far; False where no way is left."""
+        position, index = self.members[-1], len(self.members) - 1
+        for storage in storages:
             self._touch(storage, position, index)
         self._alive = self._alive & (self._peak() <= self._most)
         return bool(self._alive.any())
@@ -374,6 +384,7 @@ class Growth:
             peak, cycles, vector = peak + end.sums, cycles + end.added, vector + end.added
             step = step + end.sums * PIPELINED_SUMS
             good &= peak <= self._most
+            self._alive = self._alive & ~reduces
             if end.spilled is not None:
                 dram = dram + end.spilled
         if len(self.members) == 1:
@@ -393,7 +404,7 @@ class Growth:
         return _front(tuple(self.members), named, beside, *columns) if named else None
 
     def end(self) -> End:
-        """What is added where the group ends as it is. Ways that sum over a cut do not grow further."""
+        """What is added where the group ends as it is."""
         ways, last = self._ways, self.members[-1]
         good = self._alive
         if self._builder.order[last].kind is not Kind.CONTRACTION or not ways.sums_inner(last).any():
@@ -403,7 +414,6 @@ class Growth:
         reduces = ways.sums_inner(last)
         sums, added = (np.where(reduces, x, 0.0) for x in self._accumulated(last))
         good = good & ~self._unfinished(reduces)
-        self._alive = self._alive & ~reduces
         spilled = None
         if (reduces & ways.spilled).any():
             once = self._builder.spilled_bytes(self.members, 2)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from dse.schedule.candidates import MAX_SEGMENT_OPERATORS, WayBook
 from dse.schedule.growth import Growth
 from dse.schedule.repeats import Repeats
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
 
     from dse.schedule.growth import Front
     from dse.schedule.segments import SegmentBuilder
+    from dse.schedule.storage import Storage
+
+GrowthT = TypeVar("GrowthT", bound=Growth)
 
 MOST_SETS: Final = 20_000
 """Sets of operators looked at before a graph counts as too wide; what a graph of 400 operators in blocks of two branches needs."""
@@ -76,15 +79,16 @@ class TooWideError(Exception):
 
 
 @dataclass(slots=True)
-class _Node:
+class Node:
     """A set of operators, as its last operator and the set before; `useful` where it or one that it grows into is connected."""
 
     position: int
     connected: bool
-    below: list[_Node]
+    below: list[Node]
 
     @property
     def useful(self) -> bool:
+        """Whether it is a group or grows into one."""
         return self.connected or bool(self.below)
 
     def shape(self, first: int, inside: set[int]) -> Hashable:
@@ -93,7 +97,7 @@ class _Node:
         return self.position - first, self.connected, tuple([n.shape(first, inside) for n in self.below])
 
 
-class _Tree:
+class Tree:
     """Connected convex sets as a tree: operators are added in the schedule order, sets that share their first ones share a path."""
 
     def __init__(self, deps: Dependences) -> None:
@@ -102,17 +106,23 @@ class _Tree:
         self._left = MOST_SETS
         self._beside: dict[int, int] = {}
 
-    def root(self, position: int) -> _Node:
+    def root(self, position: int, last: int | None = None) -> Node:
+        """The sets that begin with an operator, of operators up to `last` of the schedule order.
+
+        Raises:
+            TooWideError: more than `MOST_SETS` sets in all roots.
+        """
+        self._all = (1 << (len(self._deps.needed) if last is None else last + 1)) - 1
         return self._node(position, [1 << position], 1 << position, self._deps.needing[position], 0, 1)
 
-    def _node(self, position: int, parts: list[int], mask: int, below: int, barred: int, size: int) -> _Node:
+    def _node(self, position: int, parts: list[int], mask: int, below: int, barred: int, size: int) -> Node:
         """`parts`: connected parts of `mask`; `below`: what needs something in it; `barred`: what can't be added, as something left out
         lies before it."""
         self._left -= 1
         if self._left < 0:
             raise TooWideError
         deps = self._deps
-        node = _Node(position, len(parts) == 1, [])
+        node = Node(position, len(parts) == 1, [])
         if size == MAX_SEGMENT_OPERATORS:
             return node
         near = [self._near(part) for part in parts]
@@ -155,7 +165,7 @@ def every_group(builder: SegmentBuilder, deps: Dependences, most_bytes: float, e
     Raises:
         TooWideError: more than `MOST_SETS` sets.
     """
-    tree = _Tree(deps)
+    tree = Tree(deps)
     roots = [tree.root(p) for p in range(len(builder.order))]
     book, repeats = WayBook(builder), Repeats(builder)
     found: list[Front] = []
@@ -166,31 +176,32 @@ def every_group(builder: SegmentBuilder, deps: Dependences, most_bytes: float, e
         context = repeats.context(first, inside, shape)
         fronts = repeats.known(context)
         if fronts is None:
-            fronts = _fronts(root, Growth(book.starting(first), most_bytes, elements))
+            every = grown(root, Growth(book.starting(first), most_bytes, elements))
+            fronts = [front for growth in every if (front := growth.front()) is not None]
             repeats.keep(context, fronts)
         found += fronts
     return found
 
 
-def _fronts(root: _Node, growth: Growth) -> list[Front]:
-    """Fronts of the connected sets that begin with `root`."""
-    found: list[Front] = []
-    stack: list[tuple[_Node, Growth, tuple[int, ...]]] = [(root, growth, ())]
+def grown(root: Node, growth: GrowthT, in_part: Mapping[int, Sequence[Storage]] | None = None, *, begun: bool = False) -> Iterator[GrowthT]:
+    """The connected sets that begin with `root`, one after another, as growths that their `Growth.front` is asked of before the next;
+    `begun` where the growth holds `root` already, which is then left out. Of operators `in_part` only some storages are counted."""
+    only = in_part or {}
+    stack: list[tuple[Node, GrowthT, tuple[int, ...]]] = [(root, growth, ())]
     while stack:
         node, growth, waiting = stack.pop()
-        waiting = (*waiting, node.position)
-        if node.connected:
-            if not all(growth.take(p) for p in waiting):
-                continue
-            front, waiting = growth.front(), ()
-            if front is not None:
-                found.append(front)
-            if not growth.alive:
-                continue
+        if not (begun and node is root):
+            waiting = (*waiting, node.position)
+            if node.connected:
+                if not all(growth.take(p, only.get(p)) for p in waiting):
+                    continue
+                waiting = ()
+                yield growth
+                if not growth.alive:
+                    continue
         for i, child in enumerate(reversed(node.below)):
             last = i == len(node.below) - 1
             stack.append((child, growth if last else growth.copy(), waiting))
-    return found
 
 
 def downsets(deps: Dependences) -> list[int]:

@@ -16,8 +16,10 @@ from dse.schedule.choice import Choice, in_order
 from dse.schedule.cycles import CycleTable
 from dse.schedule.growth import VECTOR_OPS_PER_ARRAY_MAC
 from dse.schedule.lattice import TooWideError, dependences, downsets, every_group
+from dse.schedule.open_groups import Halves
 from dse.schedule.rounds import can_pipeline, pipelined_bytes
 from dse.schedule.segments import Segment, SegmentBuilder
+from dse.schedule.series import SeriesChoice
 from dse.schedule.storage import find_storages
 from dse.schedule.streams import as_late_as_possible, find_streams
 from dse.units import BYTES_PER_KIB
@@ -135,7 +137,8 @@ def make_plans(
     Cost is the sum over segments of DRAM bytes plus the bytes that the balance could have moved during their cycles, so that
     neither hides the other. A dynamic programme over the downsets of the graph, exact for connected groups of up to
     `MAX_SEGMENT_OPERATORS` operators in any order that their dependences allow, each run in the ways of `candidates`; over the
-    prefixes of the schedule order, so exact for its runs, where a graph has too many downsets or groups, or without `any_order`.
+    prefixes of the schedule order, so exact for its runs, where a graph has too many downsets or groups even between two joints
+    (`dse.schedule.joints`), or without `any_order`.
     Ties go to fewer bytes held. With `recompute` each of these plans is offered a second time with intermediates formed again
     where that costs less (see `with_recomputation`); with `spill` unfinished sums may go out and come back. Plans with such ways, and with
     others that are `Way.beside`, are added to those without and displace none of them. Plans that another one
@@ -249,7 +252,11 @@ def _choice(builder: SegmentBuilder, deps: Dependences, elements: int, *, any_or
     if any_order:
         try:
             states = downsets(deps)
-            return Choice(every_group(builder, deps, LARGEST_BUDGET_BYTES, elements), deps, states), True
+            try:
+                return Choice(every_group(builder, deps, LARGEST_BUDGET_BYTES, elements), deps, states), True
+            except TooWideError:
+                halves = Halves(builder, deps, LARGEST_BUDGET_BYTES, elements)
+                return SeriesChoice(builder, halves, deps, states, elements), True
         except TooWideError:
             pass
     return Choice(list(runs(builder, LARGEST_BUDGET_BYTES, elements)), deps, prefixes), False

@@ -1,0 +1,309 @@
+"""The groups that cover a graph at least cost, block by block: groups that hold joints are chosen in halves, as labels of each joint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from dse.schedule.candidates import MAX_SEGMENT_OPERATORS, Candidate
+from dse.schedule.choice import Choice
+from dse.schedule.growth import Growth, Ways
+from dse.schedule.lattice import bits
+from dse.schedule.open_groups import NO_WAY, Beginnings
+from dse.schedule.segments import MAX_STAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from dse.schedule.growth import Way
+    from dse.schedule.lattice import Dependences
+    from dse.schedule.open_groups import Ending, Halves, Joint
+    from dse.schedule.segments import SegmentBuilder
+
+    FloatArray = NDArray[np.float64]
+    IntArray = NDArray[np.int64]
+    BoolArray = NDArray[np.bool_]
+
+WHOLE, CLOSED, ROW, SIZE, ARRAY, VECTOR, COPIES = range(7)
+"""Columns of `Labels.held`: bytes as in `Beginnings`, operators, cycles."""
+IN_TURNS: Final = 4
+"""Columns that count where operators run one after another: array cycles are in the cost then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a choice is made by: C pairs of a balance and a budget."""
+
+    budgets: FloatArray
+    """[C]."""
+    bytes_per_cycle: FloatArray
+    """[C]."""
+    pipelined: bool
+
+    @property
+    def columns(self) -> int:
+        """How many columns of a label count."""
+        return COPIES + 1 if self.pipelined else IN_TURNS
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Open groups at a joint, N of them."""
+
+    way: IntArray
+    """Numbers of their ways at the joint, ascending, [N]."""
+    held: FloatArray
+    """[N, columns]."""
+    cost: FloatArray
+    """Least cost of all that was done up to the joint, [N, C]; infinite where a group does not fit, or another one of its way is better."""
+    most: FloatArray
+    """Most bytes that groups before it hold, [N, C]."""
+    start: IntArray
+    """Number of the state in which it began, [N, C]."""
+
+
+@dataclass(slots=True)
+class _Table:
+    """The dynamic programme: least costs by state, [C, states]."""
+
+    best: FloatArray
+    most: FloatArray
+    taken: IntArray
+    """Arc that leads to a state; `OPEN` where it is a group that holds a joint."""
+    start: IntArray
+    """State in which that group began."""
+    way: IntArray
+    """Its way, as a number of `SeriesChoice`."""
+
+
+OPEN: Final = -1
+BATCH: Final = 512
+"""Groups that are compared at once."""
+
+
+class SeriesChoice(Choice):
+    """Chooses among the fronts within blocks and among groups that hold joints; `states` are all downsets."""
+
+    def __init__(self, builder: SegmentBuilder, halves: Halves, deps: Dependences, states: Sequence[int], elements: int) -> None:
+        super().__init__(halves.fronts, deps, states)
+        self._builder, self._elements, self._states = builder, elements, states
+        self._number = {mask: i for i, mask in enumerate(states)}
+        self._every_way: dict[Way, int] = {}
+        self._joints = [_JointTable(j, self._number, self._every_way) for j in halves.joints]
+        self._ending = {end: (j, i) for j in self._joints for i, end in enumerate(j.ends)}
+        self._ways = tuple(self._every_way)
+        self.has_beside |= any(w.beside for w in self._ways)
+        self._open: dict[tuple[int, int], Candidate] = {}
+
+    def least_at(
+        self, budgets: Sequence[float], bytes_per_cycle: Sequence[float], *, beside: bool = True, pipelined: bool = False
+    ) -> list[list[tuple[Candidate, ...]]]:
+        """As `Choice.least_at`."""
+        peak, every = self._measures(bytes_per_cycle, beside=beside, pipelined=pipelined)
+        cost, held = self._of_all_groups(budgets, every, peak)
+        terms = Terms(np.tile(np.asarray(budgets, dtype=np.float64), len(every)), np.repeat(bytes_per_cycle, len(budgets)), pipelined)
+        shape = len(cost), len(self._states)
+        table = _Table(np.zeros(shape), np.zeros(shape), *(np.zeros(shape, dtype=np.int64) for _ in range(3)))
+        labels: dict[int, Labels] = {}
+        joints = {j.state: i for i, j in enumerate(self._joints)}
+        for state in range(len(self._states)):
+            if state:
+                self._reach(state, table, cost, held)
+            if state in self._ending:
+                joint, ending = self._ending[state]
+                joint.end(ending, labels[joint.state], table, state, terms)
+            if state in joints:
+                i = joints[state]
+                before = self._joints[i - 1].passed(labels[self._joints[i - 1].state], terms) if i else None
+                labels[state] = self._joints[i].labels(table, terms, before, beside=beside)
+        rows = np.split(np.arange(len(cost)), len(every))
+        return [
+            [self._series(table, int(r), budget, e, peak) for r, budget in zip(row, budgets, strict=True)]
+            for row, e in zip(rows, every, strict=True)
+        ]
+
+    def _reach(self, state: int, table: _Table, cost: FloatArray, held: FloatArray) -> None:
+        before, group = self._arcs[state]
+        total = table.best[:, before] + cost[:, group]
+        least = total.min(axis=1)
+        holds = np.where(total <= least[:, None], np.maximum(table.most[:, before], held[:, group]), np.inf)
+        pick = np.argmin(holds, axis=1)
+        table.best[:, state], table.most[:, state], table.taken[:, state] = least, holds[np.arange(len(cost)), pick], pick
+
+    def _series(self, table: _Table, row: int, budget: float, cost: FloatArray, peak: FloatArray) -> tuple[Candidate, ...]:
+        found, state = [], len(self._states) - 1
+        while state:
+            pick = int(table.taken[row, state])
+            if pick == OPEN:
+                start = int(table.start[row, state])
+                found.append(self._open_candidate(self._states[state] & ~self._states[start], int(table.way[row, state])))
+                state = start
+            else:
+                candidate, state = self._arc(state, pick, budget, cost, peak)
+                found.append(candidate)
+        return tuple(found)
+
+    def _open_candidate(self, mask: int, way: int) -> Candidate:
+        """A group that holds a joint, counted in one piece; the same object whenever it is chosen."""
+        if (mask, way) not in self._open:
+            growth = Growth(Ways(self._builder, (self._ways[way],)), np.inf, self._elements)
+            assert all(growth.take(p) for p in bits(mask)), "a group of two halves can't run as its halves do"
+            front = growth.front()
+            assert front is not None, "a group of two halves can't end as its second half does"
+            totals = (float(c[0]) for c in (front.peak_bytes, front.dram_bytes, front.cycles))
+            self._open[mask, way] = Candidate(front.members, front.ways[0], *totals)
+        return self._open[mask, way]
+
+
+class _JointTable:
+    """A joint with the states that its groups begin and end in."""
+
+    def __init__(self, joint: Joint, number: dict[int, int], ways: dict[Way, int]) -> None:
+        self._joint = joint
+        done = next(m for m in number if m >> joint.position & 1)  # the smallest: everything before the joint, and the joint
+        self.state = number[done]
+        starts = np.array([number[done & ~m] for m in joint.masks], dtype=np.int64)
+        order = np.argsort(joint.beginnings.way, kind="stable")
+        b = Beginnings(*(getattr(joint.beginnings, f.name)[order] for f in fields(Beginnings)))
+        self._beginnings, self._starts = b, starts[b.mask]
+        columns = (b.whole, b.closed, b.row, b.size, b.array, b.vector, b.copies)
+        self._held = np.stack([np.asarray(c, dtype=np.float64) for c in columns], axis=1)
+        self._batches = _batches(b.way)
+        self.ends = [number[done | e.mask] for e in joint.endings]
+        self._every = np.array([ways.setdefault(w, len(ways)) for w in joint.ways], dtype=np.int64)
+        self._beside = np.array([w.beside for w in joint.ways])
+        self._cut = np.array([bool(w.cuts) and any(c.slices > 1 for c in w.cuts) for w in joint.ways])
+
+    def labels(self, table: _Table, terms: Terms, before: Labels | None, *, beside: bool) -> Labels:
+        """The open groups, those from before among them, that no other one of their way beats; without `beside` none whose way is so."""
+        parts = [self._begun(rows, table, terms, beside=beside) for rows in self._batches]
+        if before is not None:
+            parts.append(self._fitting(before, terms, beside=beside))
+        if len(parts) == 1:
+            return parts[0]
+        columns = ([getattr(p, f.name) for p in parts] for f in fields(Labels))
+        return _least(Labels(*(np.concatenate(c) for c in columns)))
+
+    def _begun(self, rows: slice, table: _Table, terms: Terms, *, beside: bool) -> Labels:
+        """Those that begin behind the joint before."""
+        b, starts = self._beginnings, self._starts[rows]
+        cost = table.best[:, starts].T + b.dram[rows, None]
+        if not terms.pipelined:
+            cost += b.array[rows, None] * terms.bytes_per_cycle
+        start = np.broadcast_to(starts[:, None], cost.shape)
+        begun = Labels(b.way[rows], self._held[rows, : terms.columns], cost, table.most[:, starts].T, start)
+        return _least(self._fitting(begun, terms, beside=beside))
+
+    def _fitting(self, labels: Labels, terms: Terms, *, beside: bool) -> Labels:
+        """Costs become infinite where more is held than fits, and of ways that are not asked for."""
+        peak = np.maximum(labels.held[:, CLOSED], labels.held[:, ROW]) + labels.held[:, WHOLE]
+        if not beside:
+            peak = np.where(self._beside[labels.way], np.inf, peak)
+        return replace(labels, cost=np.where(peak[:, None] <= terms.budgets, labels.cost, np.inf))
+
+    def passed(self, labels: Labels, terms: Terms) -> Labels | None:
+        """Open groups as they come to the next joint."""
+        p = self._joint.passage
+        if p is None:
+            return None
+        to = p.to[labels.way]
+        kept = np.flatnonzero((to != NO_WAY) & (labels.held[:, SIZE] + p.size <= MAX_SEGMENT_OPERATORS))
+        w, held = labels.way[kept], labels.held[kept].copy()
+        held[:, CLOSED] = np.maximum(np.maximum(held[:, CLOSED], held[:, ROW] + p.row[w]), p.rest[w])
+        held[:, ROW] = p.next_row[w]
+        held[:, WHOLE] += p.whole[w]
+        held[:, SIZE] += p.size
+        cost = labels.cost[kept] + p.dram[w][:, None]
+        if terms.pipelined:
+            for column, more in ((ARRAY, p.array), (VECTOR, p.vector), (COPIES, p.copies)):
+                held[:, column] += more[w]
+        else:
+            cost += p.array[w][:, None] * terms.bytes_per_cycle
+        return Labels(to[kept], held, cost, labels.most[kept], labels.start[kept])
+
+    def end(self, ending: int, labels: Labels, table: _Table, state: int, terms: Terms) -> None:
+        """Put open groups that end in a state into the table, where they are better."""
+        e = self._joint.endings[ending]
+        kept = np.flatnonzero(e.good[labels.way] & (labels.held[:, SIZE] + e.size <= MAX_SEGMENT_OPERATORS))
+        if not len(kept):
+            return
+        w, held = labels.way[kept], labels.held[kept]
+        peak, cycles = self._total(e, w, held, pipelined=terms.pipelined)
+        cost = labels.cost[kept] + e.dram[w][:, None] + cycles[:, None] * terms.bytes_per_cycle
+        cost = np.where(peak[:, None] <= terms.budgets, cost, np.inf)
+        least = cost.min(axis=0)
+        near = np.flatnonzero(least <= table.best[:, state])
+        holds = np.where(cost[:, near] <= least[near], np.maximum(labels.most[kept][:, near], peak[:, None]), np.inf)
+        pick, fewest = np.argmin(holds, axis=0), holds.min(axis=0)
+        won = (least[near] < table.best[near, state]) | (fewest < table.most[near, state])
+        better, pick = near[won], pick[won]
+        if not len(better):
+            return
+        table.best[better, state], table.most[better, state] = least[better], fewest[won]
+        table.taken[better, state] = OPEN
+        table.start[better, state] = labels.start[kept[pick], better]
+        table.way[better, state] = self._every[w[pick]]
+
+    def _total(self, e: Ending, w: IntArray, held: FloatArray, *, pipelined: bool) -> tuple[FloatArray, FloatArray]:
+        """Bytes held and cycles of whole groups; cycles beside those that are in the cost, [N] each."""
+        peak = np.maximum(np.maximum(held[:, CLOSED], held[:, ROW] + e.row[w]), e.rest[w]) + held[:, WHOLE] + e.held[w]
+        if not pipelined:
+            return peak, (e.array + e.added)[w]
+        stages = held[:, SIZE] + e.size + e.reduces[w]
+        together = self._cut[w] & (stages <= MAX_STAGES)
+        array, vector = held[:, ARRAY] + e.array[w], held[:, VECTOR] + e.vector[w]
+        step = np.maximum(held[:, COPIES] + held[:, WHOLE] + e.copies[w], peak)
+        return np.where(together, step, peak), np.where(together, np.maximum(array, vector), array + vector)
+
+
+def _batches(way: IntArray) -> list[slice]:
+    """Rows of whole ways, about `BATCH` at once."""
+    bounds = [0]
+    for low in np.flatnonzero(np.concatenate((way[1:] != way[:-1], [True]))).tolist():
+        if low + 1 - bounds[-1] >= BATCH or low + 1 == len(way):
+            bounds.append(low + 1)
+    return [slice(a, b) for a, b in pairwise(bounds)]
+
+
+def _least(labels: Labels) -> Labels:
+    """For each way and each pair of budget and balance the labels that no other one beats."""
+    kept = np.flatnonzero(np.isfinite(labels.cost).any(axis=1))
+    keys = np.column_stack((labels.way[kept], labels.held[kept]))
+    order = np.lexsort(keys.T[::-1])
+    kept, keys = kept[order], keys[order]
+    if not len(kept):
+        return Labels(labels.way[kept], labels.held[kept], labels.cost[kept], labels.most[kept], labels.start[kept])
+    first = np.flatnonzero(np.concatenate(([True], (keys[1:] != keys[:-1]).any(axis=1))))
+    sizes = np.diff([*first.tolist(), len(kept)])
+    cost, most, start = labels.cost[kept], labels.most[kept], labels.start[kept]
+    least = np.minimum.reduceat(cost, first, axis=0)
+    holds = np.where(cost <= np.repeat(least, sizes, axis=0), most, np.inf)
+    fewest = np.minimum.reduceat(holds, first, axis=0)
+    place = np.where(holds <= np.repeat(fewest, sizes, axis=0), np.arange(len(kept))[:, None], len(kept))
+    pick = np.minimum(np.minimum.reduceat(place, first, axis=0), len(kept) - 1)
+    found = Labels(labels.way[kept[first]], labels.held[kept[first]], least, fewest, start[pick, np.arange(cost.shape[1])])
+    _drop_beaten(found)
+    left = np.flatnonzero(np.isfinite(found.cost).any(axis=1))
+    return Labels(found.way[left], found.held[left], found.cost[left], found.most[left], found.start[left])
+
+
+def _drop_beaten(labels: Labels) -> None:
+    """Costs become infinite where another label of the same way holds no more of anything and costs no more."""
+    bounds = np.flatnonzero(np.concatenate(([True], labels.way[1:] != labels.way[:-1], [True])))
+    for low, high in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+        if high - low == 1:
+            continue
+        held, cost, most = labels.held[low:high], labels.cost[low:high].copy(), labels.most[low:high]
+        below: BoolArray = np.logical_and.reduce(held[:, None] <= held, axis=2)  # [by, of]
+        if held.shape[1] > SIZE + 1:
+            below &= held[:, None, SIZE] == held[:, SIZE]  # with one operator more a group may be too long for a pipeline, which holds more
+        np.fill_diagonal(below, val=False)
+        for i in np.flatnonzero(below.any(axis=0)).tolist():
+            by = below[:, i]
+            beaten = ((cost[by] < cost[i]) | ((cost[by] == cost[i]) & (most[by] <= most[i]))).any(axis=0)
+            labels.cost[low + i, beaten] = np.inf
