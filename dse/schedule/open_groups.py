@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 
-from dse.schedule.candidates import WayBook
+from dse.schedule.candidates import MAX_SEGMENT_OPERATORS, WayBook
 from dse.schedule.growth import PIPELINED_SUMS, Growth, Ways
 from dse.schedule.joints import blocks, sides
 from dse.schedule.lattice import TooWideError, Tree, grown
 from dse.schedule.streams import SOFTMAX
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -190,26 +190,64 @@ class _Begun:
     """Of `Beginnings`, by group."""
 
 
+class BlockTrees:
+    """The sets of every block, and those that begin with the joint before it."""
+
+    def __init__(self, builder: SegmentBuilder, deps: Dependences) -> None:
+        """
+        Raises:
+            TooWideError: more than `MOST_SETS` sets in all blocks.
+        """
+        tree = Tree(deps)
+        self.blocks = blocks(builder, deps)
+        self.inside = [[tree.root(p, b.last) for p in range(b.first, b.last + 1)] for b in self.blocks]
+        self.behind = [None if b.before is None else tree.root(b.before, b.last) for b in self.blocks]
+
+    @property
+    def sets(self) -> int:
+        """Groups of the whole graph: those within blocks, and every beginning before a joint with every end behind it."""
+        count = 0
+        begun = np.zeros(MAX_SEGMENT_OPERATORS + 1, dtype=np.int64)  # groups that hold the last joint and go on, by size
+        for block, roots, root in zip(self.blocks, self.inside, self.behind, strict=True):
+            through = np.zeros_like(begun)
+            for size, position in _connected(root) if root is not None else ():
+                count += int(begun[: MAX_SEGMENT_OPERATORS + 2 - size].sum()) if size > 1 else 0
+                if position == block.last and size > 1:
+                    through[size - 1 :] = begun[: len(begun) + 1 - size]
+            begun = through
+            for size, position in (x for r in roots for x in _connected(r)):
+                count += 1
+                begun[size] += position == block.last
+        return count
+
+
+def _connected(root: Node) -> Iterator[tuple[int, int]]:
+    """Operators and the last one of every connected set of a tree."""
+    stack = [(root, 1)]
+    while stack:
+        node, size = stack.pop()
+        if node.connected:
+            yield size, node.position
+        stack += [(n, size + 1) for n in node.below]
+
+
 class Halves:
     """The groups of a graph: those within a block as fronts, those that hold a joint and more behind it in halves."""
 
-    def __init__(self, builder: SegmentBuilder, deps: Dependences, most_bytes: float, elements: int) -> None:
+    def __init__(self, builder: SegmentBuilder, trees: BlockTrees, most_bytes: float, elements: int) -> None:
         """
         Raises:
-            TooWideError: no joint, or more than `MOST_SETS` sets in all blocks.
+            TooWideError: no joint.
         """
         self._builder, self._most, self._elements = builder, most_bytes, elements
         self._book = WayBook(builder)
         self.fronts: list[Front] = []
         """Those of all groups that hold no joint but as their last operator."""
         self.joints: list[Joint] = []
-        found, tree = blocks(builder, deps), Tree(deps)
-        if len(found) == 1:
+        if len(trees.blocks) == 1:
             raise TooWideError
-        inside = [[tree.root(p, b.last) for p in range(b.first, b.last + 1)] for b in found]
-        behind = [None if b.before is None else tree.root(b.before, b.last) for b in found]
         last: _Begun | None = None
-        for block, roots, root in zip(found, inside, behind, strict=True):
+        for block, roots, root in zip(trees.blocks, trees.inside, trees.behind, strict=True):
             begun = _Begun(block.last, {}, [], [])
             for r in roots:
                 self._grow(r, block, begun)

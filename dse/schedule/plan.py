@@ -15,8 +15,8 @@ from dse.schedule.candidates import runs, segment_of
 from dse.schedule.choice import Choice, in_order
 from dse.schedule.cycles import CycleTable
 from dse.schedule.growth import VECTOR_OPS_PER_ARRAY_MAC
-from dse.schedule.lattice import TooWideError, dependences, downsets, every_group
-from dse.schedule.open_groups import Halves
+from dse.schedule.lattice import MOST_SETS, TooWideError, dependences, downsets, every_group
+from dse.schedule.open_groups import BlockTrees, Halves
 from dse.schedule.rounds import can_pipeline, pipelined_bytes
 from dse.schedule.segments import Segment, SegmentBuilder
 from dse.schedule.series import SeriesChoice
@@ -66,6 +66,8 @@ PLAN_EXCESS: Final = 0.01
 """Plans that another one is within this of in everything, and within `HELD_EXCESS` in bytes held, are not priced."""
 HELD_EXCESS: Final = 0.25
 """Less than the ratio of budgets: a plan that is left out holds at most this much less than one that stays."""
+FEW_STATES: Final = 200
+"""Downsets up to which the groups of all blocks are not counted first: the whole graph is hardly too wide then."""
 HELD: Final = [0, 4]
 """Bytes held among what plans are compared by: at once, and as pipelines."""
 PIPELINE_GAIN: Final = 0.05
@@ -252,11 +254,14 @@ def _choice(builder: SegmentBuilder, deps: Dependences, elements: int, *, any_or
     if any_order:
         try:
             states = downsets(deps)
-            try:
-                return Choice(every_group(builder, deps, LARGEST_BUDGET_BYTES, elements), deps, states), True
-            except TooWideError:
-                halves = Halves(builder, deps, LARGEST_BUDGET_BYTES, elements)
-                return SeriesChoice(builder, halves, deps, states, elements), True
+            trees = BlockTrees(builder, deps) if len(states) > FEW_STATES else None
+            if trees is None or trees.sets <= MOST_SETS:
+                try:
+                    return Choice(every_group(builder, deps, LARGEST_BUDGET_BYTES, elements), deps, states), True
+                except TooWideError:
+                    trees = trees or BlockTrees(builder, deps)
+            halves = Halves(builder, trees, LARGEST_BUDGET_BYTES, elements)
+            return SeriesChoice(builder, halves, deps, states, elements), True
         except TooWideError:
             pass
     return Choice(list(runs(builder, LARGEST_BUDGET_BYTES, elements)), deps, prefixes), False

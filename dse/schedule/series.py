@@ -184,10 +184,9 @@ class _JointTable:
         parts = [self._begun(rows, table, terms, beside=beside) for rows in self._batches]
         if before is not None:
             parts.append(self._fitting(before, terms, beside=beside))
-        if len(parts) == 1:
-            return parts[0]
-        columns = ([getattr(p, f.name) for p in parts] for f in fields(Labels))
-        return _least(Labels(*(np.concatenate(c) for c in columns)))
+        found = _alike(_joined(parts)) if before is not None else _joined(parts)
+        _drop_beaten(found)
+        return _left(found)
 
     def _begun(self, rows: slice, table: _Table, terms: Terms, *, beside: bool) -> Labels:
         """Those that begin behind the joint before."""
@@ -197,7 +196,7 @@ class _JointTable:
             cost += b.array[rows, None] * terms.bytes_per_cycle
         start = np.broadcast_to(starts[:, None], cost.shape)
         begun = Labels(b.way[rows], self._held[rows, : terms.columns], cost, table.most[:, starts].T, start)
-        return _least(self._fitting(begun, terms, beside=beside))
+        return _alike(self._fitting(begun, terms, beside=beside))
 
     def _fitting(self, labels: Labels, terms: Terms, *, beside: bool) -> Labels:
         """Costs become infinite where more is held than fits, and of ways that are not asked for."""
@@ -270,26 +269,38 @@ def _batches(way: IntArray) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(bounds)]
 
 
-def _least(labels: Labels) -> Labels:
-    """For each way and each pair of budget and balance the labels that no other one beats."""
+def _joined(parts: Sequence[Labels]) -> Labels:
+    if len(parts) == 1:
+        return parts[0]
+    columns = ([getattr(p, f.name) for p in parts] for f in fields(Labels))
+    return Labels(*(np.concatenate(c) for c in columns))
+
+
+def _left(labels: Labels) -> Labels:
+    """Those of finite cost somewhere."""
     kept = np.flatnonzero(np.isfinite(labels.cost).any(axis=1))
-    keys = np.column_stack((labels.way[kept], labels.held[kept]))
+    return Labels(labels.way[kept], labels.held[kept], labels.cost[kept], labels.most[kept], labels.start[kept])
+
+
+def _alike(labels: Labels) -> Labels:
+    """One for all that are the same but for their costs: of each pair of budget and balance the least."""
+    labels = _left(labels)
+    keys = np.column_stack((labels.way, labels.held))
     order = np.lexsort(keys.T[::-1])
-    kept, keys = kept[order], keys[order]
-    if not len(kept):
-        return Labels(labels.way[kept], labels.held[kept], labels.cost[kept], labels.most[kept], labels.start[kept])
-    first = np.flatnonzero(np.concatenate(([True], (keys[1:] != keys[:-1]).any(axis=1))))
-    sizes = np.diff([*first.tolist(), len(kept)])
-    cost, most, start = labels.cost[kept], labels.most[kept], labels.start[kept]
-    least = np.minimum.reduceat(cost, first, axis=0)
-    holds = np.where(cost <= np.repeat(least, sizes, axis=0), most, np.inf)
-    fewest = np.minimum.reduceat(holds, first, axis=0)
-    place = np.where(holds <= np.repeat(fewest, sizes, axis=0), np.arange(len(kept))[:, None], len(kept))
-    pick = np.minimum(np.minimum.reduceat(place, first, axis=0), len(kept) - 1)
-    found = Labels(labels.way[kept[first]], labels.held[kept[first]], least, fewest, start[pick, np.arange(cost.shape[1])])
-    _drop_beaten(found)
-    left = np.flatnonzero(np.isfinite(found.cost).any(axis=1))
-    return Labels(found.way[left], found.held[left], found.cost[left], found.most[left], found.start[left])
+    keys = keys[order]
+    first = np.flatnonzero(np.concatenate((np.ones(min(len(keys), 1), dtype=bool), (keys[1:] != keys[:-1]).any(axis=1))))
+    if not len(first):
+        return labels
+    sizes = np.diff([*first.tolist(), len(order)])
+    cost, most, start = labels.cost[order], labels.most[order], labels.start[order]
+    if len(first) < len(order):
+        least = np.minimum.reduceat(cost, first, axis=0)
+        most = np.where(cost <= np.repeat(least, sizes, axis=0), most, np.inf)
+        fewest = np.minimum.reduceat(most, first, axis=0)
+        place = np.where(most <= np.repeat(fewest, sizes, axis=0), np.arange(len(order))[:, None], len(order))
+        pick = np.minimum(np.minimum.reduceat(place, first, axis=0), len(order) - 1)
+        cost, most, start = least, fewest, start[pick, np.arange(cost.shape[1])]
+    return Labels(keys[first, 0].astype(np.int64), keys[first, 1:], cost, most, start)
 
 
 def _drop_beaten(labels: Labels) -> None:

@@ -16,7 +16,7 @@ from dse.schedule.choice import Choice
 from dse.schedule.growth import Growth, Ways
 from dse.schedule.joints import blocks
 from dse.schedule.lattice import dependences, downsets, every_group
-from dse.schedule.open_groups import Halves
+from dse.schedule.open_groups import BlockTrees, Halves
 from dse.schedule.plan import BALANCES_MACS_PER_BYTE, Schedule, make_plans
 from dse.schedule.segments import SegmentBuilder
 from dse.schedule.series import SeriesChoice
@@ -125,7 +125,7 @@ def both(builder: SegmentBuilder, most_sets: int = 10**6) -> tuple[SeriesChoice,
     """The choice block by block, and over every group."""
     deps = dependences(builder)
     states = downsets(deps)
-    series = SeriesChoice(builder, Halves(builder, deps, LARGEST, ELEMENTS), deps, states, ELEMENTS)
+    series = SeriesChoice(builder, Halves(builder, BlockTrees(builder, deps), LARGEST, ELEMENTS), deps, states, ELEMENTS)
     kept, lattice.MOST_SETS = lattice.MOST_SETS, most_sets
     try:
         return series, Choice(every_group(builder, deps, LARGEST, ELEMENTS), deps, states)
@@ -187,7 +187,7 @@ def test_every_partition_of_random_graphs(seed: int) -> None:
     builder = builder_of(any_graph(seed, 5))
     deps = dependences(builder)
     groups = groups_by_hand(builder, connected_sets(builder))
-    series = SeriesChoice(builder, Halves(builder, deps, LARGEST, ELEMENTS), deps, downsets(deps), ELEMENTS)
+    series = SeriesChoice(builder, Halves(builder, BlockTrees(builder, deps), LARGEST, ELEMENTS), deps, downsets(deps), ELEMENTS)
     found = [sum(c.dram_bytes + c.cycles * 8.0 for c in chosen) for chosen in series.least(SMALL, 8.0)]
     assert found == pytest.approx([every_partition(groups, len(builder.order), b, 8.0) for b in SMALL], rel=1e-12)
 
@@ -206,8 +206,15 @@ def test_wider_graphs_are_exact(branch_count: int, length: int, blocks_: int, *,
     builder = builder_of(forks(branch_count, length, blocks_, one=one))
     deps = dependences(builder)
     assert len(builder.order) >= 40
-    series = SeriesChoice(builder, Halves(builder, deps, LARGEST, ELEMENTS), deps, downsets(deps), ELEMENTS)
+    series = SeriesChoice(builder, Halves(builder, BlockTrees(builder, deps), LARGEST, ELEMENTS), deps, downsets(deps), ELEMENTS)
     prefixes = [(1 << p) - 1 for p in range(len(builder.order) + 1)]
     in_runs = Choice(list(runs(builder, LARGEST, ELEMENTS)), deps, prefixes)
     a, b = (costs(builder, c.least_at(SMALL, BALANCES, beside=False), pipelined=False) for c in (series, in_runs))
     assert (a <= b * (1 + 1e-12)).all()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_groups_are_counted_before_they_are_looked_at(seed: int) -> None:
+    """Beginnings times ends, joint by joint, are all connected sets."""
+    builder = builder_of(any_graph(seed, 30) if seed % 2 else forks(2, 1 + seed // 2, 6))
+    assert BlockTrees(builder, dependences(builder)).sets == len(connected_sets(builder))
