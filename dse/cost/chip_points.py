@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from dse import collector
 from dse.cost.evaluation import Infeasibility
 from dse.cost.many_core import described_charges, explained, not_planned, off_chip_too_small, plan_step
 from dse.cost.metrics import RESOURCES, Objective, Resource
@@ -98,6 +99,7 @@ class ChipPlans:
             p.path: float(p.value) for p in description.paths() if _is_price(p.path, objective) and isinstance(p.value, (int, float))
         }
 
+    @collector.put_off()
     def price(self, columns: Mapping[str, FloatArray], size: int) -> ChipPrices:
         """All of `size` points: `{path of a price field: [D]}` laid over the chip.
 
@@ -127,6 +129,7 @@ class ChipPlans:
         for point in points:
             yield self._explained(point)
 
+    @collector.put_off()
     def _explained(self, point: Point) -> ChipEvaluation:
         description = self.description.with_overrides(point, origin="space") if point else self.description
         unknown = not_planned(description, self.graphs, tokens=self.tokens, stored_bytes=self.stored_bytes, shared=self._shared)

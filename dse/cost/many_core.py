@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from dse import collector
 from dse.cost.capacity import NAMED, Infeasibility, dram_too_small, in_gib
 from dse.cost.evaluation import BreakdownRow
 from dse.cost.least_again import Room, least_again_bytes
@@ -158,6 +159,7 @@ class ChipEvaluation:
         }
 
 
+@collector.put_off()
 def evaluate_chip(
     description: ChipDescription,
     graphs: tuple[tuple[OperatorGraph, int], ...],
@@ -189,6 +191,7 @@ def evaluate_chip(
     return replace(found, placement=placement, placement_gap=_placement_gap(parts))
 
 
+@collector.put_off()
 def plan_step(
     description: ChipDescription,
     graphs: tuple[tuple[OperatorGraph, int], ...],

@@ -109,9 +109,11 @@ class _Plan:
 
     def replayed(self, seconds: list[float]) -> float:
         """Seconds at one point, at which rows take `seconds`."""
-        if len(self.paths) < MOST_PATHS:
-            self._know(self.replay.way_of_one(seconds))
-        return self.replay.latency_of_one(seconds)
+        if len(self.paths) == MOST_PATHS:
+            return self.replay.latency_of_one(seconds)
+        latency, way = self.replay.way_of_one(seconds)
+        self._know(way)
+        return latency
 
     def _know(self, way: list[int]) -> None:
         """Rows of a way through the plan more: what they take is a bound."""

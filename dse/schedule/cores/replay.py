@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
     Way = tuple["Way", int] | None
     """(the way before, row of seconds that it goes on with); None where nothing is waited for."""
-
-
-KINS: Final = 1 << 20
-"""More than there are kins of blocks."""
 
 
 class _Step(NamedTuple):
@@ -54,7 +51,22 @@ class Replay:
     @staticmethod
     def of(waits: Sequence[tuple[int, ...]], kinds: Sequence[int], takes: Sequence[Take], order: Sequence[int]) -> Replay:
         """Tasks that wait for `waits` and take `takes[kinds]`, as a simulation started them in `order`."""
-        return _Compiler(waits, kinds, takes).compiled(order)
+        mine, resources, ports = needed(takes)
+        after, first, wanted = _moments(waits, kinds, mine, resources, order)
+        number, count = [-1] * len(wanted), 0
+        steps: list[_Step] = []
+        for before, task in zip(after, order, strict=True):
+            take, begin = mine[kinds[task]], first[task]
+            until = tuple([b.row for m, b in enumerate(take.blocks, begin) if wanted[m]])
+            end = begin + len(take.blocks)
+            for m in range(begin, end + 1) if until else (end,):
+                if m == end or wanted[m]:
+                    number[m] = count
+                    count += 1
+            steps.append(_Step(tuple([number[m] for m in before]), until, take.lasts, take.ports))
+        ends = [first[task] + len(mine[kinds[task]].blocks) for task in order]
+        last = tuple([number[end] for end in ends if not wanted[end]])
+        return Replay(tuple(steps), tuple(order), ports, tuple([number[end] for end in ends]), last)
 
     def latency_of_one(self, seconds: list[float]) -> float:
         """When the last task ends where rows take so long."""
@@ -108,97 +120,98 @@ class Replay:
             moments.append(done)
         return np.asarray(np.stack([nothing, *(moments[i] for i in self.last)]).max(axis=0))
 
-    def way_of_one(self, seconds: list[float]) -> list[int]:
-        """Rows of a way through the plan on which nothing waits: what they take is its length, and a bound at other durations."""
-        free: list[tuple[float, Way]] = [(0.0, None)] * self.ports
-        moments: list[tuple[float, Way]] = []
-        for after, until, lasts, ports in self.steps:
-            now, way = max([moments[before] for before in after], key=_time, default=(0.0, None))
-            moments.extend([(now + seconds[row], (way, row)) for row in until])
-            done: tuple[float, Way] = now + seconds[lasts], (way, lasts)
-            for port, row, waited in ports:
-                at, before = free[port] if free[port][0] > now else (now, way)
-                free[port] = at + seconds[row], (before, row)
-                if waited and free[port][0] > done[0]:
-                    done = free[port]
-            moments.append(done)
-        way = max([moments[i] for i in self.last], key=_time, default=(0.0, None))[1]
+    def way_of_one(self, seconds: list[float]) -> tuple[float, list[int]]:
+        """When the last task ends, and the rows of a way there on which nothing waits: what they take is a bound at other durations."""
+        starts, moments = self._of_one(seconds)
         found: list[int] = []
-        while way is not None:
-            way, row = way
-            found.append(row)
+        if not self.last:
+            return 0.0, found
+        latency = max(moments[i] for i in self.last)
+        served: dict[int, list[tuple[int, float, int]]] = {}
+        at = max(self.last, key=moments.__getitem__)
+        while True:
+            step = bisect_left(self.ends, at)
+            after, until, lasts, _ = self.steps[step]
+            row = lasts if at == self.ends[step] else until[at - self.ends[step]]
+            if starts[step] + seconds[row] < moments[at]:
+                step, rows = self._kept(step, moments[at], seconds, starts, served)
+                found += rows
+            else:
+                found.append(row)
+            after = self.steps[step].after
+            if not starts[step]:
+                return latency, found
+            at = next(m for m in after if moments[m] == starts[step])
+
+    def _kept(
+        self, step: int, end: float, seconds: list[float], starts: list[float], served: dict[int, list[tuple[int, float, int]]]
+    ) -> tuple[int, list[int]]:
+        """The step with which a port began to be busy that keeps one until `end`, and the rows of what it served from then on."""
+        for port, _, waited in self.steps[step].ports:
+            if not waited:
+                continue
+            if port not in served:
+                served[port] = self._services(port, seconds, starts)
+            mine = served[port]
+            place = bisect_left(mine, (step,))
+            if mine[place][1] != end:
+                continue
+            rows = [mine[place][2]]
+            while place and mine[place - 1][1] > starts[mine[place][0]]:
+                place -= 1
+                rows.append(mine[place][2])
+            return mine[place][0], rows
+        raise AssertionError("some port keeps a task that ends later than it lasts")
+
+    def _services(self, port: int, seconds: list[float], starts: list[float]) -> list[tuple[int, float, int]]:
+        """(Step, end, row) of all that a port serves, in order."""
+        found: list[tuple[int, float, int]] = []
+        at = 0.0
+        for i, step in enumerate(self.steps):
+            for mine, row, _ in step.ports:
+                if mine == port:
+                    at = max(at, starts[i]) + seconds[row]
+                    found.append((i, at, row))
         return found
 
 
-def _time(moment: tuple[float, Way]) -> float:
-    return moment[0]
-
-
-class _Compiler:
-    """Finds which moments each task starts after."""
-
-    def __init__(self, waits: Sequence[tuple[int, ...]], kinds: Sequence[int], takes: Sequence[Take]) -> None:
-        self.waits, self.kinds = waits, kinds
-        self.takes, resources, self.ports = needed(takes)
-        self.resources = [(*(r for b in t.blocks for r in b.resources), *t.until_done) for t in self.takes]
-        self.until = [-1] * resources
-        """The moment until which each resource is held; -1 before all."""
-        self.owners: list[int] = []
-        """Task of each moment, ..."""
-        self.kin: list[int] = []
-        """... what tells of which others of it the later is the longer, the task and the kin of the block, ..."""
-        self.rows: list[int] = []
-        """... and the row that leads to it."""
-        self.ends = [0] * len(waits)
-        """The moment at which each task is done."""
-
-    def compiled(self, order: Sequence[int]) -> Replay:
-        """All tasks in the order in which they start; moments for which nobody waits are left out."""
-        after = [self._start(task) for task in order]
-        wanted = bytearray(len(self.owners))
-        for mine in after:
-            for m in mine:
-                wanted[m] = 1
-        number = [0] * len(self.owners)
-        steps: list[_Step] = []
-        count = first = 0
-        for mine, task in zip(after, order, strict=True):
-            end, until = self.ends[task], []
-            for m in range(first, end):
-                if wanted[m]:
-                    number[m] = count
-                    count += 1
-                    until.append(self.rows[m])
-            number[end] = count
-            count, first, take = count + 1, end + 1, self.takes[self.kinds[task]]
-            steps.append(_Step(tuple([number[m] for m in mine]), tuple(until), take.lasts, take.ports))
-        ends = [self.ends[task] for task in order]
-        last = tuple([number[end] for end in ends if not wanted[end]])
-        return Replay(tuple(steps), tuple(order), self.ports, tuple([number[end] for end in ends]), last)
-
-    def _start(self, task: int) -> list[int]:
-        """The moments that a task starts after: the ends of those that it waits for, and those at which others are done with its resources,
-        of which the longest of their kin stand for the others."""
-        kind, waited, until = self.kinds[task], self.waits[task], self.until
-        found: dict[int, int] = {}
-        for m in {until[r] for r in self.resources[kind]}:
-            if m >= 0 and self.owners[m] not in waited:
-                kin = self.kin[m]
-                if m > found.get(kin, -1):
-                    found[kin] = m
-        take, kins = self.takes[kind], KINS * task
-        for block in take.blocks:
-            m = len(self.rows)
+def _moments(
+    waits: Sequence[tuple[int, ...]], kinds: Sequence[int], takes: Sequence[Take], resources: int, order: Sequence[int]
+) -> tuple[list[list[int]], list[int], bytearray]:
+    """For each task in order the moments that it starts after: the ends of those that it waits for, and those at which others are done with
+    its resources, of which the longest of their kin stand for the others; the first moment of each task (one for each block, then its end);
+    and which moments somebody waits for."""
+    held = [(*(r for b in t.blocks for r in b.resources), *t.until_done) for t in takes]
+    kin = [tuple([b.kin for b in t.blocks]) for t in takes]
+    until = [-1] * resources
+    owners: list[int] = []
+    first, ends = [0] * len(waits), [0] * len(waits)
+    found: list[list[int]] = []
+    for task in order:
+        kind, waited = kinds[task], waits[task]
+        after = [ends[b] for b in waited]
+        beside = [m for m in dict.fromkeys([until[r] for r in held[kind]]) if m >= 0 and owners[m] not in waited]
+        if len(beside) > 1:
+            longest: dict[tuple[int, int], int] = {}
+            for m in beside:
+                owner = owners[m]
+                kins = kin[kinds[owner]]
+                key = owner, kins[m - first[owner]] if m < ends[owner] else -1
+                if m > longest.get(key, -1):
+                    longest[key] = m
+            beside = list(longest.values())
+        found.append(after + beside)
+        take, begin = takes[kind], len(owners)
+        first[task] = begin
+        for m, block in enumerate(take.blocks, begin):
             for r in block.resources:
                 until[r] = m
-            self._moment(task, kins + block.kin, block.row)
-        m = self.ends[task] = len(self.rows)
+        ends[task] = end = begin + len(take.blocks)
         for r in take.until_done:
-            until[r] = m
-        self._moment(task, kins, take.lasts)
-        return [*dict.fromkeys([self.ends[b] for b in waited]), *sorted(found.values())]
-
-    def _moment(self, task: int, kin: int, row: int) -> None:
-        self.owners.append(task)
-        self.kin.append(kin)
-        self.rows.append(row)
+            until[r] = end
+        owners.extend([task] * (end - begin + 1))
+    wanted = bytearray(len(owners))
+    for after in found:
+        for m in after:
+            wanted[m] = 1
+    return found, first, wanted

@@ -141,7 +141,8 @@ def test_ports_serve_all_and_one_at_a_time(tasks: list[Task]) -> None:
     starts, ends = replay.times_of_one(seconds)
     assert starts.tolist() == found.start_s.tolist()
     assert ends.tolist() == found.end_s.tolist()
-    assert replay.latency_of_one(seconds) == found.makespan_s == sum(seconds[row] for row in replay.way_of_one(seconds))
+    latency, way = replay.way_of_one(seconds)
+    assert replay.latency_of_one(seconds) == found.makespan_s == latency == sum(seconds[row] for row in way)
     assert replay.latency_s(np.array(seconds)[:, None] * np.ones(2)).tolist() == [found.makespan_s] * 2
 
 
@@ -160,7 +161,8 @@ def test_a_replay_keeps_the_order_on_every_resource(tasks: list[Task], seconds: 
     each = replay_of(other)[1]
     assert len(each) == len(made)
     starts, ends = replay.times_of_one(each)
-    assert replay.latency_of_one(each) == ends.max() == sum(each[row] for row in replay.way_of_one(each))
+    latency, way = replay.way_of_one(each)
+    assert replay.latency_of_one(each) == ends.max() == latency == sum(each[row] for row in way)
     assert replay.latency_s(np.array(each)[:, None] * np.array([1.0, 3.0])).tolist() == [ends.max(), 3 * ends.max()]
     free, served = dict.fromkeys(range(3), 0.0), {3: 0.0, 4: 0.0}
     for number in replay.order:
