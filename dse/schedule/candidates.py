@@ -48,18 +48,24 @@ class WayBook:
 
     def __init__(self, builder: SegmentBuilder) -> None:
         self._builder = builder
-        self._made: dict[tuple[Way, ...], Ways] = {}
+        self._made: dict[tuple[tuple[str, bool, bool], ...], Ways] = {}
 
     def starting(self, first: int) -> Ways:
         """Those of groups whose first operator is at `first`."""
-        ways = tuple(_ways(self._builder, first))
-        if ways not in self._made:
-            self._made[ways] = Ways(self._builder, ways)
-        return self._made[ways]
+        builder = self._builder
+        sliceable, summed = builder.sliceable[first], builder.summed
+        key = tuple([(s, s in sliceable, s in summed and _scores(builder, first, s)) for s in _streams(builder, first)])
+        if key not in self._made:  # its streams, which of them it can slice, and over which a softmax behind it sums
+            self._made[key] = Ways(builder, tuple(_ways(builder, first)))
+        return self._made[key]
+
+
+def _streams(builder: SegmentBuilder, first: int) -> list[str]:
+    return sorted(builder.streams.loops[builder.order[first].name])
 
 
 def _ways(builder: SegmentBuilder, first: int) -> Iterator[Way]:
-    streams = sorted(builder.streams.loops[builder.order[first].name])
+    streams = _streams(builder, first)
     single = [(Cut(s, n),) for s in streams for n in _counts(builder, s)]
     for cuts in ((), *(c for c in single if c[0].stream in builder.sliceable[first])):
         yield from (Way(cuts, hold) for hold in (Hold.BETWEEN, Hold.SHARED))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
     BoolArray = NDArray[np.bool_]
+    IntArray = NDArray[np.int64]
 
 VECTOR_OPS_PER_ARRAY_MAC: Final = 1 / 64
 """Operations of the vector unit per MAC of the array, for estimates alone: tpu7x 1/64 (16,384 lanes, 1,048,576 MACs per cycle),
@@ -102,9 +103,10 @@ class Ways:
         self._stream = self._stream.reshape(len(ways), deepest)
         """Number of the stream of each, in the same shape; -1 where a way has fewer."""
         self.spilled = np.array([w.hold is Hold.SPILLED for w in ways])
-        self._summed = np.array([self._streams[w.summed.stream] if w.summed else -1 for w in ways], dtype=np.int64)
+        summed = [w.summed for w in ways]
+        self._summed = np.array([self._streams[cut.stream] if cut else -1 for cut in summed], dtype=np.int64)
         """Number of the stream that may be summed over."""
-        self.parts = np.array([float(w.summed.slices) if w.summed else 1.0 for w in ways])
+        self.parts = np.array([float(cut.slices) if cut else 1.0 for cut in summed])
         """Parts into which it is cut."""
         self.slices = self._cut_by.prod(axis=1)  # [V]
         self.cut = self.slices > 1
@@ -119,6 +121,8 @@ class Ways:
         self._effects: dict[tuple[str, int, bool], _Effect] = {}
         self._sizes: dict[bytes, FloatArray] = {}
         self._inside: dict[frozenset[str], FloatArray] = {}
+        self._times: dict[tuple[frozenset[str], int], FloatArray] = {}
+        self._cuts: dict[frozenset[str], IntArray] = {}
         self._copied: dict[tuple[int, frozenset[str], int], FloatArray] = {}
         self._vector: dict[int, FloatArray] = {}
 
@@ -148,12 +152,17 @@ class Ways:
             return part
         key = (id(part), streams, apart)
         if key not in self._copied:
+            self._copied[key] = part * self._copies(streams, apart)
+        return self._copied[key]
+
+    def _copies(self, streams: frozenset[str], apart: int) -> FloatArray:
+        if (streams, apart) not in self._times:
             if streams not in self._inside:
                 own = self._among(streams)[self._stream]
                 later = np.logical_or.accumulate(own[:, ::-1], axis=1)[:, ::-1]  # this cut or one further in is one of the storage
                 self._inside[streams] = np.where(later, 1.0, self._cut_by).prod(axis=1)
-            self._copied[key] = part * (1 + np.ceil(apart / self._inside[streams]))
-        return self._copied[key]
+            self._times[streams, apart] = 1 + np.ceil(apart / self._inside[streams])
+        return self._times[streams, apart]
 
     def vector_cycles(self, position: int, elements: int) -> FloatArray:
         """Cycles of an assumed vector unit for an operator, all slices, [V]."""
@@ -188,15 +197,27 @@ class Ways:
             self._cycles[position] = np.full(len(self.ways), UNKNOWN)
         found = self._cycles[position]
         new = np.flatnonzero(wanted & (found == UNKNOWN))
-        loops = [self.builder.loops(position, self.ways[v].cuts) for v in new]
-        if self.builder.prepare is not None and loops:
+        if not len(new):
+            return found
+        cuts = self._cuts_of(frozenset(self.builder.streams.loops[operator.name]))[new]
+        _, first, kind = np.unique(cuts, return_index=True, return_inverse=True)
+        loops = [self.builder.loops(position, self.ways[v].cuts) for v in new[first].tolist()]
+        if self.builder.prepare is not None:
             self.builder.prepare(operator, loops)
-        for v, cut in zip(new, loops, strict=True):
-            found[v] = self.slices[v] * self.builder.cycles(operator, cut)
-        if len(new) and self.builder.cycles_per_byte:
+        found[new] = self.slices[new] * np.array([self.builder.cycles(operator, cut) for cut in loops])[kind]
+        if self.builder.cycles_per_byte:
             touched = sum(a.size_bytes * (self.slices / self.share(a.streams))[new] for a in self.builder.accesses[position])
             found[new] = np.maximum(found[new], touched * self.builder.cycles_per_byte)
         return found
+
+    def _cuts_of(self, streams: frozenset[str]) -> IntArray:
+        """A number for each way [V], the same for those that cut `streams` in the same way."""
+        if streams not in self._cuts:
+            sizes, by = np.unique(self._cut_by, return_inverse=True)
+            cut = np.where(self._among(streams)[self._stream], 1 + by.reshape(self._cut_by.shape) + len(sizes) * self._stream, 0)
+            base = 1 + len(sizes) * len(self._streams)
+            self._cuts[streams] = cut @ base ** np.arange(cut.shape[1])
+        return self._cuts[streams]
 
     def effect(self, storage: Storage, inside: int, position: int) -> _Effect:
         """What a storage adds to the group of operators `inside` (a mask), `position` the last of them."""

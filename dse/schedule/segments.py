@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from math import isqrt, prod
 from typing import TYPE_CHECKING, Final
@@ -78,6 +78,7 @@ class Segment:
         return max(self.reserved_bytes)
 
 
+@lru_cache(maxsize=4096)
 def slice_counts(size: int, step: int = SLICE_STEP) -> tuple[int, ...]:
     """Ways to cut a stream of `size` indices into equal parts: divisors from `size` down, each at most a `step`-th of the one before."""
     found = [size]
