@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from dse.schedule.lattice import TooWideError, Tree, grown
 from dse.schedule.streams import SOFTMAX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,10 +33,10 @@ NO_WAY: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class Beginnings:
-    """Groups from their first operator to a joint, without what it passes on; one row for each group and way, [N] each."""
+    """Groups from their first operator to a joint, without what it passes on; one row for each kind of group and way, [N] each."""
 
-    mask: IntArray
-    """Number of the group among `Joint.masks`."""
+    kind: IntArray
+    """Number of the kind in `Joint.kinds`."""
     way: IntArray
     """Number of the way among those of the joint."""
     size: IntArray
@@ -60,7 +60,6 @@ class Beginnings:
 class Ending:
     """What operators behind a joint add to a group that holds it and ends with them, for its V ways, [V] each."""
 
-    mask: int
     size: int
     """Operators, without the joint."""
     good: BoolArray
@@ -108,10 +107,11 @@ class Joint:
 
     position: int
     ways: tuple[Way, ...]
-    masks: tuple[int, ...]
-    """Operators of the beginnings."""
+    kinds: tuple[tuple[int, ...], ...]
+    """Operators of the beginnings, as masks: those of one kind, as the same parts of other branches, are the same in all columns."""
     beginnings: Beginnings
-    endings: tuple[Ending, ...]
+    endings: tuple[tuple[Ending, tuple[int, ...]], ...]
+    """With the operators, without the joint, of all that are the same."""
     passage: Passage | None
 
 
@@ -146,7 +146,7 @@ class _Half(Growth):
         columns = (self._dram, self._array, self._vector, self._whole, closed, rows[-1], self._copies)
         return tuple(c[going] for c in columns)
 
-    def ending(self, mask: int) -> Ending:
+    def ending(self) -> Ending:
         """The group as it is, behind its joint."""
         end = self.end()
         rows = self._parts[: len(self.members)]
@@ -157,7 +157,6 @@ class _Half(Growth):
             raise TooWideError  # what a joint passes on is held in every way
         self._alive = self._alive & ~end.reduces
         return Ending(
-            mask,
             len(self.members) - 1,
             good,
             end.reduces,
@@ -185,9 +184,22 @@ class _Begun:
 
     position: int
     ways: dict[Way, int]
-    masks: list[int]
+    kinds: dict[bytes, list[int]]
+    """Operators of groups that are the same."""
     columns: list[tuple[FloatArray | IntArray, ...]]
-    """Of `Beginnings`, by group."""
+    """Of `Beginnings`, by kind."""
+
+    def add(self, mask: int, *columns: FloatArray | IntArray) -> None:
+        """A group with the columns of `Beginnings` but the first."""
+        key = _key(columns)
+        if key not in self.kinds:
+            self.columns.append((np.full(len(columns[0]), len(self.kinds)), *columns))
+        self.kinds.setdefault(key, []).append(mask)
+
+
+def _key(columns: Iterable[NDArray[Any]]) -> bytes:
+    """Equal for equal columns."""
+    return b"".join([c.tobytes() for c in columns])
 
 
 class BlockTrees:
@@ -248,7 +260,7 @@ class Halves:
             raise TooWideError
         last: _Begun | None = None
         for block, roots, root in zip(trees.blocks, trees.inside, trees.behind, strict=True):
-            begun = _Begun(block.last, {}, [], [])
+            begun = _Begun(block.last, {}, {}, [])
             for r in roots:
                 self._grow(r, block, begun)
             if last is not None and root is not None:
@@ -265,9 +277,7 @@ class Halves:
                 going = growth.going()
                 if going.any():
                     number = [begun.ways.setdefault(ways.ways[v], len(begun.ways)) for v in np.flatnonzero(going).tolist()]
-                    fixed = [np.full(len(number), x) for x in (len(begun.masks), len(growth.members))]
-                    begun.columns.append((fixed[0], np.array(number), fixed[1], *growth.beginning(going)))
-                    begun.masks.append(growth.mask)
+                    begun.add(growth.mask, np.array(number), np.full(len(number), len(growth.members)), *growth.beginning(going))
                 growth.touch(right)
             front = growth.front()
             if front is not None:
@@ -279,7 +289,8 @@ class Halves:
         left, right = sides(self._builder, block.last) if block.joint else ((), ())
         halved = {block.last: left} if block.joint else {}
         half = _Half(ways, self._most, self._elements).behind(last.position, sides(self._builder, last.position)[1])
-        endings, passage = [], None
+        endings: dict[bytes, tuple[Ending, list[int]]] = {}
+        passage = None
         for growth in grown(root, half, halved, begun=True):
             if block.joint and growth.members[-1] == block.last:
                 going = growth.going()
@@ -288,6 +299,9 @@ class Halves:
                     to[v] = begun.ways.setdefault(ways.ways[v], len(begun.ways))
                 passage = growth.passage(to)
                 growth.touch(right)
-            endings.append(growth.ending(growth.mask & ~(1 << last.position)))
-        columns = [np.concatenate(c) for c in zip(*last.columns, strict=True)]
-        return Joint(last.position, tuple(last.ways), tuple(last.masks), Beginnings(*columns), tuple(endings), passage)
+            ending = growth.ending()
+            columns = [np.asarray(getattr(ending, f.name)) for f in fields(Ending)]
+            endings.setdefault(_key(columns), (ending, []))[1].append(growth.mask & ~(1 << last.position))
+        beginnings = Beginnings(*(np.concatenate(c) for c in zip(*last.columns, strict=True)))
+        ended = tuple((e, tuple(masks)) for e, masks in endings.values())
+        return Joint(last.position, tuple(last.ways), tuple(map(tuple, last.kinds.values())), beginnings, ended, passage)

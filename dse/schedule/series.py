@@ -81,6 +81,16 @@ class _Table:
     """Its way, as a number of `SeriesChoice`."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """Open groups that end in the same way, [C] each: least cost, most bytes held, the state in which they began, their way."""
+
+    least: FloatArray
+    fewest: FloatArray
+    start: IntArray
+    way: IntArray
+
+
 OPEN: Final = -1
 BATCH: Final = 512
 """Groups that are compared at once."""
@@ -95,7 +105,7 @@ class SeriesChoice(Choice):
         self._number = {mask: i for i, mask in enumerate(states)}
         self._every_way: dict[Way, int] = {}
         self._joints = [_JointTable(j, self._number, self._every_way) for j in halves.joints]
-        self._ending = {end: (j, i) for j in self._joints for i, end in enumerate(j.ends)}
+        self._ending = {end: (j, i) for j in self._joints for i, ends in enumerate(j.ends) for end in ends}
         self._ways = tuple(self._every_way)
         self.has_beside |= any(w.beside for w in self._ways)
         self._open: dict[tuple[int, int], Candidate] = {}
@@ -116,7 +126,7 @@ class SeriesChoice(Choice):
                 self._reach(state, table, cost, held)
             if state in self._ending:
                 joint, ending = self._ending[state]
-                joint.end(ending, labels[joint.state], table, state, terms)
+                _replace(table, state, joint.end(ending, labels[joint.state], terms))
             if state in joints:
                 i = joints[state]
                 before = self._joints[i - 1].passed(labels[self._joints[i - 1].state], terms) if i else None
@@ -167,35 +177,39 @@ class _JointTable:
         self._joint = joint
         done = next(m for m in number if m >> joint.position & 1)  # the smallest: everything before the joint, and the joint
         self.state = number[done]
-        starts = np.array([number[done & ~m] for m in joint.masks], dtype=np.int64)
+        self._starts = np.array([number[done & ~m] for masks in joint.kinds for m in masks], dtype=np.int64)
+        self._first = np.cumsum([0, *(len(masks) for masks in joint.kinds)])
+        """Starts of each kind of beginnings."""
         order = np.argsort(joint.beginnings.way, kind="stable")
-        b = Beginnings(*(getattr(joint.beginnings, f.name)[order] for f in fields(Beginnings)))
-        self._beginnings, self._starts = b, starts[b.mask]
+        b = self._beginnings = Beginnings(*(getattr(joint.beginnings, f.name)[order] for f in fields(Beginnings)))
         columns = (b.whole, b.closed, b.row, b.size, b.array, b.vector, b.copies)
         self._held = np.stack([np.asarray(c, dtype=np.float64) for c in columns], axis=1)
         self._batches = _batches(b.way)
-        self.ends = [number[done | e.mask] for e in joint.endings]
+        self.ends = [[number[done | m] for m in masks] for _, masks in joint.endings]
+        self._ended: dict[int, _Ended] = {}
         self._every = np.array([ways.setdefault(w, len(ways)) for w in joint.ways], dtype=np.int64)
         self._beside = np.array([w.beside for w in joint.ways])
         self._cut = np.array([bool(w.cuts) and any(c.slices > 1 for c in w.cuts) for w in joint.ways])
 
     def labels(self, table: _Table, terms: Terms, before: Labels | None, *, beside: bool) -> Labels:
         """The open groups, those from before among them, that no other one of their way beats; without `beside` none whose way is so."""
-        parts = [self._begun(rows, table, terms, beside=beside) for rows in self._batches]
+        self._ended.clear()
+        best = _least_of(table.best[:, self._starts].T, table.most[:, self._starts].T, self._first)
+        parts = [self._begun(rows, best, terms, beside=beside) for rows in self._batches]
         if before is not None:
             parts.append(self._fitting(before, terms, beside=beside))
         found = _alike(_joined(parts)) if before is not None else _joined(parts)
         _drop_beaten(found)
         return _left(found)
 
-    def _begun(self, rows: slice, table: _Table, terms: Terms, *, beside: bool) -> Labels:
+    def _begun(self, rows: slice, best: _Best, terms: Terms, *, beside: bool) -> Labels:
         """Those that begin behind the joint before."""
-        b, starts = self._beginnings, self._starts[rows]
-        cost = table.best[:, starts].T + b.dram[rows, None]
+        b = self._beginnings
+        kind = b.kind[rows]
+        cost = best.least[kind] + b.dram[rows, None]
         if not terms.pipelined:
             cost += b.array[rows, None] * terms.bytes_per_cycle
-        start = np.broadcast_to(starts[:, None], cost.shape)
-        begun = Labels(b.way[rows], self._held[rows, : terms.columns], cost, table.most[:, starts].T, start)
+        begun = Labels(b.way[rows], self._held[rows, : terms.columns], cost, best.fewest[kind], self._starts[best.place[kind]])
         return _alike(self._fitting(begun, terms, beside=beside))
 
     def _fitting(self, labels: Labels, terms: Terms, *, beside: bool) -> Labels:
@@ -225,28 +239,25 @@ class _JointTable:
             cost += p.array[w][:, None] * terms.bytes_per_cycle
         return Labels(to[kept], held, cost, labels.most[kept], labels.start[kept])
 
-    def end(self, ending: int, labels: Labels, table: _Table, state: int, terms: Terms) -> None:
-        """Put open groups that end in a state into the table, where they are better."""
-        e = self._joint.endings[ending]
+    def end(self, ending: int, labels: Labels, terms: Terms) -> _Ended:
+        """The best open groups that end so."""
+        if ending not in self._ended:
+            self._ended[ending] = self._end(self._joint.endings[ending][0], labels, terms)
+        return self._ended[ending]
+
+    def _end(self, e: Ending, labels: Labels, terms: Terms) -> _Ended:
         kept = np.flatnonzero(e.good[labels.way] & (labels.held[:, SIZE] + e.size <= MAX_SEGMENT_OPERATORS))
         if not len(kept):
-            return
+            none = np.full(len(terms.budgets), np.inf)
+            return _Ended(none, none, np.zeros(len(none), dtype=np.int64), np.zeros(len(none), dtype=np.int64))
         w, held = labels.way[kept], labels.held[kept]
         peak, cycles = self._total(e, w, held, pipelined=terms.pipelined)
         cost = labels.cost[kept] + e.dram[w][:, None] + cycles[:, None] * terms.bytes_per_cycle
         cost = np.where(peak[:, None] <= terms.budgets, cost, np.inf)
         least = cost.min(axis=0)
-        near = np.flatnonzero(least <= table.best[:, state])
-        holds = np.where(cost[:, near] <= least[near], np.maximum(labels.most[kept][:, near], peak[:, None]), np.inf)
-        pick, fewest = np.argmin(holds, axis=0), holds.min(axis=0)
-        won = (least[near] < table.best[near, state]) | (fewest < table.most[near, state])
-        better, pick = near[won], pick[won]
-        if not len(better):
-            return
-        table.best[better, state], table.most[better, state] = least[better], fewest[won]
-        table.taken[better, state] = OPEN
-        table.start[better, state] = labels.start[kept[pick], better]
-        table.way[better, state] = self._every[w[pick]]
+        holds = np.where(cost <= least, np.maximum(labels.most[kept], peak[:, None]), np.inf)
+        pick, every = np.argmin(holds, axis=0), np.arange(len(least))
+        return _Ended(least, holds[pick, every], labels.start[kept[pick], every], self._every[w[pick]])
 
     def _total(self, e: Ending, w: IntArray, held: FloatArray, *, pipelined: bool) -> tuple[FloatArray, FloatArray]:
         """Bytes held and cycles of whole groups; cycles beside those that are in the cost, [N] each."""
@@ -269,6 +280,35 @@ def _batches(way: IntArray) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(bounds)]
 
 
+@dataclass(frozen=True, slots=True)
+class _Best:
+    """Of several rows: least cost, fewest bytes held with it, and the row, [groups, C] each."""
+
+    least: FloatArray
+    fewest: FloatArray
+    place: IntArray
+
+
+def _least_of(cost: FloatArray, most: FloatArray, first: IntArray) -> _Best:
+    """Of rows `first[g]` to `first[g + 1]`, for each g."""
+    if len(first) == len(cost) + 1:
+        return _Best(cost, most, np.broadcast_to(np.arange(len(cost))[:, None], cost.shape))
+    sizes = np.diff(first)
+    least: FloatArray = np.minimum.reduceat(cost, first[:-1], axis=0)
+    most = np.where(cost <= np.repeat(least, sizes, axis=0), most, np.inf)
+    fewest: FloatArray = np.minimum.reduceat(most, first[:-1], axis=0)
+    place = np.where(most <= np.repeat(fewest, sizes, axis=0), np.arange(len(cost))[:, None], len(cost))
+    return _Best(least, fewest, np.minimum(np.minimum.reduceat(place, first[:-1], axis=0), len(cost) - 1))
+
+
+def _replace(table: _Table, state: int, by: _Ended) -> None:
+    """Put open groups that end in a state into the table, where they are better."""
+    best, most = table.best[:, state], table.most[:, state]
+    better = np.flatnonzero((by.least < best) | ((by.least == best) & (by.fewest < most)))
+    table.best[better, state], table.most[better, state] = by.least[better], by.fewest[better]
+    table.taken[better, state], table.start[better, state], table.way[better, state] = OPEN, by.start[better], by.way[better]
+
+
 def _joined(parts: Sequence[Labels]) -> Labels:
     if len(parts) == 1:
         return parts[0]
@@ -285,26 +325,24 @@ def _left(labels: Labels) -> Labels:
 def _alike(labels: Labels) -> Labels:
     """One for all that are the same but for their costs: of each pair of budget and balance the least."""
     labels = _left(labels)
-    keys = np.column_stack((labels.way, labels.held))
+    keys: FloatArray = np.column_stack((labels.way, labels.held)).astype(np.float64)
     order = np.lexsort(keys.T[::-1])
     keys = keys[order]
     first = np.flatnonzero(np.concatenate((np.ones(min(len(keys), 1), dtype=bool), (keys[1:] != keys[:-1]).any(axis=1))))
     if not len(first):
         return labels
-    sizes = np.diff([*first.tolist(), len(order)])
-    cost, most, start = labels.cost[order], labels.most[order], labels.start[order]
+    cost: FloatArray = labels.cost[order]
+    most, start = labels.most[order], labels.start[order]
     if len(first) < len(order):
-        least = np.minimum.reduceat(cost, first, axis=0)
-        most = np.where(cost <= np.repeat(least, sizes, axis=0), most, np.inf)
-        fewest = np.minimum.reduceat(most, first, axis=0)
-        place = np.where(most <= np.repeat(fewest, sizes, axis=0), np.arange(len(order))[:, None], len(order))
-        pick = np.minimum(np.minimum.reduceat(place, first, axis=0), len(order) - 1)
-        cost, most, start = least, fewest, start[pick, np.arange(cost.shape[1])]
+        best = _least_of(cost, most, np.append(first, len(order)))
+        start = start[best.place, np.arange(cost.shape[1])]
+        cost, most = best.least, best.fewest
     return Labels(keys[first, 0].astype(np.int64), keys[first, 1:], cost, most, start)
 
 
 def _drop_beaten(labels: Labels) -> None:
-    """Costs become infinite where another label of the same way holds no more of anything and costs no more."""
+    """Costs become infinite where another label of the same way holds no more of anything and costs no more: of those that hold no more
+    the cheapest in the largest budget is compared, and the one that holds least. What is not found so is only in the way."""
     bounds = np.flatnonzero(np.concatenate(([True], labels.way[1:] != labels.way[:-1], [True])))
     for low, high in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
         if high - low == 1:
@@ -314,7 +352,10 @@ def _drop_beaten(labels: Labels) -> None:
         if held.shape[1] > SIZE + 1:
             below &= held[:, None, SIZE] == held[:, SIZE]  # with one operator more a group may be too long for a pipeline, which holds more
         np.fill_diagonal(below, val=False)
-        for i in np.flatnonzero(below.any(axis=0)).tolist():
-            by = below[:, i]
-            beaten = ((cost[by] < cost[i]) | ((cost[by] == cost[i]) & (most[by] <= most[i]))).any(axis=0)
-            labels.cost[low + i, beaten] = np.inf
+        for key in (cost[:, -1], held[:, WHOLE] + np.maximum(held[:, CLOSED], held[:, ROW])):
+            rank = np.argsort(np.argsort(key, kind="stable"), kind="stable")
+            among = np.where(below, rank[:, None], high - low)
+            by = np.argmin(among, axis=0)
+            has = (among[by, np.arange(high - low)] < high - low)[:, None]
+            beaten = has & ((cost[by] < cost) | ((cost[by] == cost) & (most[by] <= most)))
+            labels.cost[low:high][beaten] = np.inf
