@@ -8,7 +8,7 @@ couple the dimensions.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, reduce
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -109,21 +109,10 @@ class View:
         if not names:
             return 1, 1, 1
         if array.spread:
-            m, k, n, _ = dict(array.spread)[names]
+            m, k, n = dict(array.spread)[names]
             return (n, k, m) if self.transposed else (m, k, n)
         rows, columns = array.rows if "rows" in names else 1, array.columns if "columns" in names else 1
         return (1, rows, columns) if self.dataflow is Dataflow.WEIGHT_STATIONARY else (rows, 1, columns)
-
-    @property
-    def abreast(self) -> int:
-        """Groups that run side by side, each on a part of the array."""
-        return min(self.geometry.array.groups, self.problem.groups)
-
-    def in_instance(self, at: int) -> int:
-        """Of these, those that one instance of a replicated memory holds."""
-        array = self.geometry.array
-        along = dict(array.spread)[self.memory(at).replicated][3] if array.spread else 1
-        return min(array.groups // along, self.problem.groups)
 
     def copies(self, at: int, position: int) -> int:
         """Instances of a memory that hold the same data of an operand: those along the loop that it lacks, and equal arrays. Sums of
@@ -194,14 +183,14 @@ class Block:
 
     def trips(self, position: int) -> Trips:
         """How often the operand at `position` crosses, along the dimension that it lacks."""
-        lines, key = self.view.lines, self._keys[position]
+        lines, key = self.view.lines, self.keys[position]
         if key not in lines.trips:
             lines.keep(*self._cut(position))
             lines.trips[key] = self._trips_of(position)
         return lines.trips[key]
 
     @cached_property
-    def _keys(self) -> tuple[Hashable, ...]:
+    def keys(self) -> tuple[Hashable, ...]:
         """For each operand, what says how often it crosses and what it moves."""
         found: list[Hashable] = []
         for position, home in enumerate(self.homes):
@@ -233,26 +222,23 @@ class Block:
         for position in range(3):
             at = LACKED[position]
             shared = self.shared_sums and position == STAYS[Stationary.OUT]
-            found[at] = np.zeros((self.view.columns, self.shape[at])) if shared else self._line(position)
-        home = self.homes[self.view.held]
-        tiles = {at for _, at in home.tiles}
-        for i in self._held_in():
-            if i not in tiles:
-                found[0] = found[0].copy()
-                found[0][len(COUNT_NAMES) + INNER_COLUMNS * i] = register_bytes(self.view.problem, NAMES[self.view.held])
+            found[at] = np.zeros((self.view.columns, self.shape[at])) if shared else self.line(position)
+        for i in self.held_alone():
+            found[0] = found[0].copy()
+            found[0][len(COUNT_NAMES) + INNER_COLUMNS * i] = register_bytes(self.view.problem, NAMES[self.view.held])
         return found[0], found[1], found[2]
 
-    def _line(self, position: int) -> FloatArray:
+    def line(self, position: int) -> FloatArray:
         """Bytes of every column that the operand at `position` moves, by tiling of the dimension that it lacks, [columns, S]."""
-        lines, key = self.view.lines, self._keys[position]
+        lines, key = self.view.lines, self.keys[position]
         if key not in lines.columns:
             columns = np.zeros((self.view.columns, self.shape[LACKED[position]]))
-            self._add(columns, position, self.trips(position), self.tilings[1].inner)
+            self.add(columns, position, self.trips(position), self.tilings[1].inner)
             lines.keep(*self._cut(position))
             lines.columns[key] = columns
         return lines.columns[key]
 
-    def _add(self, columns: FloatArray, position: int, trips: Trips, k: Sides) -> None:
+    def add(self, columns: FloatArray, position: int, trips: Trips, k: Sides) -> None:
         """Add what an operand moves to `columns` [columns, ...]; `k` are the inner tilings of the sum in the same shape."""
         traffic = moved(self.view.problem, NAMES[position], trips, self.homes[position])
         columns[DRAM_READ] += traffic.dram_read
@@ -282,6 +268,11 @@ class Block:
         copies = self.view.copies(at, position)
         for column, count in zip(ports_of(at), (read, written), strict=True):
             columns[column] += count * copies
+
+    def held_alone(self) -> list[int]:
+        """Registers that hold the operand that stays in the array, and no tile of it."""
+        tiles = {at for _, at in self.homes[self.view.held].tiles}
+        return [i for i in self._held_in() if i not in tiles]
 
     def _held_in(self) -> list[int]:
         """Registers that hold the operand that stays in the array."""
@@ -321,36 +312,54 @@ class Block:
         return held
 
     def _joined(self, memory: int, parts: list[FloatArray]) -> FloatArray:
-        return _joined(parts, pool=not self.view.memory(memory).capacity_shares)
+        return reduce(np.maximum if self.view.memory(memory).capacity_shares else np.add, parts)
 
     def _footprint(self, position: int, at: Index, together: IntArray | None = None) -> list[tuple[int, FloatArray]]:
         """(memory, bytes) of the tiles of one operand, from the outermost inwards; of sums that are on chip also of those in work."""
-        name, home = NAMES[position], self.homes[position]
-        groups: int | IntArray = self.together if together is None else together
-        (first, i), (second, j) = ((self.tilings[d], at[d]) for d in AXES[name])
-        widths = tile_bytes_per_element(self.view.problem, name, self._trips_at(position, at), home)
-        grown = position == self.view.held == STAYS[Stationary.OUT]
+        first, second = AXES[NAMES[position]]
         found: list[tuple[int, FloatArray]] = []
-        for (slot, memory), width in zip(home.tiles, widths, strict=False):
-            level, known = self.level(slot), self.view.memory(memory)
-            if grown and known.registers:  # sums grow in the registers themselves
-                width = np.maximum(width, register_bytes(self.view.problem, name) * self.view.problem.out_share)
-            elements = self._per_instance(name, memory, first.sides[level][i], second.sides[level][j], groups)
-            copies = self._copies(first.counts[level][i], second.counts[level][j], groups, double=known.double_buffered)
+        for memory, slot, width in self.widths(position, self._trips_at(position, at)):
+            elements, copies = self.room(position, memory, slot, (at[first], at[second]), together)
             found.append((memory, width * elements * copies))
-        if home.on_chip and position == STAYS[Stationary.OUT]:
-            found.insert(
-                0, (OUTERMOST, widths[-1] * self._per_instance(name, OUTERMOST, first.outer_side[i], second.outer_side[j], groups))
-            )
         return found
+
+    def widths(self, position: int, trips: Trips) -> list[tuple[int, int | None, FloatArray]]:
+        """(memory, slot, bytes that an element takes there) of the tiles of one operand, from the outermost inwards; sums that are on chip
+        come first, and those in work have no slot."""
+        name, home = NAMES[position], self.homes[position]
+        widths = tile_bytes_per_element(self.view.problem, name, trips, home)
+        grown = position == self.view.held == STAYS[Stationary.OUT]
+        found: list[tuple[int, int | None, FloatArray]] = []
+        if home.on_chip and position == STAYS[Stationary.OUT]:
+            found.append((OUTERMOST, None, widths[-1]))
+        for (slot, memory), width in zip(home.tiles, widths, strict=False):
+            if grown and self.view.memory(memory).registers:  # sums grow in the registers themselves
+                width = np.maximum(width, register_bytes(self.view.problem, name) * self.view.problem.out_share)
+            found.append((memory, slot, width))
+        return found
+
+    def room(
+        self, position: int, memory: int, slot: int | None, at: tuple[IntArray, IntArray], together: IntArray | None = None
+    ) -> tuple[IntArray, IntArray]:
+        """Elements of a tile of one operand in one instance of a memory, and how many copies of it lie there, for tilings `at` of its two
+        dimensions; without a slot those of sums in work."""
+        name = NAMES[position]
+        groups: int | IntArray = self.together if together is None else together
+        first, second = (self.tilings[d] for d in AXES[name])
+        level = 0 if slot is None else self.level(slot)
+        elements = self._per_instance(name, memory, first.sides[level][at[0]], second.sides[level][at[1]], groups)
+        if slot is None:
+            return elements, np.ones((), dtype=np.int64)
+        double = self.view.memory(memory).double_buffered
+        return elements, self._copies(first.counts[level][at[0]], second.counts[level][at[1]], groups, double=double)
 
     def _per_instance(self, name: OperandName, at: int, a: IntArray, b: IntArray, groups: int | IntArray) -> IntArray:
         """Elements of tiles of `a` x `b` in one instance of a memory, of the groups that it holds at a time."""
         replicated = self.view.memory(at).replicated
         if not replicated:
-            return np.asarray(groups * self.view.abreast * (a * b))
+            return np.asarray(groups * (a * b))
         units, first, second = self.view.units(at), *AXES[name]
-        together = 1 if ARRAYS in replicated else groups * self.view.in_instance(at)
+        together = 1 if ARRAYS in replicated else groups
         return np.asarray(together * (-(-a // units[first]) * -(-b // units[second])))
 
     def _trips_at(self, position: int, at: Index) -> Trips:
@@ -365,7 +374,7 @@ class Block:
     def _copies(self, a: IntArray, b: IntArray, groups: int | IntArray, *, double: bool) -> IntArray:
         """Copies that a tile occupies: where transfers overlap two, if it is replaced during the operator; `a` and `b` tiles, so many
         groups at a time."""
-        again = groups * self.view.abreast < self.view.problem.groups
+        again = groups < self.view.problem.groups
         return np.where((a > 1) | (b > 1) | again, 2, 1) if double else np.ones((), dtype=np.int64)
 
     def grid(self, at: Index) -> TileGrid:
@@ -387,7 +396,7 @@ class Block:
             dataflow=view.dataflow,
             stationary=inner_stays or self.stays,
             rate=view.rate,
-            together=(self.together if together is None else together) * view.abreast,
+            together=self.together if together is None else together,
             shares=self._shares(grid) if self.shared_sums else None,
             stay=stay,
         )
@@ -454,7 +463,7 @@ class Block:
         view = self.view
         sides = tuple((size, tiling.inner.side.tobytes()) for size, tiling in zip(view.sizes, self.tilings, strict=True))
         passes = remembered_passes(view.geometry.array, view.dataflow, self.stays, view.rate, view.covered, sides, tuple(together.tolist()))
-        groups = together[:, None, None, None] * view.abreast
+        groups = together[:, None, None, None]
         return in_rounds(view.problem, passes, view.geometry.array, dataflow=view.dataflow, together=groups)
 
     def alike(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
@@ -468,13 +477,13 @@ class Block:
 
     def _alike(self, position: int) -> tuple[tuple[int, ...], ...]:
         """Tilings of the dimension that the operand at `position` lacks, as `alike`."""
-        lines, key = self.view.lines, self._keys[position]
+        lines, key = self.view.lines, self.keys[position]
         if key not in lines.alike:
             tiling = self.tilings[LACKED[position]]
             groups: dict[bytes, list[int]] = {}
             outside = [side * (self.inner_stays is not None) for side in tiling.sides[:-1]]
             kind = np.stack((*(count > 1 for count in tiling.counts), *outside))
-            keys = np.ascontiguousarray(np.concatenate((self._line(position), kind)).T)
+            keys = np.ascontiguousarray(np.concatenate((self.line(position), kind)).T)
             for i, each in enumerate(keys.view(f"V{keys.itemsize * keys.shape[1]}").ravel().tolist()):
                 groups.setdefault(each, []).append(i)
             lines.keep(*self._cut(position))
@@ -490,7 +499,7 @@ class Block:
             return []
         spread = self._trips_at(2, at)
         columns = np.zeros((self.view.columns, *spread.array.shape))
-        self._add(columns, 2, spread, self.tilings[1].inner.take(at[1]))
+        self.add(columns, 2, spread, self.tilings[1].inner.take(at[1]))
         return [(i, column) for i, column in enumerate(columns) if column.any()]
 
     def one(self) -> tuple[tuple[OperandTraffic, OperandTraffic, OperandTraffic], Counts]:
@@ -558,8 +567,7 @@ class Block:
                 inside = InnerTile(stays, tiles, m, k, n, inside)
         stays, tiles, (m, k, n) = levels[0]
         dataflow = Dataflow.INPUT_STATIONARY if turned else self.view.dataflow
-        at_once = self.together * self.view.abreast
-        return MatmulMapping(dataflow, stays, tiles, m, k, n, at_once, self.shared_sums, inner=inside, places=self._places())
+        return MatmulMapping(dataflow, stays, tiles, m, k, n, self.together, self.shared_sums, inner=inside, places=self._places())
 
     def described_sides(self, at: Index, tiles: int) -> IntArray:
         """Sides [R, 3 x tiles] along m, k and n of the product itself of the mappings at `at`, of so many tiles from the outermost inwards,
@@ -590,11 +598,3 @@ def _usual(residence: Residence, slots: int) -> tuple[tuple[int, ...], ...]:
 def transposed_stationary(stationary: Stationary) -> Stationary:
     """Which operand stays put, seen from the transposed product."""
     return {Stationary.LEFT: Stationary.RIGHT, Stationary.RIGHT: Stationary.LEFT, Stationary.OUT: Stationary.OUT}[stationary]
-
-
-def _joined(parts: list[FloatArray], *, pool: bool) -> FloatArray:
-    """Footprints together: their sum in one pool, the greatest where each operand has a share."""
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part if pool else np.maximum(total, part)
-    return total

@@ -176,7 +176,7 @@ class WayTables:
             block = replace(team.block(view, tuple(homes), (tiling,) * 3), together=1, shared_sums=False)  # type: ignore[arg-type]  # three
             trips = block.trips(position)
             columns = np.zeros((view.columns, len(tiling)))
-            block._add(columns, position, trips, tiling.inner)  # the same rule for one operand
+            block.add(columns, position, trips, tiling.inner)
             terms.append(self._matrix @ columns)
             found = tile_bytes_per_element(view.problem, NAMES[position], trips, home)
             for (slot, memory), width in zip(home.tiles, found, strict=False):

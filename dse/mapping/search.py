@@ -13,6 +13,7 @@ from dse.mapping.comparison import Comparison, coarse
 from dse.mapping.counted import counted, is_plain
 from dse.mapping.matmul import Stationary
 from dse.mapping.pivots import Stairs
+from dse.mapping.sweep import Sweep
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
@@ -35,6 +36,9 @@ FURTHER: Final = (4, 4)
 """All are compared with each other again when so many times as many were taken in as there were, and so many times as many are ahead."""
 BATCH: Final = 65536
 """Mappings that are held against what is known at a time."""
+SWEPT: Final = 1
+"""Memories inside the outermost buffer with which large blocks are looked at by footprint (`Sweep`): with more of them many mappings that
+need much room are beaten by none that need less."""
 
 
 def everything(block: Block) -> Index:
@@ -61,21 +65,20 @@ def search(blocks: Sequence[Block]) -> tuple[FloatArray, IntArray]:
     comparison = Comparison.of(view.geometry, view.columns)
     whole = ALONE if view.problem.groups == 1 and not view.geometry.inner else SMALL[bool(view.geometry.inner)]
     small: dict[Hashable, list[tuple[int, Block]]] = {}
-    cut = []
-    for block in sorted(blocks, key=lambda block: -block.size):
-        if block.size > whole:
-            cycles.of(block, (block.together,))
+    large = [number for number, block in enumerate(blocks) if block.size > whole]
+    found = {number: cycles.of(blocks[number], (blocks[number].together,)) for number in sorted(large, key=lambda i: -blocks[i].size)}
     for number, block in enumerate(blocks):
         if block.size <= whole:
             tiles = block.same_tiles
             small.setdefault(number if tiles is None else tiles, []).append((number, block))
-        else:
-            cut.append(Cells(number, block, *(x[0] for x in cycles.of(block, (block.together,)))))
-    found = _all_of(small.values(), cycles)
-    found += [_numbered(cells, *cells.samples()) for cells in cut]
-    known = _Known(comparison, *_in_order(found))
-    if cut:
-        _rest(cut, known)
+    known_first = _all_of(small.values(), cycles)
+    if not large:
+        return _Known(comparison, *_in_order(known_first)).all()
+    cells = Cells({number: blocks[number] for number in large}, [found[number] for number in large])
+    if len(view.geometry.inner) <= SWEPT:
+        return Sweep(comparison, cells, *_in_order(known_first)).run()
+    known = _Known(comparison, *_in_order([*known_first, cells.samples()]))
+    _rest(cells, known)
     return known.all()
 
 
@@ -105,32 +108,26 @@ def _in_order(counted: Sequence[tuple[FloatArray, IntArray]]) -> tuple[FloatArra
     return rows[finite], at[finite]
 
 
-def _rest(cut: Sequence[Cells], known: _Known) -> None:
+def _rest(cells: Cells, known: _Known) -> None:
     """Take in what may be unbeaten of large blocks, the smallest first; cells are tried again when more is known."""
-    found = [cells.floors() for cells in cut]
-    unbeaten = ~known.beat(np.concatenate([rows for rows, _ in found]))
-    parts = np.split(unbeaten, np.cumsum([len(which) for _, which in found])[:-1])
-    order = sorted(range(len(cut)), key=lambda i: cut[i].block.size)
-    ahead = sum(cells.size * int(part.sum()) for cells, part in zip(cut, parts, strict=True))
-    waiting: list[tuple[FloatArray, IntArray]] = []
+    floors = cells.floors().T
+    unbeaten = np.flatnonzero(np.isfinite(floors).all(axis=1))
+    parts = cells.by_block(unbeaten[~known.beat(floors[unbeaten])])
+    ahead, counted = sum(cells.mappings_in(part) for part in parts), 0
+    waiting: list[IntArray] = []
     tried = known.stairs
-    for i in order:
-        cells, (floors, which), here = cut[i], found[i], np.flatnonzero(parts[i])
-        size, counted = cells.size * len(here), sum(len(index) for _, index in waiting)
+    for part in parts:
+        size, here = cells.mappings_in(part), part
         if counted > BATCH or (counted and size > max(BATCH, FURTHER[1] * counted)):
-            known.take(*(np.concatenate(x) for x in zip(*waiting, strict=True)))
+            known.take(*cells.counts(np.concatenate(waiting)))
             known.settle_for(ahead)
-            waiting = []
+            waiting, counted = [], 0
         ahead -= size
         if known.stairs is not tried and len(here):
             here = here[~known.beat(floors[here])]
-        waiting.append(_numbered(cells, *cells.mappings(which[here])))
-    known.take(*(np.concatenate(x) for x in zip(*waiting, strict=True)))
-
-
-def _numbered(cells: Cells, rows: FloatArray, index: IntArray) -> tuple[FloatArray, IntArray]:
-    """Counts, and (block, index in it), of mappings of one block."""
-    return rows, np.stack((np.full(len(index), cells.number), index), axis=1)
+        waiting.append(here)
+        counted += size
+    known.take(*cells.counts(np.concatenate(waiting)))
 
 
 class _Known:
