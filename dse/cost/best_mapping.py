@@ -156,7 +156,7 @@ class _Search:
 
     def flows(self) -> Iterator[_Flow]:
         number = 0
-        for array in ways(self.geometry, MAX_SEARCHED):
+        for array in ways(self.geometry, MAX_SEARCHED, groups=self.problem.groups):
             here = replace(self.geometry, array=array)
             for dataflow in array.dataflows:
                 view = view_of(self.problem, here, dataflow)
@@ -205,7 +205,7 @@ class _Search:
     def try_ways(self) -> None:
         """Count what can be better on all ways to use an array of the long form: the cells with the least floors first, whatever their
         way."""
-        every = ways(self.geometry, MAX_SEARCHED)
+        every = ways(self.geometry, MAX_SEARCHED, groups=self.problem.groups)
         prices_here = LinearPrices(self.problem, self.geometry, self.table, self.objective)
         todo: list[tuple[float, float, int, _Node]] = []
         for dataflow in Dataflow:

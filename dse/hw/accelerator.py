@@ -80,14 +80,16 @@ class ArrayGeometry:
     """Operands that may stay in an array of the long form."""
     stream: int = 1
     """Elements of the dimension that streams past what stays which the array takes side by side, each with a copy of it."""
-    spread: tuple[tuple[tuple[str, ...], tuple[int, int, int]], ...] = ()
-    """Of one way to use an array of the long form: (dimensions along which some memory is replicated; elements of m, k and n side by side
-    along them)."""
+    spread: tuple[tuple[tuple[str, ...], tuple[int, int, int, int]], ...] = ()
+    """Of one way to use an array of the long form: (dimensions along which some memory is replicated; elements of m, k and n and groups
+    side by side along them)."""
+    groups: int = 1
+    """Of one way to use an array of the long form: groups side by side, each on a part of `rows` x `columns` x `stream`."""
 
     @property
     def elements(self) -> int:
         """Processing elements of all arrays."""
-        return self.rows * self.columns * self.count * self.stream
+        return self.rows * self.columns * self.count * self.stream * self.groups
 
     def rate(self, dtype: str) -> int | None:
         """MACs per element and cycle in `dtype`; None where the array cannot compute it."""

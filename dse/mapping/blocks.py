@@ -109,10 +109,21 @@ class View:
         if not names:
             return 1, 1, 1
         if array.spread:
-            m, k, n = dict(array.spread)[names]
+            m, k, n, _ = dict(array.spread)[names]
             return (n, k, m) if self.transposed else (m, k, n)
         rows, columns = array.rows if "rows" in names else 1, array.columns if "columns" in names else 1
         return (1, rows, columns) if self.dataflow is Dataflow.WEIGHT_STATIONARY else (rows, 1, columns)
+
+    @property
+    def abreast(self) -> int:
+        """Groups that run side by side, each on a part of the array."""
+        return min(self.geometry.array.groups, self.problem.groups)
+
+    def in_instance(self, at: int) -> int:
+        """Of these, those that one instance of a replicated memory holds."""
+        array = self.geometry.array
+        along = dict(array.spread)[self.memory(at).replicated][3] if array.spread else 1
+        return min(array.groups // along, self.problem.groups)
 
     def copies(self, at: int, position: int) -> int:
         """Instances of a memory that hold the same data of an operand: those along the loop that it lacks, and equal arrays. Sums of
@@ -357,9 +368,9 @@ class Block:
         """Elements of tiles of `a` x `b` in one instance of a memory, of the groups that it holds at a time."""
         replicated = self.view.memory(at).replicated
         if not replicated:
-            return np.asarray(groups * (a * b))
+            return np.asarray(groups * self.view.abreast * (a * b))
         units, first, second = self.view.units(at), *AXES[name]
-        together = 1 if ARRAYS in replicated else groups
+        together = 1 if ARRAYS in replicated else groups * self.view.in_instance(at)
         return np.asarray(together * (-(-a // units[first]) * -(-b // units[second])))
 
     def _trips_at(self, position: int, at: Index) -> Trips:
@@ -374,7 +385,7 @@ class Block:
     def _copies(self, a: IntArray, b: IntArray, groups: int | IntArray, *, double: bool) -> IntArray:
         """Copies that a tile occupies: where transfers overlap two, if it is replaced during the operator; `a` and `b` tiles, so many
         groups at a time."""
-        again = groups < self.view.problem.groups
+        again = groups * self.view.abreast < self.view.problem.groups
         return np.where((a > 1) | (b > 1) | again, 2, 1) if double else np.ones((), dtype=np.int64)
 
     def grid(self, at: Index) -> TileGrid:
@@ -396,7 +407,7 @@ class Block:
             dataflow=view.dataflow,
             stationary=inner_stays or self.stays,
             rate=view.rate,
-            together=self.together if together is None else together,
+            together=(self.together if together is None else together) * view.abreast,
             shares=self._shares(grid) if self.shared_sums else None,
             stay=stay,
         )
@@ -463,7 +474,7 @@ class Block:
         view = self.view
         sides = tuple((size, tiling.inner.side.tobytes()) for size, tiling in zip(view.sizes, self.tilings, strict=True))
         passes = remembered_passes(view.geometry.array, view.dataflow, self.stays, view.rate, view.covered, sides, tuple(together.tolist()))
-        groups = together[:, None, None, None]
+        groups = together[:, None, None, None] * view.abreast
         return in_rounds(view.problem, passes, view.geometry.array, dataflow=view.dataflow, together=groups)
 
     def alike(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
@@ -567,7 +578,8 @@ class Block:
                 inside = InnerTile(stays, tiles, m, k, n, inside)
         stays, tiles, (m, k, n) = levels[0]
         dataflow = Dataflow.INPUT_STATIONARY if turned else self.view.dataflow
-        return MatmulMapping(dataflow, stays, tiles, m, k, n, self.together, self.shared_sums, inner=inside, places=self._places())
+        at_once = self.together * self.view.abreast
+        return MatmulMapping(dataflow, stays, tiles, m, k, n, at_once, self.shared_sums, inner=inside, places=self._places())
 
     def described_sides(self, at: Index, tiles: int) -> IntArray:
         """Sides [R, 3 x tiles] along m, k and n of the product itself of the mappings at `at`, of so many tiles from the outermost inwards,

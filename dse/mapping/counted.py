@@ -30,9 +30,9 @@ _LEFT, _RIGHT, _OUT = range(3)
 
 
 def is_plain(view: View) -> bool:
-    """Whether a view has one buffer that every operand shares freely."""
+    """Whether a view has one buffer that every operand shares freely, and no groups side by side in the array."""
     outer = view.geometry.outer
-    return not (view.geometry.inner or outer.replicated or outer.registers or outer.capacity_shares)
+    return view.abreast == 1 and not (view.geometry.inner or outer.replicated or outer.registers or outer.capacity_shares)
 
 
 def counted(blocks: Sequence[Block], numbers: Sequence[int], together: tuple[int, ...]) -> tuple[FloatArray, IntArray]:

@@ -56,6 +56,8 @@ class CoversForm(FileForm):
     """Along k; elements that do several MACs in a cycle pack them along k."""
     n: Whole
     """Along n."""
+    groups: Whole = 1
+    """Groups side by side, where dimensions of the array take them."""
 
 
 class SpreadForm(FileForm):
@@ -69,6 +71,8 @@ class SpreadForm(FileForm):
     """Along k."""
     n: Whole = 1
     """Along n."""
+    groups: Whole = 1
+    """Groups."""
 
 
 class LoopForm(FileForm):

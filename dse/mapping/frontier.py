@@ -112,7 +112,8 @@ def matmul_frontier(problem: MatmulProblem, geometry: Geometry) -> Frontier:
     if geometry.mapping_excess and geometry.array.count > 1:
         return _thinner(matmul_frontier(problem, replace(geometry, mapping_excess=0.0)), geometry)
     if geometry.array.dims:
-        return _merged([(array, matmul_frontier(problem, replace(geometry, array=array))) for array in ways(geometry)], geometry)
+        every = ways(geometry, groups=problem.groups)
+        return _merged([(array, matmul_frontier(problem, replace(geometry, array=array))) for array in every], geometry)
     found = _blocks(problem, geometry)
     if found is None:
         if geometry.most_tiles is None:
@@ -123,9 +124,9 @@ def matmul_frontier(problem: MatmulProblem, geometry: Geometry) -> Frontier:
             f"on chip, for all prices, is of more than {MOST_MAPPINGS:.2g} mappings; set it to 2, or leave it out for two tiles of large "
             "products (dse map, and dse eval on one core, take any number)",
         )
-    every, rows, origin = as_they_run(found, *search(found))
+    counted, rows, origin = as_they_run(found, *search(found))
     order = np.lexsort(rows.T[::-1])
-    return Frontier(counts_of(rows[order]), BlockMappings(every, origin[order]), geometry.mapping_excess)
+    return Frontier(counts_of(rows[order]), BlockMappings(counted, origin[order]), geometry.mapping_excess)
 
 
 def _at_point(problem: MatmulProblem, geometry: Geometry) -> Frontier:
@@ -134,10 +135,10 @@ def _at_point(problem: MatmulProblem, geometry: Geometry) -> Frontier:
     search = PointSearch(problem, geometry)
     found, free = search.run(), replace(geometry, point=None)
     if not found:
-        zero, every = np.zeros(1, dtype=np.int64), [(replace(free, array=array), array) for array in ways(free, MAX_SEARCHED)]
-        whole = [
-            (b, array if free.array.dims else None) for g, array in every for d in array.dataflows for b in whole_blocks(problem, g, d)
-        ]
+        zero, dims = np.zeros(1, dtype=np.int64), bool(free.array.dims)
+        arrays = ways(free, MAX_SEARCHED, groups=problem.groups)
+        every = [(replace(free, array=array), array if dims else None) for array in arrays]
+        whole = [(b, used) for g, used in every for d in g.array.dataflows for b in whole_blocks(problem, g, d)]
         found = [Found(block, used, block.rows((zero, zero, zero))[0]) for block, used in whole]
         found = [found[i] for i in not_dominated(np.stack([f.counts for f in found]))]
     found = [Found(block, f.used, counts) for f in found for block, counts in as_it_runs(f.block, f.counts)]
@@ -185,7 +186,7 @@ def every_mapping(
     For one design point: pricing them all takes longer than a frontier, and is exact where a frontier would be thinned.
     """
     found = []
-    for array in ways(geometry):
+    for array in ways(geometry, groups=problem.groups):
         here = replace(geometry, array=array)
         found += [(b, array if geometry.array.dims else None) for d in array.dataflows for b in blocks(problem, here, d, turning=turning)]
     if sum(b.size for b, _ in found) > most:
@@ -225,7 +226,7 @@ def _merged(parts: list[tuple[ArrayGeometry, Frontier]], geometry: Geometry) -> 
 def least_cycles(problem: MatmulProblem, geometry: Geometry) -> float:
     """Array cycles with the whole operator as one tile, the least over dataflows and groups that run together."""
     if geometry.array.dims:
-        return min(least_cycles(problem, replace(geometry, array=array)) for array in ways(geometry))
+        return min(least_cycles(problem, replace(geometry, array=array)) for array in ways(geometry, groups=problem.groups))
     at = (np.zeros(1, dtype=np.int64),) * 3
     return min(float(b.cycles(at)[0]) for d in geometry.array.dataflows for b in whole_blocks(problem, geometry, d))
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from dse.mapping.file_form import LoopForm, MappingFile
     from dse.mapping.problem import MatmulProblem
 
+    _Units = tuple[int, int, int, int]
+
 BUFFER: Final = "buffer"
 DRAM: Final = "dram"
 ARRAY: Final = "array"
@@ -54,9 +56,9 @@ def mapping_values(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMa
         gemm["on_chip"] = [str(name) for name, resident in residents if resident]
     values: dict[str, Value] = {"schema_version": 1, "gemm": gemm, "dataflow": str(mapping.dataflow)}
     if geometry.array.dims:
-        values["covers"] = dict(zip("mkn", _covers(used.array, mapping.dataflow, problem), strict=True))
+        values["covers"] = {**_named(_covers(used.array, mapping.dataflow, problem))}
         if used.array.spread:
-            values["spread"] = [{"dims": list(names), **dict(zip("mkn", units, strict=True))} for names, units in used.array.spread]
+            values["spread"] = [{"dims": list(names), **_named(units)} for names, units in used.array.spread]
     keeps: dict[str, Value] = {}
     for slot, kept in enumerate((mapping.kept, *(tile.kept for tile in mapping.inner_tiles))):
         keeps[tile_level(slot)] = [str(o) for o in OperandName if getattr(kept, o)]
@@ -86,12 +88,18 @@ def _loop_values(loop: NestLoop) -> Value:
     return found
 
 
-def _covers(array: ArrayGeometry, dataflow: Dataflow, problem: MatmulProblem) -> tuple[int, int, int]:
+def _covers(array: ArrayGeometry, dataflow: Dataflow, problem: MatmulProblem) -> _Units:
     rate = _rate(array, problem)
     m, k, n = array_sides(array, dataflow, rate)
     if dataflow is Dataflow.OUTPUT_STATIONARY:
-        return m, rate, n
-    return (array.stream, k, n) if dataflow is Dataflow.WEIGHT_STATIONARY else (m, k, array.stream)
+        return m, rate, n, array.groups
+    return (array.stream, k, n, array.groups) if dataflow is Dataflow.WEIGHT_STATIONARY else (m, k, array.stream, array.groups)
+
+
+def _named(units: _Units) -> dict[str, int]:
+    """Elements of m, k and n by name, and groups where there are several."""
+    m, k, n, groups = units
+    return {"m": m, "k": k, "n": n} | ({"groups": groups} if groups > 1 else {})
 
 
 def read_mapping(document: Document, file: MappingFile, problem: MatmulProblem, geometry: Geometry) -> MatmulMapping:
@@ -127,7 +135,7 @@ class _Reader:
         kept = self._kept(BUFFER)
         tiles, stationary = self._tiles(DRAM, self.sizes), self._stationary(DRAM, self.sizes)
         inner = self._inner(tiles, 1)
-        together = self._together()
+        together = self._together(array)
         self._shared()
         self._done()
         assert array is not None
@@ -160,20 +168,20 @@ class _Reader:
 
     def _array(self) -> ArrayGeometry | None:
         """The array, or the way of using it, that the file means; None and a fault where there is none."""
-        given = self.file.dataflow
-        fitting = [a for a in ways(self.geometry, MAX_SEARCHED) if given in a.dataflows]
+        given, every = self.file.dataflow, ways(self.geometry, MAX_SEARCHED, groups=self.problem.groups)
+        fitting = [a for a in every if given in a.dataflows]
         if not fitting:
-            allowed = sorted({str(d) for a in ways(self.geometry, MAX_SEARCHED) for d in a.dataflows})
+            allowed = sorted({str(d) for a in every for d in a.dataflows})
             self._fault(("dataflow",), f"'dataflow' is {given}; the array can be used as {', '.join(allowed)}")
             return None
         asked = self.file.covers
         covering = fitting
         if asked is not None:
-            covering = [a for a in fitting if _covers(a, given, self.problem) == (asked.m, asked.k, asked.n)]
+            covering = [a for a in fitting if _covers(a, given, self.problem) == (asked.m, asked.k, asked.n, asked.groups)]
         known = "; ".join(dict.fromkeys(_units(_covers(a, given, self.problem)) for a in fitting))
         if not covering:
             assert asked is not None
-            self._fault(("covers",), f"'covers' is {_units((asked.m, asked.k, asked.n))}; the array covers {known}")
+            self._fault(("covers",), f"'covers' is {_units((asked.m, asked.k, asked.n, asked.groups))}; the array covers {known}")
             return None
         if asked is None and len({_covers(a, given, self.problem) for a in fitting}) > 1:
             self._fault((), f"'covers' is missing; the array can be used in several ways: {known}")
@@ -182,7 +190,7 @@ class _Reader:
 
     def _spread(self, covering: list[ArrayGeometry]) -> ArrayGeometry | None:
         """The one of several ways that cover the same which the file means: they differ in what lies along which dimension."""
-        asked = tuple(sorted((tuple(s.dims), (s.m, s.k, s.n)) for s in self.file.spread))
+        asked = tuple(sorted((tuple(s.dims), (s.m, s.k, s.n, s.groups)) for s in self.file.spread))
         found = [a for a in covering if not asked or asked == tuple(sorted(a.spread))]
         if len(found) == 1:
             return found[0]
@@ -282,16 +290,19 @@ class _Reader:
         stays, kept = self._stationary(outside, tiles), self._kept(tile_level(slot))
         return InnerTile(stays, kept, sides[Loop.M], sides[Loop.K], sides[Loop.N], self._inner(sides, slot + 1))
 
-    def _together(self) -> int:
+    def _together(self, array: ArrayGeometry | None) -> int:
         steps = [(i, loop.step) for i, loop in self._at(DRAM) if loop.loop is Loop.GROUPS]
+        abreast = 1 if array is None else min(array.groups, self.problem.groups)
         if not steps:
             if self.problem.groups > 1:
-                need = f"{self.problem.groups} groups need a loop: {{level: dram, loop: groups, step: 1}}"
+                need = f"{self.problem.groups} groups need a loop: {{level: dram, loop: groups, step: {abreast}}}"
                 self._fault(("loops",), f"{need}; the step is the groups that run at once")
             return 1
-        most = min(self.problem.groups, self.geometry.array.count)
+        most = abreast * min(self.problem.groups, self.geometry.array.count)
         if steps[0][1] > most:
             self._fault(("loops", steps[0][0], "step"), f"{steps[0][1]} groups at once; {most} can run, one on each array")
+        elif array is not None and array.groups > 1 and steps[0][1] != abreast:
+            self._fault(("loops", steps[0][0], "step"), f"{steps[0][1]} groups at once; with these 'covers' {abreast} run side by side")
         return steps[0][1]
 
     def _stationary(self, level: str, sizes: dict[Loop, int]) -> Stationary:
@@ -346,8 +357,8 @@ def _line(problem: Problem) -> int:
     return int(line) if line.isdecimal() else 0
 
 
-def _units(units: tuple[int, int, int]) -> str:
-    return "{" + ", ".join(f"{loop}: {count}" for loop, count in zip("mkn", units, strict=True)) + "}"
+def _units(units: _Units) -> str:
+    return "{" + ", ".join(f"{loop}: {count}" for loop, count in _named(units).items()) + "}"
 
 
 def _yaml_spread(array: ArrayGeometry) -> str:

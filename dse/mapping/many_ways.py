@@ -59,9 +59,11 @@ class Ways(View):
     """Ways to use an array with one dataflow; what differs between them are arrays with a value for each count in hand."""
 
     spread: Mapping[tuple[str, ...], IntArray] | None = None
-    """Elements of m, k and n side by side along the dimensions of a replicated memory, [3, ways]."""
+    """Elements of m, k, n and groups side by side along the dimensions of a replicated memory, [4, ways]."""
     rates: IntArray | None = None
     """[ways]."""
+    groups: IntArray | None = None
+    """Groups side by side, [ways]."""
     way: IntArray | None = None
     """The way of each count in hand."""
 
@@ -71,8 +73,21 @@ class Ways(View):
         if not names:
             return 1, 1, 1
         assert self.spread is not None
-        m, k, n = self.spread[names][:, self.way]
+        m, k, n, _ = self.spread[names][:, self.way]
         return m, k, n
+
+    @property
+    def abreast(self) -> int:
+        """As of one view; an array."""
+        assert self.groups is not None
+        return np.minimum(self.groups[self.way], self.problem.groups)  # type: ignore[return-value]  # one for each count
+
+    def in_instance(self, at: int) -> int:
+        """As of one view; an array."""
+        assert self.groups is not None
+        assert self.spread is not None
+        along = self.spread[self.memory(at).replicated][3, self.way]
+        return np.minimum(self.groups[self.way] // along, self.problem.groups)  # type: ignore[no-any-return]
 
     def seen(self, way: IntArray) -> Ways:
         """With counts of these ways in hand."""
@@ -92,9 +107,16 @@ def side_by_side(views: Sequence[View]) -> Ways:
         first.rate,
         first.covered,
         first.transposed,
-        spread={names: np.array([view.units(at) for view in views]).T for names, at in replicated.items()},
+        spread={names: np.array([_along(view, at) for view in views]).T for names, at in replicated.items()},
         rates=np.array([view.rate for view in views]),
+        groups=np.array([view.geometry.array.groups for view in views]),
     )
+
+
+def _along(view: View, at: int) -> tuple[int, int, int, int]:
+    """Elements of m, k and n and groups side by side along the dimensions of a replicated memory."""
+    array = view.geometry.array
+    return (*view.units(at), dict(array.spread)[view.memory(at).replicated][3] if array.spread else 1)
 
 
 @dataclass(frozen=True)
@@ -130,7 +152,7 @@ def least_cycles(ways: Ways, views: Sequence[View]) -> FloatArray:
     """Array cycles that no tiling goes below on each way, [ways]: the whole product as one tile (`array_cycles`)."""
     problem, weights = ways.problem, ways.held == 1
     arrays = [view.geometry.array for view in views]
-    rows, columns, copies = (np.array([getattr(a, name) for a in arrays]) for name in ("rows", "columns", "stream"))
+    rows, columns, copies, groups = (np.array([getattr(a, name) for a in arrays]) for name in ("rows", "columns", "stream", "groups"))
     assert ways.rates is not None
     row_rate, stream_rate = (ways.rates, copies) if weights else (np.ones_like(rows), ways.rates)
     stream, along, across = (problem.m, problem.k, problem.n) if weights else (problem.k, problem.m, problem.n)
@@ -142,7 +164,7 @@ def least_cycles(ways: Ways, views: Sequence[View]) -> FloatArray:
         full, last = (np.maximum(length, -(-used // per_cycle)) for used in (rows, -(-rest // row_rate)))
     else:
         full = last = length + (around if folds is Folds.SERIAL else 0)
-    total = (whole * full + (rest > 0) * last) * -(-across // columns) * (problem.groups * problem.work_share)
+    total = (whole * full + (rest > 0) * last) * -(-across // columns) * (-(-problem.groups // groups) * problem.work_share)
     return np.asarray(total + (around if folds is Folds.PIPELINED else 0.0), dtype=np.float64)
 
 

@@ -194,7 +194,7 @@ def block_of(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMapping)
         orders[0],
         tuple(homes),  # type: ignore[arg-type]  # three of each
         tuple(tilings),  # type: ignore[arg-type]
-        together=mapping.together,
+        together=max(1, mapping.together // view.abreast),
         inner_stays=orders[-1] if len(orders) > 1 else None,
         between_stays=tuple(orders[1:-1]),
         one_pass=all(f == 1 for f in folds) and STAYS[orders[-1]] == view.held,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dse.errors import InputError
-from dse.hw.accelerator import ArrayDim, ArrayGeometry, Dataflow, Folds, Geometry, Loop, OperandName
+from dse.hw.accelerator import ArrayDim, ArrayGeometry, Dataflow, Folds, Geometry, Loop, MemoryGeometry, OperandName
 from dse.mapping.flows import flows
 from dse.mapping.frontier import matmul_frontier, not_dominated
 from dse.mapping.problem import MatmulProblem
@@ -23,7 +24,8 @@ WS, IS, OS = Dataflow.WEIGHT_STATIONARY, Dataflow.INPUT_STATIONARY, Dataflow.OUT
 def long(*dims: tuple[int, str], stays: tuple[OperandName, ...] = (LEFT, RIGHT, OUT), rate: int = 1) -> ArrayGeometry:
     """An array with dimensions of the given sizes and loops, `(8, "kn")`."""
     made = tuple(
-        ArrayDim(f"d{i}", size, tuple(Loop(x) for x in ([loops] if loops == "groups" else loops))) for i, (size, loops) in enumerate(dims)
+        ArrayDim(f"d{i}", size, tuple(Loop("groups" if x == "g" else x) for x in (["g"] if loops == "groups" else loops)))
+        for i, (size, loops) in enumerate(dims)
     )
     return ArrayGeometry(prod(d.size for d in made), 1, 1, (), Folds.BROADCAST, (("int8", rate),), dims=made, stationary=stays)
 
@@ -69,7 +71,6 @@ def test_copies_where_nothing_else_is_left() -> None:
 @pytest.mark.parametrize(
     ("array", "where", "text"),
     [
-        (long((4, "k"), (4, "groups"), stays=(LEFT,)), "core.array.dims", "groups spread over a dimension"),
         (long((2**30, "mkn"), (2**10, "mkn"), (2**10, "mkn")), "core.array.dims", "at most 512 are tried"),
     ],
 )
@@ -77,6 +78,63 @@ def test_what_cannot_be_unrolled(array: ArrayGeometry, where: str, text: str) ->
     with pytest.raises(InputError, match=text) as error:
         flows(array)
     assert error.value.problems[0].where == where
+
+
+def test_a_dimension_of_groups_alone_by_hand() -> None:
+    """A depthwise convolution: 10 groups of [6 x 9 x 1] on 4 groups x 3 elements of k. In 3 rounds the last two parts are idle; each takes
+    3 blocks of k and 6 rows. Bytes are those of all 10 groups, tiles those of 4 at a time."""
+    array = long((4, "groups"), (3, "k"), stays=(RIGHT,))
+    (only,) = flows(array)
+    assert (only.groups, only.rows, only.columns, only.elements) == (4, 3, 1, 12)
+    found = matmul_frontier(MatmulProblem(10, 6, 9, 1, 8, 8, 8, 8, "int8"), Geometry(array, double_buffered=False))
+    least = found.counts.dram_read_bytes + found.counts.dram_write_bytes
+    at = int(np.flatnonzero(least == 10 * (6 * 9 + 9 + 6))[0])
+    assert found.counts.array_cycles[at] == 3 * 3 * 6
+    assert found.counts.footprint_bytes[at] == 4 * 6  # sums stay while k runs, a row at a time or all six
+    assert found.mappings[at].together == 4
+    one = matmul_frontier(MatmulProblem(1, 6, 9, 1, 8, 8, 8, 8, "int8"), Geometry(array, double_buffered=False))
+    assert one.counts.array_cycles.min() == 3 * 6  # a single group leaves three parts idle
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    groups=st.integers(1, 9),
+    m=st.integers(1, 5),
+    k=st.integers(1, 6),
+    n=st.integers(1, 5),
+    other=st.sampled_from(["k", "n", "kn"]),
+    folds=st.sampled_from(list(Folds)),
+    memory=st.sampled_from([None, (), ("d0",), ("d0", "d1")]),
+    double=st.booleans(),
+)
+def test_groups_side_by_side_are_fewer_groups(
+    groups: int, m: int, k: int, n: int, other: str, folds: Folds, memory: tuple[str, ...] | None, double: bool
+) -> None:
+    """With 4 groups side by side an array runs as its part does with a fourth of the groups, rounded up: the same cycles, bytes of all
+    groups, tiles of 4 of them, in a memory with an instance for each only its own."""
+    several, part = long((4, "groups"), (3, other)), replace(long((1, "k"), (3, other)), rows=3)
+    inner = () if memory is None else (MemoryGeometry(overlapped=True, operands=(LEFT, OUT), replicated=memory, instances=12),)
+    alone = tuple(replace(x, replicated=tuple(name for name in x.replicated if name != "d0")) for x in inner)
+    few = -(-groups // 4)
+    p = MatmulProblem(groups, m, k, n, 8, 8, 8, 32, "int8")
+    got = matmul_frontier(p, Geometry(replace(several, folds=folds), double, inner=inner)).counts.matrix()
+    want = matmul_frontier(replace(p, groups=few), Geometry(replace(part, folds=folds), double, inner=alone)).counts.matrix()
+    scale = np.full(want.shape[1], groups / few)
+    scale[0], scale[5] = min(groups, 4), 1
+    if inner:
+        scale[6] = 1 if memory else min(groups, 4)
+    want = want * scale
+    assert got == pytest.approx(want[np.lexsort(want.T[::-1])])
+
+
+def test_groups_take_a_share_where_it_pays() -> None:
+    """4 parts for groups or m: with 8 groups of one row all go to groups, with one group of 8 rows to m."""
+    array = long((4, "mg"), (3, "k"), stays=(OUT,))
+    cycles = [
+        matmul_frontier(MatmulProblem(g, m, 6, 2, 8, 8, 8, 8, "int8"), Geometry(array, double_buffered=False)).counts.array_cycles.min()
+        for g, m in ((8, 1), (1, 8))
+    ]
+    assert cycles == [2 * 2 * 2, 2 * 2 * 2]  # eight or two rounds of parts, two blocks of k, two columns
 
 
 def test_short_form_is_itself() -> None:
