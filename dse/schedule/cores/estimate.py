@@ -48,6 +48,9 @@ class Estimator:
         self._computes: dict[tuple[str, Shape], float] = {}
         self._owns: dict[object, float] = {}
         self._tables: dict[object, FloatArray] = {}
+        self._of_shapes: dict[tuple[int, int], tuple[Group, Sequence[Shape], FloatArray]] = {}
+        self._between: dict[tuple[int, int, int, int], tuple[Flow, Group, Sequence[Shape], Sequence[Shape], FloatArray]] = {}
+        """Answers by the identities of what was asked for, which is kept."""
 
     def own(self, group: Group, shape: Shape) -> float:
         """Seconds (joules) of a group with its graph inputs and outputs, and results that find no room on chip, at least; small shares
@@ -56,6 +59,13 @@ class Estimator:
         if key not in self._owns:
             self._owns[key] = self._own(group, shape)
         return self._owns[key]
+
+    def owns(self, group: Group, shapes: Sequence[Shape]) -> FloatArray:
+        """`own` of a group in each of its shapes, [shapes]."""
+        key = id(group), id(shapes)
+        if key not in self._of_shapes:
+            self._of_shapes[key] = group, shapes, np.array([self.own(group, s) for s in shapes])
+        return self._of_shapes[key][2]
 
     def _own(self, group: Group, shape: Shape) -> float:
         compute = self.busy_s(group, shape)
@@ -81,9 +91,15 @@ class Estimator:
         energy = (joules + self.slices.busy_pj(group, shape)) * JOULES_PER_PJ
         return energy if self.objective is Objective.ENERGY else energy + seconds
 
-    def table(self, flow: Flow, writer: Group, holders: tuple[Shape, ...], readers: tuple[Shape, ...]) -> FloatArray:
+    def table(self, flow: Flow, writer: Group, holders: Sequence[Shape], readers: Sequence[Shape]) -> FloatArray:
         """Seconds (joules) of a tensor from all shapes that may write it to all that may read it, [holders, readers]; ways to form groups
         share them."""
+        key = id(flow), id(writer), id(holders), id(readers)
+        if key not in self._between:
+            self._between[key] = flow, writer, holders, readers, self._table(flow, writer, tuple(holders), tuple(readers))
+        return self._between[key][-1]
+
+    def _table(self, flow: Flow, writer: Group, holders: tuple[Shape, ...], readers: tuple[Shape, ...]) -> FloatArray:
         key = flow, tuple(f.storage for f in writer.reads), holders, readers
         if key not in self._tables:
             sizes = [flow.size_bytes * self._rounded(b, flow) for b in readers]
@@ -225,7 +241,7 @@ class ChosenShapes:
 
 def choose_shapes(groups: Sequence[Group], offered: Sequence[Sequence[Shape]], estimator: Estimator) -> ChosenShapes:
     """The shapes with the least sum of own costs and costs between writers and readers."""
-    own = [np.array([estimator.own(g, s) for s in offered[i]]) for i, g in enumerate(groups)]
+    own = [estimator.owns(g, offered[i]) for i, g in enumerate(groups)]
     writer: dict[str, int] = {}
     pairs: dict[tuple[int, int], FloatArray] = {}
     for i, g in enumerate(groups):
@@ -233,7 +249,7 @@ def choose_shapes(groups: Sequence[Group], offered: Sequence[Sequence[Shape]], e
             w = writer.get(f.storage)
             if w is None or estimator.work.storages[f.storage].from_outside:
                 continue
-            pairs[w, i] = pairs.get((w, i), 0.0) + estimator.table(f, groups[w], tuple(offered[w]), tuple(offered[i]))
+            pairs[w, i] = pairs.get((w, i), 0.0) + estimator.table(f, groups[w], offered[w], offered[i])
         for f in g.writes:
             writer[f.storage] = i
     found = least_sum(own, pairs)

@@ -48,6 +48,10 @@ class Group:
     reads: tuple[Flow, ...]
     writes: tuple[Flow, ...]
 
+    def __hash__(self) -> int:
+        """Of what tells groups of one graph apart: all else follows from it, and is long."""
+        return hash((self.first, self.last, self.cuts, self.held))
+
     @property
     def name(self) -> str:
         """Name of its first operator, with the number of those that follow."""

@@ -61,8 +61,10 @@ MIDDLE_EFFORT: Final = 0.4
 """... so much where the plan takes more than ..."""
 NEAR: Final = 1.15
 """... so many times its bound, ..."""
+DONE: Final = 1.001
+"""Where a plan takes at most so many times its bound nothing more is looked for; ..."""
 AT_BOUND: Final = 1.02
-"""A plan that takes at most so many times its bound is not tried with branches side by side."""
+"""... at most so many times, and it is not tried with branches side by side."""
 BEHIND: Final = 1.02
 """A plan that is so many times as bad as the best known does not become the best by the order of its tiles, ..."""
 FAR_BEHIND: Final = 1.05
@@ -134,6 +136,7 @@ class Planner:
         self.layouter = Layouter(chip, work, self.pricer, self.transfers)
         self._starts: dict[tuple[Group, ...], _Start] = {}
         self._offers: dict[object, list[Shape]] = {}
+        self._least_busy: dict[int, tuple[Group, float]] = {}
         self._piped: bool | None = None
         """Whether groups that run at the same time made the first plan better that has such groups."""
         self._least = float("inf")
@@ -167,7 +170,11 @@ class Planner:
 
     def least_busy_s(self, groups: tuple[Group, ...]) -> float:
         """The estimate of what groups take where transfers take no time, each in its best shape."""
-        return sum(min((self.estimators[0].busy_s(g, s) for s in self._shapes(g)), default=float("inf")) for g in groups)
+        least, busy_s = self._least_busy, self.estimators[0].busy_s
+        for g in groups:
+            if id(g) not in least:
+                least[id(g)] = g, min((busy_s(g, s) for s in self._shapes(g)), default=float("inf"))
+        return sum(least[id(g)][1] for g in groups)
 
     def nowhere(self) -> str | None:
         """The first operator that no core may run."""
@@ -244,6 +251,10 @@ class Planner:
         """Whether a plan takes so little more than the bound that nothing is to be gained."""
         return isinstance(start.planned, Planned) and start.planned.outcome.latency_s <= AT_BOUND * self.least_s
 
+    def is_done(self, planned: Planned) -> bool:
+        """Whether a plan has next to nothing to gain: known of latencies only."""
+        return self.objective is Objective.LATENCY and planned.outcome.latency_s <= DONE * self.least_s
+
     def plan(self, groups: tuple[Group, ...], seed: int, placement: Placement = Placement.AUTO) -> Planned | NoPlan:
         """The best assignment found for `groups`.
 
@@ -261,6 +272,9 @@ class Planner:
         if placement is Placement.EXACT or (placement is Placement.AUTO and count <= MAX_ENUMERATED):
             found = self._enumerate(groups, places, self._best_start(self._start(groups, offered)).planned)
         else:
+            start = self._best_start(self._start(groups, offered)).planned
+            if placement is Placement.AUTO and isinstance(start, Planned) and self.is_done(start):
+                return start
             found = self._searched(groups, offered, seed, long=placement is not Placement.AUTO)
             found = self._both_ways(found) if isinstance(found, Planned) else found
         if placement is Placement.CP_SAT and isinstance(found, Planned):
