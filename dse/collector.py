@@ -21,4 +21,7 @@ def put_off() -> Iterator[None]:
     try:
         yield
     finally:
+        if not gc.get_freeze_count():
+            gc.freeze()  # moves what was built to the oldest generation unread, which the first collection of the youngest would read
+            gc.unfreeze()
         gc.enable()

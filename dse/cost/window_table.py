@@ -292,7 +292,7 @@ class WindowTable:
             self.take(row[i : i + many])._add_times(found[i : i + many], some, own)
         place = np.append(np.empty_like(order), len(row))
         place[order] = np.arange(len(row))
-        return found[place[number]]
+        return np.asarray(found[place[number]])
 
     def _add_times(self, total: FloatArray, rates: Rates, own: FloatArray) -> None:
         """Add the times of all windows, of which the distinct ones take `own` [U, D] by everything but loads, to `total` [N, D]."""
@@ -300,36 +300,37 @@ class WindowTable:
             total[: len(time)] += time
 
     def _run(self, rates: Rates, own: FloatArray) -> Iterator[tuple[FloatArray, FloatArray]]:
-        """Of one window after another seconds and bytes ready at its end; where longer sequences come first, of those alone that have
-        it."""
+        """Of one window after another seconds and bytes ready at its end, to be used before the next; where longer sequences come first, of
+        those alone that have it."""
         most = self.most_ready(rates)
         descending = bool((self._lengths[1:] <= self._lengths[:-1]).all())
         dram, write = rates.seconds[DRAM_READ], rates.seconds[BUFFER_WRITE]
         slower = np.maximum(dram, write)
         free = not (rates.launch_s.any() or rates.dram_latency_s.any())
-        ready: FloatArray = np.zeros((len(self.index), rates.size))
+        every = np.zeros((4, len(self.index), rates.size))
         for w in range(self.index.shape[1] - 1):
             rows = int(np.count_nonzero(self._lengths > w)) if descending else len(self.index)
-            i, ready = self.index[:rows, w], ready[:rows]
+            i, (ready, missing, time, loaded) = self.index[:rows, w], every[:, :rows]
             stream, fixed, port = (column[i][:, None] for column in (self.stream, self.fixed, self.port))
-            missing = np.subtract(stream, ready)
+            np.subtract(stream, ready, out=missing)
             np.maximum(missing, 0.0, out=missing)
-            time = (fixed + missing) * dram
+            np.add(fixed, missing, out=time)
+            time *= dram
             missing += port
             missing *= write
             np.maximum(time, missing, out=time)
-            np.maximum(own[i] if len(i) > 1 else own[i[0] : i[0] + 1], time, out=time)
+            np.maximum(own.take(i, axis=0) if len(i) > 1 else own[i[0] : i[0] + 1], time, out=time)
             if self._later[w]:
-                ahead = ready - stream
-                loaded = time / dram
+                np.divide(time, dram, out=loaded)
                 loaded -= fixed
                 np.subtract(time, port * write, out=missing)
                 missing /= slower
-                ahead += np.minimum(loaded, missing, out=loaded)
-                np.minimum(ahead, most[w][:rows], out=ahead)
-                ready = np.maximum(ahead, 0.0, out=ahead)
+                ready -= stream
+                ready += np.minimum(loaded, missing, out=loaded)
+                np.minimum(ready, most[w][:rows], out=ready)
+                np.maximum(ready, 0.0, out=ready)
             else:
-                ready = np.zeros_like(ready)
+                ready[:] = 0.0
             if not free:
                 time += self._launches[i, None] * rates.launch_s + self._touches[i, None] * rates.dram_latency_s
             yield time, ready

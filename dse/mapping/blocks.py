@@ -413,6 +413,12 @@ class Block:
         )
         return np.broadcast_to(found, np.broadcast_shapes(*(i.shape for i in at), () if together is None else together.shape))
 
+    def running(self, together: int) -> Block:
+        """The block with so many groups at a time, which changes nothing that is known of it but footprints and cycles."""
+        found = object.__new__(Block)
+        found.__dict__.update(self.__dict__, together=together)
+        return found
+
     def without_idle_tiles(self) -> Block:
         """The block less tilings with which some tile is fetched as often as the next memory inside asks.
 

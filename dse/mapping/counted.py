@@ -87,19 +87,38 @@ class _Grid:
 
     def cycles(self, together: tuple[int, ...]) -> FloatArray:
         """Busy cycles of the array with every number of groups, [T, R]."""
-        view, (m, k, n) = self._view, self._sides
-        groups = np.array(together)[:, None]
+        view, groups = self._view, np.array(together)[:, None]
         array = view.geometry.array
+        tiles, which = self._different_tiles()
 
         def of(stationary: Stationary) -> FloatArray:
-            grid = TileGrid(m, k, n)
-            return array_cycles(view.problem, grid, array, dataflow=view.dataflow, stationary=stationary, rate=view.rate, together=groups)
+            found = array_cycles(view.problem, tiles, array, dataflow=view.dataflow, stationary=stationary, rate=view.rate, together=groups)
+            return np.broadcast_to(found, (len(together), len(tiles.m)))[:, which]
 
         found = of(Stationary.OUT)
         right = np.array([block.stays is Stationary.RIGHT for block in self._blocks])
         if array.count == 1 and right.any():  # weights may stay in the array
             found = np.where(right[self.block], of(Stationary.RIGHT), found)
-        return np.broadcast_to(found, (len(together), self.size))
+        return found
+
+    def _different_tiles(self) -> tuple[TileGrid, IntArray]:
+        """The tiles of all mappings, each once, and which of them each mapping has, [R]."""
+        first, number = [], []
+        for every in self._every:
+            _, index, inverse = np.unique(every.side, return_index=True, return_inverse=True)
+            first.append(index)
+            number.append(inverse)
+        shape = len(first[0]), len(first[1]), len(first[2])
+        m, k, n = (inverse[at] for inverse, at in zip(number, self._at, strict=True))
+        key = (m * shape[1] + k) * shape[2] + n
+        used = np.zeros(shape[0] * shape[1] * shape[2], dtype=np.bool_)
+        used[key] = True
+        different = np.flatnonzero(used)
+        place = np.cumsum(used) - 1
+        rest = different // shape[2]
+        m = rest // shape[1]
+        at = m, rest - m * shape[1], different - rest * shape[2]
+        return TileGrid(*(every.take(index[i]) for every, index, i in zip(self._every, first, at, strict=True))), place[key]
 
     def moved(self) -> FloatArray:
         """Bytes of `_COLUMNS`, [4, R]."""

@@ -68,6 +68,7 @@ class BlockMappings(_Mappings):
 
     def __init__(self, blocks: Sequence[Block], origin: IntArray) -> None:
         self._blocks, self._origin = blocks, origin
+        self._described: dict[int, MatmulMapping] = {}
 
     def __len__(self) -> int:
         return len(self._origin)
@@ -79,10 +80,12 @@ class BlockMappings(_Mappings):
     def __getitem__(self, at: int | slice) -> MatmulMapping | Sequence[MatmulMapping]:
         if isinstance(at, slice):
             return BlockMappings(self._blocks, self._origin[at])
-        number, index = self._origin[at].tolist()
-        block: Block = self._blocks[number]
-        m, k, n = np.unravel_index(index, block.shape)
-        return block.describe((int(m), int(k), int(n)))
+        if at not in self._described:
+            number, index = self._origin[at].tolist()
+            block: Block = self._blocks[number]
+            m, k, n = np.unravel_index(index, block.shape)
+            self._described[at] = block.describe((int(m), int(k), int(n)))
+        return self._described[at]
 
     def in_columns(self) -> SidedMappings:
         """The same mappings, whole blocks at a time."""

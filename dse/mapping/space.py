@@ -146,7 +146,7 @@ def blocks(
             if block.size:
                 found.setdefault(_identity(block), block)
     several = together(problem.groups, geometry.array.count)
-    return [block if many == 1 else replace(block, together=many) for many in several for block in found.values()]
+    return [block if many == 1 else block.running(many) for many in several for block in found.values()]
 
 
 def whole_blocks(problem: MatmulProblem, geometry: Geometry, dataflow: Dataflow) -> Iterator[Block]:

@@ -105,6 +105,8 @@ class Products:
     def __init__(self, geometry: Geometry) -> None:
         self.geometry = geometry
         self._made: dict[tuple[int, str, tuple[tuple[str, int], ...]], MatmulProblem] = {}
+        self.placed: dict[tuple[int, int, int, frozenset[str], float], PlacedOperator] = {}
+        """By numbers of builder and segment, position, residents that it touches, and bytes held; plans keep these segments."""
 
     def of(self, graph: OperatorGraph, operator: Operator, loops: tuple[tuple[str, int], ...]) -> MatmulProblem:
         """The product of one slice, all operands in DRAM; `graph` outlives this, `loops` are cut into so many parts each."""
@@ -125,7 +127,7 @@ def place(book: PlanBook, plan: Plan, geometry: Geometry, products: Products | N
     found: list[PlacedOperator] = []
     book, products = book.of(plan), products or Products(geometry)
     for s in plan.segments:
-        found += [_place_one(book, plan, s, position, products) for position in range(s.first, s.last + 1)]
+        found += [_placed_once(book, plan, s, position, products) for position in range(s.first, s.last + 1)]
         if s.reducer is not None:
             found.append(_combine(book, plan, s, s.reducer))
     return tuple(found)
@@ -141,6 +143,15 @@ def frontier_of(work: Work, geometry: Geometry) -> Frontier:
 @lru_cache(maxsize=4096)
 def _vector_frontier(problem: VectorProblem, double_buffered: bool) -> Frontier:
     return vector_frontier(problem, double_buffered=double_buffered)
+
+
+def _placed_once(book: PlanBook, plan: Plan, segment: Segment, position: int, products: Products) -> PlacedOperator:
+    """`_place_one`; the same object for plans that have the segment, the builder and what stays on chip in common."""
+    touched = plan.resident.intersection([s.name for s in book.builder.touched[position]]) if plan.resident else plan.resident
+    key = id(book.builder), id(segment), position, touched, plan.reserved_bytes[position]
+    if key not in products.placed:
+        products.placed[key] = _place_one(book, plan, segment, position, products)
+    return products.placed[key]
 
 
 def _place_one(book: PlanBook, plan: Plan, segment: Segment, position: int, products: Products) -> PlacedOperator:
