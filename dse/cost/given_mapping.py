@@ -9,6 +9,7 @@ from dse.cost.one_operator import mapped_product
 from dse.cost.residents import resident_bytes, room_beside
 from dse.cost.row_prices import count_columns, prices
 from dse.cost.shortage import shortage
+from dse.mapping.one_mapping import traffic_of
 from dse.mapping.space import block_of
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def cost_mapping(
     why = room if isinstance(room, Infeasibility) else shortage(block, table, buffer=buffer, residents=resident_bytes(problem))
     if why is not None:
         return why
-    _, counts = block.one()
+    _, counts = traffic_of(block)
     columns = count_columns(counts.matrix())
     latency, energy = prices(problem, geometry, table, columns[:, 1:])
     return mapped_product(problem, geometry, table, (mapping, columns[0], float(latency[0]), float(energy[0])))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from dse.hw.accelerator import Dataflow, OperandName
-from dse.mapping.counts import COUNT_NAMES, INNER_COLUMNS, OperandTraffic, counts_of
+from dse.mapping.counts import COUNT_NAMES, INNER_COLUMNS
 from dse.mapping.crossings import AXES, OUTERMOST, Home, Trips, moved, tile_bytes_per_element
 from dse.mapping.lines import Lines
 from dse.mapping.matmul import InnerTile, Kept, MatmulMapping, Stationary, TileGrid, array_cycles, in_rounds, remembered_passes, sum_shares
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dse.hw.accelerator import Geometry, MemoryGeometry
-    from dse.mapping.counts import Counts
     from dse.mapping.problem import MatmulProblem
     from dse.mapping.residence import Residence
     from dse.mapping.tiles import Sides
@@ -318,18 +317,18 @@ class Block:
             home = self.homes[position]
             if not (home.tiles or (home.on_chip and position == STAYS[Stationary.OUT])):
                 continue
-            for memory, size in self._footprint(position, at, together):
+            for memory, size in self.footprint(position, at, together):
                 held.setdefault(memory, []).append((position, size / self.view.share(position, memory)))
         return held
 
     def _joined(self, memory: int, parts: list[FloatArray]) -> FloatArray:
         return reduce(np.maximum if self.view.memory(memory).capacity_shares else np.add, parts)
 
-    def _footprint(self, position: int, at: Index, together: IntArray | None = None) -> list[tuple[int, FloatArray]]:
+    def footprint(self, position: int, at: Index, together: IntArray | None = None) -> list[tuple[int, FloatArray]]:
         """(memory, bytes) of the tiles of one operand, from the outermost inwards; of sums that are on chip also of those in work."""
         first, second = AXES[NAMES[position]]
         found: list[tuple[int, FloatArray]] = []
-        for memory, slot, width in self.widths(position, self._trips_at(position, at)):
+        for memory, slot, width in self.widths(position, self.trips_at(position, at)):
             elements, copies = self.room(position, memory, slot, (at[first], at[second]), together)
             found.append((memory, width * elements * copies))
         return found
@@ -373,7 +372,7 @@ class Block:
         together = 1 if ARRAYS in replicated else groups * self.view.in_instance(at)
         return np.asarray(together * (-(-a // units[first]) * -(-b // units[second])))
 
-    def _trips_at(self, position: int, at: Index) -> Trips:
+    def trips_at(self, position: int, at: Index) -> Trips:
         """Trips of an operand for the mappings at `at`; those of sums that several arrays share included."""
         trips, index = self.trips(position), at[LACKED[position]]
         if not (self.shared_sums and position == 2):
@@ -514,32 +513,10 @@ class Block:
         """(column, counts) that are no sums over dimensions, beside footprints and cycles: sums that several arrays share."""
         if not self.shared_sums:
             return []
-        spread = self._trips_at(2, at)
+        spread = self.trips_at(2, at)
         columns = np.zeros((self.view.columns, *spread.array.shape))
         self.add(columns, 2, spread, self.tilings[1].inner.take(at[1]))
         return [(i, column) for i, column in enumerate(columns) if column.any()]
-
-    def one(self) -> tuple[tuple[OperandTraffic, OperandTraffic, OperandTraffic], Counts]:
-        """Traffic of left, right and out of the product itself, and counts, of the first mapping, arrays [1]."""
-        zero = np.zeros(1, dtype=np.int64)
-        at = (zero, zero, zero)
-        found = []
-        for position, name in enumerate(NAMES):
-            home = self.homes[position]
-            x = moved(self.view.problem, name, self._trips_at(position, at), home)
-            nothing: FloatArray = np.zeros(1)
-            near, far = [nothing] * 3, [nothing] * 3  # footprint, read and written inside the outermost buffer and in it
-            for memory, size in self._footprint(position, at):
-                here = far if memory == OUTERMOST else near
-                here[0] = here[0] + size
-            for (_, memory), (read, written) in zip(home.tiles, x.tiles, strict=True):
-                here = far if memory == OUTERMOST else near
-                here[1:] = [here[1] + read, here[2] + written]
-            if x.resident is not None:
-                far[1:] = [a + b for a, b in zip(far[1:], x.resident, strict=True)]
-            found.append(OperandTraffic(far[0], x.dram_read, x.dram_write, far[1], far[2], *near))
-        left, right, out = found
-        return ((right, left, out) if self.view.transposed else (left, right, out)), counts_of(self.rows(at))
 
     def rows(self, at: Index, cycles: FloatArray | None = None, together: IntArray | None = None) -> FloatArray:
         """Counts [R, columns] of the mappings at `at`, three arrays that broadcast to R mappings, in their order flattened.

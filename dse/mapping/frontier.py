@@ -15,6 +15,7 @@ from dse.mapping.counts import COUNT_NAMES, INNER_COLUMNS, Counts, counts_of
 from dse.mapping.described import BlockMappings, in_columns, joined
 from dse.mapping.flows import MAX_SEARCHED, ways
 from dse.mapping.matmul import MatmulMapping
+from dse.mapping.one_mapping import traffic_of
 from dse.mapping.point_search import Found, PointSearch
 from dse.mapping.residence import residence
 from dse.mapping.search import everything, not_dominated, search
@@ -75,7 +76,7 @@ def mapping_traffic(
 
     An operand that is on chip counts as kept.
     """
-    return block_of(problem, mapping.used(geometry), mapping).one()
+    return traffic_of(block_of(problem, mapping.used(geometry), mapping))
 
 
 def mapping_counts(

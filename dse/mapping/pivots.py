@@ -38,11 +38,20 @@ class Pivots:
 
     def beat(self, columns: FloatArray) -> NDArray[np.bool_]:
         """Which of the rows some pivot is at most as large as, [R]; `columns` [C, R] has a row in each column."""
+        return np.asarray(self._below(columns).any(axis=1))
+
+    def beating(self, columns: FloatArray) -> NDArray[np.bool_]:
+        """Which pivots, as they were given, are at most as large as some row; `columns` as for `beat`, for as many pivots as are kept."""
+        bits = np.bitwise_or.reduce(self._below(columns), axis=0)
+        return np.unpackbits(bits.astype("<u8").view(np.uint8), bitorder="little").astype(np.bool_)
+
+    def _below(self, columns: FloatArray) -> NDArray[np.uint64]:
+        """Pivots that are at most as large as each row, a bit each, [R, words]."""
         (values, prefix), *others = self._columns
         left = prefix.take(values.searchsorted(columns[0], side="right"), axis=0)
         for (values, prefix), column in zip(others, columns[1:], strict=True):
             left &= prefix.take(values.searchsorted(column, side="right"), axis=0)
-        return np.asarray(left.any(axis=1))
+        return np.asarray(left)
 
 
 class Stairs:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dse.mapping.blocks import LACKED, STAYS
-from dse.mapping.search import unbeaten
+from dse.mapping.comparison import Comparison
+from dse.mapping.pivots import Pivots
+from dse.mapping.search import not_dominated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,9 +51,22 @@ def as_they_run(
             gone[here[which]] = True
     if not gone.any():
         return blocks, rows, origin
-    parts[0], places[0] = rows[~gone], origin[~gone]
-    kept, at = unbeaten(blocks[0].view.geometry, np.concatenate(parts), np.concatenate(places))
-    return found, kept, at
+    left = np.flatnonzero(~gone)
+    others, at = np.concatenate(parts[1:]), np.concatenate(places[1:])
+    comparison = Comparison.of(blocks[0].view.geometry, rows.shape[1])
+    first, second = _unbeaten(comparison.columns(rows[left]), comparison.columns(others))
+    left = left[first]
+    return found, np.concatenate((rows[left], others[second])), np.concatenate((origin[left], at[second]))
+
+
+def _unbeaten(rows: FloatArray, others: FloatArray) -> tuple[IntArray, IntArray]:
+    """Of `rows`, none of which beats another one of them, and of `others` those that none of all beats, of equal ones the first."""
+    kept = not_dominated(others)
+    beaten = Pivots(-others[kept], len(kept)).beating(-rows.T)[: len(kept)]
+    kept = kept[~beaten]
+    if not len(kept):
+        return np.arange(len(rows)), kept
+    return np.flatnonzero(~Pivots(others[kept], len(kept)).beat(rows.T)), kept
 
 
 def as_it_runs(block: Block, counts: FloatArray) -> list[tuple[Block, FloatArray]]:
