@@ -56,7 +56,7 @@ def placed_part(
     builder = SegmentBuilder(part, part.operators, streams, storages, lambda operator, loops: 0.0)
     held = frozenset(h for h in group.held if h in storages) - resident
     segment = builder.build(0, len(part.operators) - 1, part_cuts(work, group, shape), held)
-    inside = resident & storages.keys()
+    inside = frozenset(resident & storages.keys())
     size = sum(storages[name].size_bytes for name in sorted(inside))
     plan = Plan((segment,), inside, tuple(r for r in segment.reserved_bytes))
     return place(PlanBook(part, builder, (plan,)), plan, geometry), size
