@@ -78,7 +78,7 @@ def least_again_bytes(builder: SegmentBuilder, geometries: Sequence[Geometry], r
             dtype = multiply_type(builder.graph, operator).name
             able = [g for g in geometries if g.array.rate(dtype) is not None]
             problems = [contraction_problem(builder.graph, operator, {}, g) for g in able]
-            least = min((_of_product(p, g, room, inputs) for p, g in zip(problems, able, strict=True)), default=0.0)
+            least = min((product_again_bytes(p, g, room, inputs) for p, g in zip(problems, able, strict=True)), default=0.0)
         found.append(least)
         again.form(position)
     return tuple(found)
@@ -127,8 +127,8 @@ class _Along:
         return self.again * (self.size / side - 1)
 
 
-def _of_product(problem: MatmulProblem, geometry: Geometry, room: Room, inputs: tuple[float, float]) -> float:
-    """Least bytes that come again for a product; `inputs` for left and right once more."""
+def product_again_bytes(problem: MatmulProblem, geometry: Geometry, room: Room, inputs: tuple[float, float]) -> float:
+    """Least bytes that come again for a product in so much room; `inputs` are the bytes of left and right once more."""
     sums = 2 * problem.groups * problem.m * problem.n * problem.out_share * problem.partial_bits / BITS_PER_BYTE
     m, k, n = _Along(problem.m, inputs[1]), _Along(problem.k, sums), _Along(problem.n, inputs[0])
     bits = problem.left_bits * problem.left_share, problem.right_bits * problem.right_share, problem.partial_bits * problem.out_share

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,12 @@ from dse.schedule.candidates import Candidate
 from dse.schedule.lattice import bits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import Self
 
     from numpy.typing import NDArray
 
-    from dse.schedule.growth import Front
+    from dse.schedule.growth import Front, Way
     from dse.schedule.lattice import Dependences
 
     FloatArray = NDArray[np.float64]
@@ -30,19 +32,29 @@ class Choice:
     """
 
     def __init__(self, fronts: Sequence[Front], deps: Dependences, states: Sequence[int]) -> None:
+        masks = [sum(1 << p for p in f.members) for f in fronts]
+        self._arcs = _arcs(fronts, masks, deps, states)
+        self._made: dict[tuple[int, Way], Candidate] = {}
+        self._set(fronts)
+
+    def _set(self, fronts: Sequence[Front]) -> None:
+        """Choose among these."""
         self._fronts = fronts
-        self._masks = [sum(1 << p for p in f.members) for f in fronts]
         self._starts = np.cumsum([0, *(len(f.ways) for f in fronts)])[:-1]
         self._sizes = np.diff([*self._starts.tolist(), sum(len(f.ways) for f in fronts)])
         self._peak, self._dram, self._cycles, self._step, self._busy = (
             np.concatenate([getattr(f, name) for f in fronts])
             for name in ("peak_bytes", "dram_bytes", "cycles", "step_bytes", "step_cycles")
         )
-        self._arcs = _arcs(fronts, self._masks, deps, states)
         self._beside = np.concatenate([[w.beside for w in f.ways] for f in fronts])
         self.has_beside = bool(self._beside.any())
         """Whether some way is offered beside the others."""
-        self._made: dict[tuple[int, int], Candidate] = {}
+
+    def with_fronts(self, change: Callable[[Front], Front]) -> Self:
+        """A choice among the same groups by what else is known of their ways."""
+        other = copy(self)
+        other._set([change(f) for f in self._fronts])
+        return other
 
     def least(
         self, budgets: Sequence[float], bytes_per_cycle: float, *, beside: bool = True, pipelined: bool = False
@@ -107,12 +119,12 @@ class Choice:
 
     def _candidate(self, group: int, way: int) -> Candidate:
         """A group run in one way; the same object whenever it is chosen."""
-        found = self._made.get((group, way))
-        if found is None:
-            front = self._fronts[group]
+        front = self._fronts[group]
+        key = group, front.ways[way]
+        if key not in self._made:
             totals = (float(c[way]) for c in (front.peak_bytes, front.dram_bytes, front.cycles))
-            found = self._made[group, way] = Candidate(front.members, front.ways[way], *totals)
-        return found
+            self._made[key] = Candidate(front.members, front.ways[way], *totals)
+        return self._made[key]
 
 
 def _arcs(fronts: Sequence[Front], masks: list[int], deps: Dependences, states: Sequence[int]) -> list[tuple[IntArray, IntArray]]:

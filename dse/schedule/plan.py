@@ -17,6 +17,7 @@ from dse.schedule.cycles import CycleTable
 from dse.schedule.growth import VECTOR_OPS_PER_ARRAY_MAC
 from dse.schedule.lattice import MOST_SETS, TooWideError, dependences, downsets, every_group
 from dse.schedule.open_groups import BlockTrees, Halves
+from dse.schedule.rereads import Rereads
 from dse.schedule.rounds import can_pipeline, pipelined_bytes
 from dse.schedule.segments import Segment, SegmentBuilder
 from dse.schedule.series import SeriesChoice
@@ -25,7 +26,7 @@ from dse.schedule.streams import as_late_as_possible, find_streams
 from dse.units import BYTES_PER_KIB
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -72,6 +73,11 @@ HELD: Final = [0, 4]
 """Bytes held among what plans are compared by: at once, and as pipelines."""
 PIPELINE_GAIN: Final = 0.05
 """Share of the cost of all others by which a plan whose groups were chosen as pipelines must be better to be priced as well."""
+FRUGAL_MACS_PER_BYTE: Final = 65536.0
+"""Balance at which plans for least energy are made, beside the others: a cycle counts as what the array takes from the buffer meanwhile, 16
+bytes of DRAM on tpu7x (measured there, slices of latent attention: 500 pJ per cycle at 32 pJ per byte)."""
+FRUGAL_GAIN: Final = 0.05
+"""Share of the cost of all others by which such a plan must be better to be priced as well."""
 LEAST_EXCESS: Final = 0.0005
 """But for the one that holds least of those within this of the fewest DRAM bytes at no more cycles: differences that prices count
 as ties (TIE_TOLERANCE)."""
@@ -146,9 +152,10 @@ def make_plans(
     others that are `Way.beside`, are added to those without and displace none of them. Plans that another one
     beats in bytes held, DRAM bytes, cycles and vector operations are left out. Groups are chosen once more by what they hold and how long
     they take as pipelines, array and an assumed vector unit side by side; plans of these are added where they cost less so by
-    `PIPELINE_GAIN`. Without `fine` numbers of slices are tried in steps of four, and every other budget, nothing counts what slices read
-    again, and nothing is chosen as pipelines. Which of the others runs is decided for each
-    design point when it is priced.
+    `PIPELINE_GAIN`. Plans for least energy are made at a balance of their own, with what comes again for lack of room
+    (`dse.schedule.rereads`), and added where they are better by `FRUGAL_GAIN`. Without `fine` numbers of slices are tried in steps of
+    four, and every other budget, nothing counts what slices read again, and nothing is chosen as pipelines or for least energy. Which
+    of the others runs is decided for each design point when it is priced.
 
     Raises:
         GraphError: a contraction in a data type that the array cannot compute.
@@ -163,12 +170,12 @@ def make_plans(
     first = Plan(tuple(alone), frozenset(), (0.0,) * len(order))
     if schedule is Schedule.LAYER_BY_LAYER or not order:
         return PlanBook(graph, builder, (first,))
-    return _fused(builder, first, geometry.array.elements, any_order=any_order, recompute=recompute)
+    return _fused(builder, first, geometry, any_order=any_order, recompute=recompute)
 
 
-def _fused(builder: SegmentBuilder, first: Plan, elements: int, *, any_order: bool, recompute: bool) -> PlanBook:
+def _fused(builder: SegmentBuilder, first: Plan, geometry: Geometry, *, any_order: bool, recompute: bool) -> PlanBook:
     """The plan that holds nothing, and those that no other one beats."""
-    deps = dependences(builder)
+    deps, elements = dependences(builder), geometry.array.elements
     choice, exact = _choice(builder, deps, elements, any_order=any_order)
     maker = _PlanMaker(builder, elements)
     plans = {first: (*plan_totals(builder, first), 0.0)}
@@ -186,6 +193,10 @@ def _fused(builder: SegmentBuilder, first: Plan, elements: int, *, any_order: bo
     if builder.fine:
         offered = maker.offered(_outlines(choice, deps, elements, pipelined=True), outlines)
         kept += _sooner_as_pipelines({p: plans[p] for p in kept}, offered, maker)
+        again = Rereads(builder, geometry, BUDGETS_BYTES)
+        roomy = choice.with_fronts(again.with_rooms)
+        offered = maker.offered(_outlines(roomy, deps, elements, balances=(FRUGAL_MACS_PER_BYTE,), beside=True), outlines)
+        kept += _more_frugal({p: plans[p] for p in kept if p in plans}, offered, again, maker)
     if choice.has_beside:
         offered = maker.offered(_outlines(choice, deps, elements, beside=True, fine=builder.fine), outlines)
         kept += tuple(p for p in _not_beaten(plans | offered, maker) if p not in plans and p not in kept)
@@ -194,15 +205,22 @@ def _fused(builder: SegmentBuilder, first: Plan, elements: int, *, any_order: bo
 
 
 def _outlines(
-    choice: Choice, deps: Dependences, elements: int, *, beside: bool = False, pipelined: bool = False, fine: bool = True
+    choice: Choice,
+    deps: Dependences,
+    elements: int,
+    *,
+    balances: Sequence[float] = BALANCES_MACS_PER_BYTE,
+    beside: bool = False,
+    pipelined: bool = False,
+    fine: bool = True,
 ) -> dict[tuple[Candidate, ...], tuple[float, float]]:
     """The best groups of every budget and balance, each with the first (bytes held, bytes per cycle) for which they are."""
     found: dict[tuple[Candidate, ...], tuple[float, float]] = {}
     ordered: dict[tuple[int, ...], tuple[Candidate, ...]] = {}
     budgets = BUDGETS_BYTES if fine else BUDGETS_BYTES[::2]
-    balances = [elements / intensity for intensity in BALANCES_MACS_PER_BYTE]
-    chosen = choice.least_at(budgets, balances, beside=beside, pipelined=pipelined)
-    for balance, at_balance in zip(balances, chosen, strict=True):
+    rates = [elements / intensity for intensity in balances]
+    chosen = choice.least_at(budgets, rates, beside=beside, pipelined=pipelined)
+    for balance, at_balance in zip(rates, chosen, strict=True):
         for budget, groups in zip(budgets, at_balance, strict=True):
             same = tuple(map(id, groups))  # a way to run a group is one object
             if same not in ordered:
@@ -238,6 +256,24 @@ def _sooner_as_pipelines(kept: Mapping[Plan, Totals], offered: Mapping[Plan, Tot
         if (new_cost[i] < cost[held <= new_held[i]].min(axis=0) * (1 - PIPELINE_GAIN)).any():
             found.append(plans[i])
             held, cost = np.append(held, new_held[i]), np.vstack((cost, new_cost[i]))
+    return tuple(found)
+
+
+def _more_frugal(kept: Mapping[Plan, Totals], offered: Mapping[Plan, Totals], again: Rereads, maker: _PlanMaker) -> tuple[Plan, ...]:
+    """Those of `offered` that in some budget cost less by `FRUGAL_GAIN` than all kept and those offered that hold less: DRAM bytes, those
+    that come again for lack of room among them, and a little for cycles."""
+
+    def costs(plan: Plan, totals: Totals) -> FloatArray:
+        """In each budget, [N]."""
+        return again.of_plan(maker.builder(plan), plan) + totals[1] + totals[2] * maker.elements / FRUGAL_MACS_PER_BYTE
+
+    least = np.min([costs(p, t) for p, t in kept.items()], axis=0)
+    found = []
+    for plan, totals in sorted(offered.items(), key=lambda x: x[1][:2]):
+        here = costs(plan, totals)
+        if (here < least * (1 - FRUGAL_GAIN)).any():
+            found.append(plan)
+            least = np.minimum(least, here)
     return tuple(found)
 
 
