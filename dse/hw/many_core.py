@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -50,11 +51,15 @@ class Chip:
     dram_capacity_bytes: float
     shared: tuple[SharedBuffer, ...] = ()
 
-    @property
+    @cached_property
     def kinds(self) -> tuple[str, ...]:
         """Kinds of cores, in order of their first core."""
         return tuple(dict.fromkeys(c.kind for c in self.cores))
 
+    @cached_property
+    def _of_kinds(self) -> dict[str, tuple[int, ...]]:
+        return {kind: tuple(i for i, c in enumerate(self.cores) if c.kind == kind) for kind in self.kinds}
+
     def of_kind(self, kind: str) -> tuple[int, ...]:
         """Positions of the cores of a kind."""
-        return tuple(i for i, c in enumerate(self.cores) if c.kind == kind)
+        return self._of_kinds[kind]

@@ -74,7 +74,10 @@ class Operator:
 
     def size(self, dim: str) -> int:
         """Size of loop dimension `dim`."""
-        return dict(self.dims)[dim]
+        for name, size in self.dims:
+            if name == dim:
+                return size
+        raise KeyError(dim)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ def plan_graph(
         return refused
     best, groups = _least(firsts, objective)
     searched = [planner.plan(groups, seed, placement)]
-    near = float("inf") if len(work.order) <= FEW_OPERATORS else NEAR_ALONE * best.value
+    near = float("inf") if len(work.order) <= FEW_OPERATORS else 0.0 if planner.is_done(best) else NEAR_ALONE * best.value
     if any(made == alone and groups != alone and found.value <= near for found, made in firsts):
         searched.append(planner.plan(alone, seed, placement))
     chosen, _ = _least([*((p, ()) for p in searched if isinstance(p, Planned)), (best, groups)], objective)

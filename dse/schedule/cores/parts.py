@@ -7,7 +7,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dse.ir.operator import Operator
+    from dse.ir.operator import Operand, Operator
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,15 @@ def part_of(operator: Operator, dim: str | None, indices: int) -> Operator:
     return replace(
         operator,
         dims=tuple((d, indices if d == dim else s) for d, s in operator.dims),
-        inputs=tuple(replace(x, elements=x.elements_of(dim, indices, size)) for x in operator.inputs),
-        outputs=tuple(replace(x, elements=share(x.elements, dim in x.axes)) for x in operator.outputs),
+        inputs=tuple([_with_elements(x, x.elements_of(dim, indices, size)) for x in operator.inputs]),
+        outputs=tuple([_with_elements(x, share(x.elements, dim in x.axes)) for x in operator.outputs]),
         macs=share(operator.macs, indexed=True),
         vector_ops=share(operator.vector_ops, indexed=True),
     )
+
+
+def _with_elements(x: Operand, elements: int) -> Operand:
+    return x if elements == x.elements else replace(x, elements=elements)
 
 
 def moves(size_bytes: float, axes: frozenset[str], holder: Division | None, reader: Division) -> tuple[Move, ...]:
@@ -93,11 +97,20 @@ def moves(size_bytes: float, axes: frozenset[str], holder: Division | None, read
     for i, source in enumerate(holder.cores if split else holder.cores[:1]):
         mine = holder.ranges(i) if split else ()
         for region, cores in regions.items():
-            targets = tuple(c for c in cores if c != source)
-            amount = _common(size_bytes, mine, region)
-            if targets and amount > 0.0:
+            if len(mine) == 1 and len(region) == 1 and _apart(mine[0], region[0]):
+                continue
+            targets = tuple([c for c in cores if c != source])
+            amount = _common(size_bytes, mine, region) if targets else 0.0
+            if amount > 0.0:
                 found.append(Move(source, targets, amount))
     return tuple(found)
+
+
+def _apart(held: tuple[str, int, int], read: tuple[str, int, int]) -> bool:
+    """Whether two ranges of one stream have nothing in common."""
+    stream, i, ways = held
+    other, j, others = read
+    return stream == other and (i * others >= (j + 1) * ways or j * ways >= (i + 1) * others)
 
 
 def _common(size_bytes: float, held: tuple[tuple[str, int, int], ...], read: tuple[tuple[str, int, int], ...]) -> float:

@@ -53,6 +53,7 @@ class Transfers:
         self._pj = np.array([c.pj_per_byte for c in channels])
         self._found: dict[object, Pattern | None] = {}
         self._latencies = [c.latency_s for c in channels]
+        self._late = any(self._latencies)
         self._routes: dict[tuple[str, str], tuple[int, ...] | None] = {}
         self._trees: dict[tuple[str, tuple[int, ...]], Tree | None] = {}
 
@@ -161,5 +162,5 @@ class Transfers:
         channels = tuple((int(c), float(total[c])) for c in used)
         seconds = float((total / self._rates).max()) if len(total) else 0.0
         different = tuple(dict.fromkeys(w for w in ways if w))
-        latency = max((sum(self._latencies[c] for c in way) for way in different), default=0.0)
+        latency = max((sum(self._latencies[c] for c in way) for way in different), default=0.0) if self._late else 0.0
         return Pattern(channels, seconds, latency, float(total @ self._pj), float(sum(sizes)), different, reads, writes)
