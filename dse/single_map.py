@@ -13,6 +13,7 @@ from dse.cost.residents import resident_bytes
 from dse.cost.row_prices import MapObjective
 from dse.errors import UsageError
 from dse.files import load_yaml, validate
+from dse.hw.accelerator import OperandName
 from dse.hw.limits import LARGEST
 from dse.ir.tensor import DATA_TYPES
 from dse.mapping.file_form import MappingFile
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from dse.hw.table import DesignTable
 
 Product: TypeAlias = "tuple[tuple[int, int, int], int, int, int | None, Sequence[str]]"
-"""M, K, N; groups; width of operands and result; width of unfinished sums; inputs that are on chip."""
+"""M, K, N; groups; width of operands and result; width of unfinished sums; operands that are on chip."""
 DEFAULT_BITS: Final = 8
 FASTER: Final = 1e-6
 """A lever that shortens the latency by a smaller share is left out."""
@@ -80,7 +81,7 @@ class ExplainedMap:
     def optimum_ratio(self) -> dict[str, float]:
         """A given mapping's result over the best that `dse map` finds for that objective; empty for a mapping found here."""
         assert self.mapped is not None
-        return {o.value: measure(self.mapped, o) / measure(best, o) for o, best in self.best}
+        return {o.value: over(measure(self.mapped, o), measure(best, o)) for o, best in self.best}
 
     def to_json_dict(self) -> dict[str, object]:
         """The JSON of `dse map`; values that do not exist for an infeasible product are null."""
@@ -91,7 +92,7 @@ class ExplainedMap:
             return {"feasible": False, "infeasibility": [self.infeasible.to_json_dict()], **empty, "loop_nest": []}
         cycles = m.latency_s * self.clock_hz
         ratio = {
-            "dram_bytes": m.dram_bytes / m.bounds.dram_bytes,
+            "dram_bytes": over(m.dram_bytes, m.bounds.dram_bytes),
             "energy": m.energy_pj / m.bounds.energy_pj,
             "latency": m.latency_s / m.bounds.latency_s,
         }
@@ -154,8 +155,8 @@ def explain_map(
 ) -> ExplainedMap:
     """The best mapping of `groups` products of M, K, N `sizes` on `accelerator` (a name or a file) with settings laid over it.
 
-    Operands and result have `bits`, unfinished sums `partial_bits` (as `bits` unless given). Inputs `on_chip` (left, right) lie in the
-    outermost buffer before and after.
+    Operands and result have `bits`, unfinished sums `partial_bits` (as `bits` unless given). Operands `on_chip` (left, right, out) lie
+    in the outermost buffer: inputs before and after, the result after.
 
     Raises:
         UsageError: unknown names or settings, a width that the array computes in no type, a buffer that may not hold what is on chip.
@@ -214,6 +215,11 @@ def explain_given(
     return replace(_explained(found, description, mapped, _levers(description, mapped, again)), best=best)
 
 
+def over(found: float, least: float) -> float:
+    """How many times the least; 1 where both are nothing, as DRAM bytes are where all operands stay on chip."""
+    return 1.0 if found == least else found / least
+
+
 def measure(found: MappedProduct, objective: MapObjective) -> float:
     """What `objective` minimises."""
     return {
@@ -242,8 +248,8 @@ def _product(
         return sizes, options["groups"] or 1, options["bits"] or DEFAULT_BITS, options["partial_bits"], on_chip or ()
     given = {"m,k,n": (file.gemm.m, file.gemm.k, file.gemm.n), "groups": file.gemm.groups, "bits": file.gemm.bits}
     given["partial_bits"] = file.gemm.partial_bits or file.gemm.bits
-    given["on_chip"] = " ".join(file.gemm.on_chip)
-    stated = None if on_chip is None else " ".join(sorted(on_chip))
+    given["on_chip"] = " ".join(name for name in OperandName if name in file.gemm.on_chip)
+    stated = None if on_chip is None else " ".join(name for name in OperandName if name in on_chip)
     for name, value in {"m,k,n": sizes, **options, "on_chip": stated}.items():
         if value is not None and value != given[name]:
             raise UsageError(f"the command says {name} = {value}, {document.where(('gemm',))} says {given[name]}; leave one of them out")
@@ -260,7 +266,7 @@ def _asked(description: AcceleratorDescription, product: Product, objective: str
             raise UsageError(f"--on-chip {name}: {description.file.buffer[0]} of {description.name} holds {holds}; leave {name} out")
     dtype = type_of_width(geometry.array, bits, description.name)
     problem = MatmulProblem(
-        groups, m, k, n, bits, bits, bits, max(bits, partial_bits or bits), dtype, "left" in on_chip, "right" in on_chip
+        groups, m, k, n, bits, bits, bits, max(bits, partial_bits or bits), dtype, *(name in on_chip for name in OperandName)
     )
     rate = geometry.array.rate(dtype)
     assert rate is not None

@@ -13,6 +13,7 @@ from dse.mapping.limits import LARGEST_FACE, LARGEST_PRODUCT, LARGEST_SIZE
 from dse.report.output import Format, write_records
 
 if TYPE_CHECKING:
+    from dse.hw.accelerator import OperandName
     from dse.mapping.two_level_attention import AttentionShape, Form
 
 _SIZES = ("heads", "queries", "keys", "qk", "v")
@@ -36,6 +37,12 @@ def frontier(
         typer.Option(metavar="heads=H,queries=Q,keys=L,qk=E,v=F[,columns=C][,shared_kv][,alias_v][,statistics]", help="Softmax attention."),
     ] = None,
     factors: Annotated[FactorsName, typer.Option(help="Tile sides of --gemm: any integer, or divisors only.")] = FactorsName.RAGGED,
+    on_chip: Annotated[
+        str | None,
+        typer.Option(
+            metavar="left,right,out", help="Operands of --gemm that lie whole in the buffer before and after: weights, kept over steps."
+        ),
+    ] = None,
     fused: Annotated[bool, typer.Option("--fused", help="Scores never leave the chip.")] = False,
     best: Annotated[bool, typer.Option("--best", help="The least of fused, mixed (scores out and in once) and unfused.")] = False,
     form: FormatOption = Format.TABLE,
@@ -49,8 +56,10 @@ def frontier(
     if gemm is not None:
         if fused or best:
             raise UsageError("--fused and --best belong to --attention; leave them out with --gemm")
-        _write_gemm(gemm, factors, form)
+        _write_gemm(gemm, factors, () if on_chip is None else residents(on_chip), form)
         return
+    if on_chip is not None:
+        raise UsageError("--on-chip belongs to --gemm; leave it out with --attention")
     if factors is not FactorsName.RAGGED:
         raise UsageError("--factors belongs to --gemm; leave it out with --attention")
     from dse.mapping.two_level_attention import Form
@@ -60,14 +69,29 @@ def frontier(
     _write_attention(_attention_shape(attention or ""), Form.BEST if best else Form.FUSED if fused else Form.UNFUSED, form)
 
 
-def _write_gemm(text: str, factors: FactorsName, form: Format) -> None:
+def residents(text: str) -> tuple[OperandName, ...]:
+    """Operands of `--on-chip`.
+
+    Raises:
+        UsageError: a name is unknown, or given twice.
+    """
+    from dse.hw.accelerator import OperandName
+
+    names = text.split(",")
+    if any(name not in tuple(OperandName) for name in names) or len(set(names)) < len(names):
+        raise UsageError(f"--on-chip {text}: give {', '.join(OperandName)}, or several as {','.join(OperandName)}")
+    return tuple(OperandName(name) for name in names)
+
+
+def _write_gemm(text: str, factors: FactorsName, on_chip: tuple[OperandName, ...], form: Format) -> None:
     from dse.mapping.two_level import Factors, gemm_frontier
 
     m, k, n = three_sizes(text)
-    points = gemm_frontier(m, k, n, Factors(factors.value))
+    points = gemm_frontier(m, k, n, Factors(factors.value), on_chip)
     columns = ("footprint_elements", "dram_elements", "stationary", "tile_m", "tile_k", "tile_n")
     rows = [{name: getattr(p, name) for name in columns} for p in points]
-    write_records([{**r, "stationary": str(r["stationary"])} for r in rows], columns, form, title=f"{m} x {k} x {n}, {factors} sides")
+    stay = f", {' and '.join(on_chip)} on chip" if on_chip else ""
+    write_records([{**r, "stationary": str(r["stationary"])} for r in rows], columns, form, title=f"{m} x {k} x {n}, {factors} sides{stay}")
 
 
 def _write_attention(shape: AttentionShape, scores: Form, form: Format) -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dse.commands.common import FormatOption, SetOption, examples
 from dse.commands.enums import MapObjectiveName
 from dse.commands.evaluate import AcceleratorOption
+from dse.commands.frontier import residents as residents_of
 from dse.commands.frontier import three_sizes
 from dse.errors import InfeasibleError, UsageError
 from dse.mapping.limits import LARGEST_BITS, LARGEST_PRODUCT, LARGEST_SIZE
 from dse.report.output import Format, write_json, write_records
-
-RESIDENTS: Final = ("left", "right")
 
 if TYPE_CHECKING:
     from dse.mapping.held_tiles import HeldTile
@@ -47,7 +46,8 @@ def map_(
     on_chip: Annotated[
         str | None,
         typer.Option(
-            metavar="left,right", help="Inputs that lie whole in the outermost buffer before and after: weights, kept over steps."
+            metavar="left,right,out",
+            help="Operands that lie whole in the outermost buffer: weights kept over steps, results that the next operator takes.",
         ),
     ] = None,
     settings: SetOption = [],  # noqa: B006  typer copies it
@@ -67,7 +67,7 @@ def map_(
 
     sizes = None if gemm is None else three_sizes(gemm)
     _check_all(sizes, groups, bits, partial_bits)
-    residents = None if on_chip is None else _residents(on_chip)
+    residents = None if on_chip is None else residents_of(on_chip)
     if mapping is not None:
         options = {"sizes": sizes, "groups": groups, "bits": bits, "partial_bits": partial_bits, "on_chip": residents}
         found = explain_given(mapping, accelerator, settings, objective=objective.value, **options)  # type: ignore[arg-type]
@@ -106,14 +106,6 @@ def _check_all(sizes: tuple[int, int, int] | None, groups: int | None, bits: int
         raise UsageError(f"--partial-bits {partial_bits} is below --bits {least}; unfinished sums are at least as wide as the result")
     if sizes is not None and groups is not None and groups * sizes[0] * sizes[1] * sizes[2] > LARGEST_PRODUCT:
         raise UsageError(f"--groups {groups}: the products have more than {LARGEST_PRODUCT} MACs in all; use fewer groups")
-
-
-def _residents(text: str) -> tuple[str, ...]:
-    names = text.split(",")
-    wrong = next((name for name in names if name not in RESIDENTS), None)
-    if wrong is not None or len(set(names)) < len(names):
-        raise UsageError(f"--on-chip {text}: give {', '.join(RESIDENTS)}, or both as {','.join(RESIDENTS)}")
-    return tuple(names)
 
 
 def _check(option: str, value: int | None, most: int) -> None:
@@ -209,6 +201,8 @@ def _nest_row(loop: NestLoop) -> dict[str, Cell]:
 
 
 def _level_rows(found: ExplainedMap) -> list[dict[str, Cell]]:
+    from dse.single_map import over
+
     mapped = found.mapped
     assert mapped is not None
     counts = found.to_json_dict()["counts"]
@@ -223,7 +217,7 @@ def _level_rows(found: ExplainedMap) -> list[dict[str, Cell]]:
             "busy_share": share,
         }
         if prefix == "dram":
-            row |= {"least_bytes": mapped.bounds.dram_bytes, "ratio": mapped.dram_bytes / mapped.bounds.dram_bytes}
+            row |= {"least_bytes": mapped.bounds.dram_bytes, "ratio": over(mapped.dram_bytes, mapped.bounds.dram_bytes)}
         rows.append(row)
     for i in reversed(range(len(found.inner))):
         name = found.inner[i]

@@ -33,8 +33,8 @@ class Border:
 
     @property
     def ratio(self) -> float:
-        """At least 1."""
-        return self.moved_bytes / self.least_bytes
+        """At least 1; 1 where nothing has to cross and nothing does."""
+        return self.moved_bytes / self.least_bytes if self.least_bytes else 1.0
 
 
 def inside_bytes(problem: MatmulProblem, geometry: Geometry, table: DesignTable) -> tuple[float, float, float]:

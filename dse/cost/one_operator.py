@@ -129,19 +129,21 @@ def lower_bounds(problem: MatmulProblem, geometry: Geometry, table: DesignTable)
     outermost buffer, at the cheapest port of buffer and DRAM, and that of the array, at the cheapest port of all.
     Latency: MACs at peak or this traffic at peak, plus overheads.
 
-    What is on chip already need not come from DRAM: a mapping could load it once and go on as it does with it there, so the bound on
-    traffic is less by its bytes.
+    What lies on chip need not come from DRAM or go there: a mapping could load or store it once and do the rest as it does with it there,
+    so the bound on traffic is less by its bytes.
     """
     array = geometry.array
     rate = array.rate(problem.dtype)
     assert rate is not None
     inside, below, known = inside_bytes(problem, geometry, table)
-    resident = sum(size for _, size in resident_bytes(problem))
-    inputs = problem.left_bytes + problem.right_bytes - resident
-    compulsory = inputs + problem.out_bytes
+    residents = dict(resident_bytes(problem))
+    resident = sum(residents.values())
+    out = 0.0 if problem.out_on_chip else problem.out_bytes
+    inputs = problem.left_bytes + problem.right_bytes + problem.out_bytes - resident - out
+    compulsory = inputs + out
     dram = max(compulsory, least_bytes_over(problem, inside) - resident)
     read, write = float(table.dram_read_pj_per_byte[0]), float(table.dram_write_pj_per_byte[0])
-    energy = inputs * read + problem.out_bytes * write + (dram - compulsory) * min(read, write)
+    energy = inputs * read + out * write + (dram - compulsory) * min(read, write)
     inner = [m for m, g in zip(table.inner, geometry.inner, strict=True) if not g.registers]
     outside = min(read, write, float(table.buffer_read_pj_per_byte[0]), float(table.buffer_write_pj_per_byte[0]))
     nearest = min([outside, *(float(p[0]) for m in inner for p in (m.read_pj_per_byte, m.write_pj_per_byte))])

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
 
 def resident_bytes(problem: MatmulProblem) -> tuple[tuple[OperandName, float], ...]:
-    """(operand, bytes) of the inputs that are on chip already, all groups."""
-    found = ((OperandName.LEFT, problem.left_on_chip, problem.left_bytes), (OperandName.RIGHT, problem.right_on_chip, problem.right_bytes))
+    """(operand, bytes) of the operands that lie whole on chip, all groups."""
+    found = (
+        (OperandName.LEFT, problem.left_on_chip, problem.left_bytes),
+        (OperandName.RIGHT, problem.right_on_chip, problem.right_bytes),
+        (OperandName.OUT, problem.out_on_chip, problem.out_bytes),
+    )
     return tuple((name, size) for name, resident, size in found if resident)
 
 

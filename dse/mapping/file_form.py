@@ -31,8 +31,9 @@ class GemmForm(FileForm):
     """Width of operands and result."""
     partial_bits: Bits | None = None
     """Width of unfinished sums; as `bits` where left out."""
-    on_chip: tuple[Literal[OperandName.LEFT, OperandName.RIGHT], ...] = ()
-    """Inputs that lie in the outermost buffer before and after, as weights that stay over steps: they move nothing to or from DRAM."""
+    on_chip: tuple[OperandName, ...] = ()
+    """Operands that lie whole in the outermost buffer, as weights that stay over steps or results that the next operator takes: they move
+    nothing to or from DRAM."""
 
     @model_validator(mode="after")
     def _mappable(self) -> Self:

@@ -45,15 +45,20 @@ def _rate(array: ArrayGeometry, problem: MatmulProblem) -> int:
     return rate
 
 
+def on_chip(problem: MatmulProblem) -> tuple[bool, bool, bool]:
+    """Whether left, right and out lie whole in the outermost buffer."""
+    return problem.left_on_chip, problem.right_on_chip, problem.out_on_chip
+
+
 def mapping_values(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMapping) -> dict[str, Value]:
     """The values of a mapping file; `read_mapping` gives the mapping back."""
     used = mapping.used(geometry)
     gemm: dict[str, Value] = {"groups": problem.groups, "m": problem.m, "k": problem.k, "n": problem.n, "bits": int(problem.out_bits)}
     if problem.partial_bits != problem.out_bits:
         gemm["partial_bits"] = int(problem.partial_bits)
-    if problem.left_on_chip or problem.right_on_chip:
-        residents = ((OperandName.LEFT, problem.left_on_chip), (OperandName.RIGHT, problem.right_on_chip))
-        gemm["on_chip"] = [str(name) for name, resident in residents if resident]
+    residents = [str(o) for o, held in zip(OperandName, on_chip(problem), strict=True) if held]
+    if residents:
+        gemm["on_chip"] = list(residents)
     values: dict[str, Value] = {"schema_version": 1, "gemm": gemm, "dataflow": str(mapping.dataflow)}
     if geometry.array.dims:
         values["covers"] = {**_named(_covers(used.array, mapping.dataflow, problem))}

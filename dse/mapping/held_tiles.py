@@ -40,7 +40,7 @@ class HeldTile:
 
 
 def held_tiles(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMapping, names: Sequence[str]) -> tuple[HeldTile, ...]:
-    """Tiles of `mapping`, and inputs that are on chip whole, from the outermost memory inwards; `names` are those of `geometry.inner` and
+    """Tiles of `mapping`, and operands that are on chip whole, from the outermost memory inwards; `names` are those of `geometry.inner` and
     of the outermost buffer."""
     size = {"m": problem.m, "k": problem.k, "n": problem.n}
     outer = {"m": mapping.tile_m, "k": mapping.tile_k, "n": mapping.tile_n}
@@ -49,7 +49,7 @@ def held_tiles(problem: MatmulProblem, geometry: Geometry, mapping: MatmulMappin
 
     where = residence(geometry)
     found: list[tuple[int, HeldTile]] = []
-    for operand, resident in ((OperandName.LEFT, problem.left_on_chip), (OperandName.RIGHT, problem.right_on_chip)):
+    for operand, resident in zip(OperandName, (problem.left_on_chip, problem.right_on_chip, problem.out_on_chip), strict=True):
         if resident:
             first, second = _DIMS[operand]
             sides = ((first, size[first]), (second, size[second]))

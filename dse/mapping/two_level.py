@@ -9,6 +9,9 @@ very first read is skipped; no double buffering.
     weight stationary, tile k x n: need k n + min(k, n) + 1, T = K N + M K ceil(N/n) + M N (2 ceil(K/k) - 1)
     input stationary,  tile m x k: need m k + min(m, k) + 1, T = M K + K N ceil(M/m) + M N (2 ceil(K/k) - 1)
 
+An operand that lies whole on chip takes all its elements and moves nothing. Beside it lie a tile of one other operand, which is a row, a
+column or a part of one, and one element of the third (`beside`); where no third is left, the tile is one element.
+
 Worked number (tested): M, K, N = 128, 576, 4096 with 16 Ki elements: 7,413,760 with dividing sides, 5,316,608 with any.
 """
 
@@ -21,10 +24,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dse.hw.accelerator import OperandName
 from dse.mapping.matmul import Stationary
 from dse.mapping.tiles import all_sides
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import NDArray
 
     IntArray = NDArray[np.int64]
@@ -51,11 +57,15 @@ class TwoLevelPoint:
     tile_n: int
 
 
-def gemm_frontier(m: int, k: int, n: int, factors: Factors = Factors.RAGGED) -> tuple[TwoLevelPoint, ...]:
-    """Pareto points of buffer elements against DRAM elements, ascending in footprint.
+def gemm_frontier(
+    m: int, k: int, n: int, factors: Factors = Factors.RAGGED, on_chip: Collection[OperandName] = ()
+) -> tuple[TwoLevelPoint, ...]:
+    """Pareto points of buffer elements against DRAM elements, ascending in footprint; operands `on_chip` lie whole in the buffer.
 
     For a given tile count the least side needs the least buffer and moves the same, so only those are tried.
     """
+    if on_chip:
+        return _beside(m, k, n, factors, on_chip)
     side_m, side_k, side_n = (_sides(size, factors) for size in (m, k, n))
     found = []
     for stationary, first, second in (
@@ -96,6 +106,36 @@ def staircase(need: IntArray, moved: IntArray) -> IntArray:
     return kept
 
 
+def _beside(m: int, k: int, n: int, factors: Factors, on_chip: Collection[OperandName]) -> tuple[TwoLevelPoint, ...]:
+    """Points beside operands that stay, derived here: with one, X, a second one Y has a tile, all of which meets one element of the third,
+    Z, before the next comes; only elements along the dimension that Z lacks do. So the tile is a row or column of Y along it, or a
+    part, Y crosses once, and Z once per part; sums that come back count twice.
+
+        Z an input:  need |X| + t + 1, T = |Y| + |Z| ceil(side / t)
+        Z the result: need |X| + t + 1, T = |Y| + |Z| (2 ceil(K / t) - 1)
+    """
+    size = {"m": m, "k": k, "n": n}
+    elements = {name: math.prod(size[d] for d in "mkn" if d != _LACKS[name]) for name in OperandName}
+    held = sum(elements[name] for name in OperandName if name in on_chip)
+    left = [name for name in OperandName if name not in on_chip]
+    if len(left) < 2:  # what is left passes element by element
+        moved = sum(elements[name] for name in left)
+        return (TwoLevelPoint(held + len(left), moved, _STAYS[left[0] if left else OperandName.OUT], 1, 1, 1),)
+    found = []
+    for tiled, other in ((left[0], left[1]), (left[1], left[0])):
+        along = _LACKS[other]
+        for side in _sides(size[along], factors).tolist():
+            visits = -(-size[along] // side)
+            crossings = 2 * visits - 1 if other is OperandName.OUT else visits
+            tile = {"m": 1, "k": 1, "n": 1} | {along: side}
+            moved = elements[tiled] + elements[other] * crossings
+            found.append(TwoLevelPoint(held + side + 1, moved, _STAYS[tiled], tile["m"], tile["k"], tile["n"]))
+    keep = staircase(np.array([p.footprint_elements for p in found]), np.array([p.dram_elements for p in found]))
+    return tuple(found[i] for i in keep)
+
+
+_LACKS = {OperandName.LEFT: "n", OperandName.RIGHT: "m", OperandName.OUT: "k"}
+_STAYS = {OperandName.LEFT: Stationary.LEFT, OperandName.RIGHT: Stationary.RIGHT, OperandName.OUT: Stationary.OUT}
 _DIMS = {Stationary.OUT: ("m", "n"), Stationary.RIGHT: ("k", "n"), Stationary.LEFT: ("m", "k")}
 
 

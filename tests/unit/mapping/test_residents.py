@@ -45,6 +45,28 @@ def test_weights_that_stay_come_from_no_dram(run: Callable[..., dict[str, Any]])
     assert held["right"] == {"k": 512, "n": 512}
 
 
+def test_results_that_the_next_operator_takes_go_to_no_dram(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    """A and B come once, C goes nowhere; sums and results are written to the buffer 16 times and read back 15."""
+    a = c = 8 * 512
+    b = 512 * 512
+    file = str(tmp_path / "mapping.yaml")
+    found = run(*SHAPE, "--on-chip", "out", "--objective", "energy", "--save-mapping", file)
+    assert found["on_chip"] == {"out": c}
+    assert found["dram_bytes"] == found["bound"]["dram_bytes"] == a + b
+    read, written = 16 * a + 15 * c, a + 16 * c
+    assert (found["counts"]["buffer_read_bytes"], found["counts"]["buffer_write_bytes"]) == (read, written)
+    assert found["energy_pj"] == pytest.approx(64 * (a + b) + 0.2 * 8 * b + 4.8 * read + 5.6 * written)
+    again = run("--mapping", file, "-a", "edge32")
+    assert (again["energy_pj"], again["on_chip"]) == (found["energy_pj"], {"out": c})
+
+
+def test_nothing_moves_where_all_stays(run: Callable[..., dict[str, Any]]) -> None:
+    found = run(*SHAPE, "--on-chip", "left,right,out", "--objective", "dram_bytes")
+    assert found["dram_bytes"] == found["bound"]["dram_bytes"] == 0
+    assert found["bound_ratio"]["dram_bytes"] == 1
+    assert found["latency_cycles"] == 8 * 16 * 16
+
+
 def test_results_stay_above_their_bounds(run: Callable[..., dict[str, Any]]) -> None:
     for kib in (257, 300, 2048):
         for objective in ("latency", "energy", "edp", "dram_bytes"):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 
+from dse.hw.accelerator import OperandName
 from dse.mapping.two_level import Factors, gemm_frontier, gemm_lower_bound_elements
 from dse.mapping.two_level_attention import AttentionShape, Form, attention_frontier
 
@@ -94,3 +96,53 @@ def test_best_form_is_the_least_of_all() -> None:
     for need in (3, 40, 136, 700, 2082):
         fitting = [best(f, need) for f in fronts if f[0].footprint_elements <= need]
         assert best(attention_frontier(shape, Form.BEST), need) == min(fitting)
+
+
+def _least_beside(sizes: dict[str, int], held: OperandName) -> dict[int, int]:
+    """Least elements moved for each buffer, of every nest that holds one operand whole, a tile of a second, and an element of the third."""
+    axes = {OperandName.LEFT: "mk", OperandName.RIGHT: "kn", OperandName.OUT: "mn"}
+    whole = math.prod(sizes[d] for d in axes[held])
+    found: dict[int, int] = {}
+    for tiled, other in itertools.permutations([name for name in OperandName if name is not held]):
+        for sides in itertools.product(*(range(1, sizes[d] + 1) for d in "mkn")):
+            tile = dict(zip("mkn", sides, strict=True))
+            need = whole + math.prod(tile[d] for d in axes[tiled]) + 1
+            for outer, inner in itertools.product(itertools.permutations("mkn"), repeat=2):
+                moved, at = 0, {tiled: (), other: ()}
+                seen: set[tuple[OperandName, tuple[tuple[int, ...], ...]]] = set()
+                for base in itertools.product(*(range(0, sizes[d], tile[d]) for d in outer)):
+                    start = dict(zip(outer, base, strict=True))
+                    for point in itertools.product(*(range(start[d], min(start[d] + tile[d], sizes[d])) for d in inner)):
+                        here = dict(zip(inner, point, strict=True))
+                        pieces = {
+                            tiled: tuple((start[d], min(tile[d], sizes[d] - start[d])) for d in axes[tiled]),
+                            other: tuple((here[d], 1) for d in axes[other]),
+                        }
+                        for name, piece in pieces.items():
+                            if piece == at[name]:
+                                continue
+                            size = math.prod(length for _, length in piece)
+                            sums = name is OperandName.OUT
+                            moved += size * (2 if sums and (name, piece) in seen else 1)  # sums that come back were written as well
+                            at[name] = piece
+                            seen.add((name, piece))
+                found[need] = min(found.get(need, moved), moved)
+    return found
+
+
+@pytest.mark.parametrize("held", list(OperandName))
+@pytest.mark.parametrize("sizes", [(2, 3, 2), (3, 1, 2), (1, 3, 3)])
+def test_no_nest_moves_less_beside_an_operand_that_stays(held: OperandName, sizes: tuple[int, int, int]) -> None:
+    points = gemm_frontier(*sizes, on_chip=(held,))
+    every = _least_beside(dict(zip("mkn", sizes, strict=True)), held)
+    for point in points:
+        assert every[point.footprint_elements] == point.dram_elements
+    for need, moved in every.items():
+        assert min(p.dram_elements for p in points if p.footprint_elements <= need) <= moved
+
+
+def test_what_is_left_beside_two_operands_that_stay_passes_once() -> None:
+    (both,) = gemm_frontier(4, 6, 5, on_chip=(OperandName.LEFT, OperandName.RIGHT))
+    assert (both.footprint_elements, both.dram_elements) == (24 + 30 + 1, 20)
+    (every,) = gemm_frontier(4, 6, 5, on_chip=tuple(OperandName))
+    assert (every.footprint_elements, every.dram_elements) == (24 + 30 + 20, 0)
