@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from dse import collector
+from dse.cost.capacity import least_dram_bytes
 from dse.cost.combinations import make_combinations
 from dse.cost.metrics import Objective, Priced
 from dse.cost.workload_pricing import CompiledPart, CompiledPlan, CompiledWorkload, PricerPool, price_workload
@@ -36,6 +38,11 @@ class Step:
         self.graphs = graphs
         """(graph, times it runs)."""
         self.stored_bytes = stored_bytes
+
+    @cached_property
+    def least_dram_bytes(self) -> float:
+        """Bytes that lie off chip at some moment whatever the plan: weights, caches, and inputs or results beside them."""
+        return least_dram_bytes(self.graphs, self.stored_bytes)
 
     @property
     def cache_bytes(self) -> float:

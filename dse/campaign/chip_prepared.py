@@ -42,8 +42,8 @@ class ScreenedChip:
         return found
 
     def fits(self, columns: Columns, size: int) -> NDArray[np.bool_]:
-        """See `Screen`; `Step.stored_bytes` against the capacity, as pricing has it."""
-        need = max(step.step.stored_bytes for step in self.steps)
+        """See `Screen`; `Step.least_dram_bytes` against the capacity, as pricing has it."""
+        need = max(step.step.least_dram_bytes for step in self.steps)
         return np.broadcast_to(need <= chip_table(self.description, columns).dram_capacity_bytes, (size,))
 
     def lacking(self, columns: Columns, size: int) -> tuple[int, Infeasibility]:

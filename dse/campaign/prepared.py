@@ -61,9 +61,9 @@ class ScreenedWorkload:
         return found
 
     def fits(self, columns: Columns, size: int) -> NDArray[np.bool_]:
-        """See `Screen`; `Step.stored_bytes` against the capacity, as pricing has it."""
+        """See `Screen`; `Step.least_dram_bytes` against the capacity, as pricing has it."""
         table = table_of(self.description, columns)
-        need = max(step.step.stored_bytes for step in self.steps)
+        need = max(step.step.least_dram_bytes for step in self.steps)
         return np.broadcast_to(need <= table.dram_capacity_bytes, (size,))
 
     def lacking(self, columns: Columns, size: int) -> tuple[int, Infeasibility]:
@@ -75,7 +75,7 @@ class ScreenedWorkload:
 def dram_lacking(steps: Sequence[LoweredStep], capacity_bytes: NDArray[np.float64], memory: str) -> tuple[int, Infeasibility]:
     """The point of the largest memory off chip [size], none of which holds every step, and what the largest step lacks there."""
     row = int(capacity_bytes.argmax())
-    step = max((s.step for s in steps), key=lambda s: s.stored_bytes)
+    step = max((s.step for s in steps), key=lambda s: s.least_dram_bytes)
     why = dram_too_small(step.graphs, step.stored_bytes, float(capacity_bytes[row]), memory)
     assert why is not None, "asked only where nothing fits"
     return row, why
@@ -134,7 +134,7 @@ def bounded(step: LoweredStep, size: int, *, roofs: Ceilings, mac_pj: NDArray[np
     latency_s = np.maximum(compute_s, memory_s)
     pj = totals.macs * mac_pj + totals.compulsory_bytes * table.dram_read_pj_per_byte
     energy_j = JOULES_PER_PJ * pj + table.leakage_w * latency_s
-    fits = np.broadcast_to(step.step.stored_bytes <= table.dram_capacity_bytes, (size,)) & np.isfinite(latency_s)
+    fits = np.broadcast_to(step.step.least_dram_bytes <= table.dram_capacity_bytes, (size,)) & np.isfinite(latency_s)
     bound = np.where(compute_s >= memory_s, RESOURCES.index(Resource.ARRAY), RESOURCES.index(Resource.DRAM))
     return Priced(
         tokens=step.step.tokens,

@@ -287,7 +287,7 @@ def _on_chip(stretches: Sequence[_Stretch]) -> Iterator[Occupancy]:
 
 
 def _off_chip(compiled: CompiledWorkload) -> Iterator[Occupancy]:
-    """Weights and caches of the whole step; activations are not counted."""
+    """Weights and caches of the whole step; activations, which come and go, are not drawn."""
     caches = 0.0
     for part in compiled.parts:
         tensors = (part.book.graph.tensors[name] for name in part.book.graph.inputs)

@@ -7,7 +7,8 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from dse import collector
-from dse.cost.capacity import NAMED, Infeasibility, dram_too_small, in_gib
+from dse.cost.capacity import NAMED, Infeasibility, dram_too_small
+from dse.cost.capacity import off_chip_too_small as too_small
 from dse.cost.evaluation import BreakdownRow
 from dse.cost.least_again import Room, least_again_bytes
 from dse.cost.roofline import Roofline, compulsory_bytes
@@ -16,7 +17,7 @@ from dse.ir.operator import Kind
 from dse.schedule.cores.charges import ChipCharges
 from dse.schedule.cores.chip_plan import no_room_message, plan_graph
 from dse.schedule.cores.energy import energy_items
-from dse.schedule.cores.off_chip import at_the_ends, off_chip_bytes
+from dse.schedule.cores.off_chip import off_chip_bytes
 from dse.schedule.cores.part_price import KindPricer
 from dse.schedule.cores.planner import NoPlan
 from dse.schedule.cores.relaxation import Placement
@@ -24,7 +25,7 @@ from dse.schedule.cores.shapes import may_run
 from dse.schedule.cores.shared import Shared
 from dse.schedule.cores.tasks import busy_by_resource, resource_names
 from dse.schedule.plan import Schedule
-from dse.units import BYTES_PER_GB, BYTES_PER_KIB
+from dse.units import BYTES_PER_GB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -265,9 +266,6 @@ def not_planned(
         sum(r.cycles * n for r, _, n in bounds),
     )
     why = dram_too_small(graphs, stored_bytes, description.chip.dram_capacity_bytes, f"'{description.file.dram[0]}'")
-    if why is None:  # nothing is planned for what does not fit whatever the plan
-        ends = (_too_much_off_chip(description, stored_bytes, *at_the_ends(work)) for work in works)
-        why = next((e for e in ends if e is not None), None)
     return ChipEvaluation(
         float("inf"),
         float("inf"),
@@ -447,26 +445,9 @@ def _least_s(o: Operator, graph: OperatorGraph, allowed: frozenset[str], form: C
 
 def off_chip_too_small(description: ChipDescription, stored_bytes: float, outcome: Outcome) -> Infeasibility | None:
     """Why the activations of a plan do not fit the memory off chip beside weights and caches; None where they do."""
-    return _too_much_off_chip(description, stored_bytes, *off_chip_bytes(outcome))
-
-
-def _too_much_off_chip(
-    description: ChipDescription, stored_bytes: float, need: float, there: tuple[tuple[str, float], ...]
-) -> Infeasibility | None:
-    have = description.chip.dram_capacity_bytes
-    if stored_bytes + need <= have:
-        return None
-    listed = ", ".join(f"'{name}' {size / BYTES_PER_KIB:.0f} KiB" for name, size in there[:3])
-    return Infeasibility(
-        "dram_capacity",
-        stored_bytes + need,
-        have,
-        f"weights and caches take {in_gib(stored_bytes)} and activations off chip {in_gib(need)} at once "
-        f"({listed}), '{description.file.dram[0]}' holds {in_gib(have)}; use a smaller batch, a narrower precision, more "
-        "memory on chip, or more DRAM capacity",
-        (("weights and caches", stored_bytes), *there[:3]),
-        ("use a smaller batch", "a narrower precision", "more memory on chip", "more DRAM capacity"),
-    )
+    need, there = off_chip_bytes(outcome)
+    levers = ("use a smaller batch", "a narrower precision", "more memory on chip", "more DRAM capacity")
+    return too_small(stored_bytes, need, there, description.chip.dram_capacity_bytes, f"'{description.file.dram[0]}'", levers)
 
 
 def _no_room(found: NoPlan, chip: Chip) -> Infeasibility:

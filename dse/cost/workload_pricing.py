@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from dse.cost.capacity import least_dram_bytes
 from dse.cost.charges import Charges
 from dse.cost.columns import DRAM_READ, DRAM_WRITE, FIRST_INNER, counts_per_second, stages
 from dse.cost.frontier_pricing import OperatorPricer
@@ -91,6 +92,11 @@ class CompiledWorkload:
     geometry: Geometry
     stored_bytes: float
     """Bytes of weights and caches that DRAM must hold."""
+
+    @cached_property
+    def least_dram_bytes(self) -> float:
+        """As the function of that name."""
+        return least_dram_bytes([(p.book.graph, p.count) for p in self.parts], self.stored_bytes)
 
     @property
     def excess(self) -> float:
@@ -182,7 +188,7 @@ def edp_weight_w(compiled: CompiledWorkload, table: DesignTable, costs: Costs | 
     `costs` are those of `table`, where they are known.
     """
     known = costs or Costs(compiled.geometry, table)
-    fits = compiled.stored_bytes <= table.dram_capacity_bytes
+    fits = compiled.least_dram_bytes <= table.dram_capacity_bytes
     if not fits.any():
         return np.ones(table.size)
     return np.where(fits, weight_w([(p.count, known.part(p)) for p in compiled.parts]), 1.0)
@@ -263,7 +269,7 @@ def _totals(
 ) -> tuple[FloatArray, FloatArray]:
     """Seconds and joules of a step from those of its parts; infinite where DRAM is too small."""
     counts = [p.count for p in compiled.parts]
-    fits = compiled.stored_bytes <= table.dram_capacity_bytes
+    fits = compiled.least_dram_bytes <= table.dram_capacity_bytes
     latency, energy = _weighted(counts, latency_s), _weighted(counts, energy_j)
     return np.where(fits, latency, np.inf), np.where(fits, energy, np.inf)
 

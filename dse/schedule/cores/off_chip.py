@@ -11,7 +11,6 @@ from dse.schedule.cores.layout import OFF_CHIP
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dse.schedule.cores.groups import Work
     from dse.schedule.cores.layout import LaidGroup
     from dse.schedule.cores.tasks import Outcome
 
@@ -45,18 +44,6 @@ def off_chip_stays(groups: Sequence[LaidGroup]) -> tuple[OffChipStay, ...]:
             before = found.get(load.storage, OffChipStay(load.storage, load.role, size, None, None))
             found[load.storage] = replace(before, size_bytes=max(before.size_bytes, size), reader=laid.index)
     return tuple(found.values())
-
-
-def at_the_ends(work: Work) -> tuple[float, tuple[tuple[str, float], ...]]:
-    """Bytes of activations that lie off chip before or after any plan of a graph, the more of them, and those tensors, largest first."""
-    sizes: dict[str, float] = {}
-    for access in (a for accesses in work.builder.accesses for a in accesses):
-        sizes[access.storage] = max(sizes.get(access.storage, 0.0), access.size_bytes)
-    best: tuple[float, list[str]] = 0.0, []
-    for outside in ("from_outside", "to_outside"):
-        there = [n for n, s in work.storages.items() if getattr(s, outside) and n in sizes and s.role not in STORED]
-        best = max(best, (sum(sizes[n] for n in there), there), key=lambda b: b[0])
-    return best[0], tuple(sorted(((name, sizes[name]) for name in best[1]), key=lambda item: (-item[1], item[0])))
 
 
 def off_chip_bytes(outcome: Outcome) -> tuple[float, tuple[tuple[str, float], ...]]:

@@ -142,7 +142,7 @@ def test_more_memory_off_chip_makes_room_for_activations() -> None:
     assert plans.price({"memories.dram.capacity_gib": np.array([1.0, 4.0])}, 2).feasible.tolist() == [False, True]
     small = next(plans.evaluate([{}]))
     assert small.infeasibility[0].resource == "dram_capacity"
-    assert "'x0' 524288 KiB" in small.infeasibility[0].message
+    assert "'x0' 512.00 MiB" in small.infeasibility[0].message
 
 
 def test_far_prices_have_plans_of_their_own() -> None:
