@@ -116,7 +116,7 @@ def _write_tables(found: Evaluation, objective: PlanObjectiveName) -> None:
     if found.excess:
         facts.append({"quantity": "mapping_excess", "value": f"counts at most {found.excess:.1%} above the best of the mapping space"})
     if found.in_part:
-        said = f"{found.in_part} products: mappings with three tiles of an operand or more"
+        said = f"{found.in_part} products; busy time at most {found.behind[0]:.1%}, energy {found.behind[1]:.1%} above the least of one"
         facts.append({"quantity": "searched_in_part", "value": said})
     write_records(facts, ("quantity", "value"), Format.TABLE, title=f"Least {objective} of its mappings and plans")
     rows: list[dict[str, Cell]] = [

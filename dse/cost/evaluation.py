@@ -98,7 +98,9 @@ class Evaluation:
     schedule_bound: ScheduleBound | None = None
     """What no schedule can beat; None where the point is infeasible."""
     in_part: int = 0
-    """Products of which not all mappings with three tiles of an operand were looked at: one of them may have a better one."""
+    """Products of which not all mappings with several tiles of an operand were looked at: one of them may have a better one."""
+    behind: tuple[float, float] = (0.0, 0.0)
+    """Of the worst of them how far, relative, its longest busy time and its energy may be above the least there are."""
     schedule_gap: float = 0.0
     """Share by which the objective may lie above the least of all schedules."""
 
@@ -129,6 +131,7 @@ class Evaluation:
             "infeasibility": [why.to_json_dict() for why in self.infeasibility],
             "mapping_excess": self.excess,
             "products_searched_in_part": self.in_part,
+            "searched_in_part_gap": {"busy_time": number(self.behind[0]), "energy": number(self.behind[1])},
             "schedule_bound": None
             if self.schedule_bound is None
             else {
@@ -213,7 +216,8 @@ def evaluate(compiled: CompiledWorkload, table: DesignTable, objective: Objectiv
     assert table.size == 1, "one design point at a time"
     priced = price_workload(compiled, table, objective)
     graphs = [(p.book.graph, p.count) for p in compiled.parts]
-    unexplained = replace(_nothing(graphs, compiled.tokens, compiled.geometry, table), excess=compiled.excess, in_part=compiled.in_part)
+    unexplained = replace(_nothing(graphs, compiled.tokens, compiled.geometry, table), excess=compiled.excess)
+    unexplained = replace(unexplained, in_part=compiled.in_part, behind=compiled.behind)
     if not priced.feasible[0]:
         why = dram_too_small(graphs, compiled.stored_bytes, float(table.dram_capacity_bytes[0])) or no_plan_fits(compiled.parts, table)
         return replace(unexplained, infeasibility=(why,))

@@ -59,7 +59,7 @@ class OperatorPricer:
         self.work = work
         self.geometry = geometry
         self.excess = frontier.excess
-        self.in_part = frontier.in_part
+        self.in_part, self.behind = frontier.in_part, frontier.behind
         self.mappings = frontier.mappings
         """Of each row; empty on the vector unit."""
         self.counts = counts

@@ -105,8 +105,14 @@ class CompiledWorkload:
 
     @property
     def in_part(self) -> int:
-        """Products of which not all mappings with three tiles of an operand were looked at (see `Frontier.in_part`)."""
+        """Products of which not all mappings with several tiles of an operand were looked at (see `Frontier.in_part`)."""
         return len({p.work.problem for part in self.parts for plan in part.plans for p in plan.pricers if p.in_part})
+
+    @property
+    def behind(self) -> tuple[float, float]:
+        """Of the worst of these products how far busy time and energy may be above the least (see `Frontier.behind`)."""
+        busy, energy = zip(*(p.behind for part in self.parts for plan in part.plans for p in plan.pricers), strict=True)
+        return max(busy), max(energy)
 
 
 @dataclass(frozen=True)

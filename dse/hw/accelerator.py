@@ -148,6 +148,9 @@ class Geometry:
     """How far above the best the counts of mappings may be, 0.02 for 2 %: 0 for exact frontiers, more for shorter ones."""
     most_tiles: int | None = None
     """Tiles of one operand in memories on chip at a time, at most; None for as many as memories may hold it."""
+    most_cells: int | None = None
+    """Of one design point: cells of tilings of one product that are looked at; None for all with up to two tiles of an operand, and a fixed
+    number of those with more."""
     point: PointPrices | None = None
     """Of the only design point that is asked for: frontiers have what that point could prefer. None for what any point could."""
 

@@ -50,6 +50,9 @@ class CoreForm(FileForm):
     most_tiles: Whole | None = None
     """Tiles of one operand in memories on chip at a time, at most; where left out as many as memories may hold it, of large products
     in part (told where it happens); a number is searched in full."""
+    most_cells: Whole | None = None
+    """Where operands may lie in three memories: cells of tilings of one product that `dse eval` looks at, those first where good ones seem
+    to be; how far what is found may be from the best is told."""
 
     @field_validator("count")
     @classmethod

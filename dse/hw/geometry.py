@@ -34,6 +34,7 @@ def geometry_of(form: AcceleratorFile) -> Geometry:
         buffer=None if outer == plain else outer,
         inner=tuple(_memory(memory, dims) for _, memory in form.inner),
         most_tiles=form.core.most_tiles,
+        most_cells=form.core.most_cells,
     )
 
 

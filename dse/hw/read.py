@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from dse.hw.table import DesignTable
     from dse.hw.technology import Technology, TechnologyCatalogue
 
-MOST_TILES: Final = "core.most_tiles"
-"""Path of a field that files leave out, which may be set all the same."""
+LEFT_OUT: Final = ("core.most_tiles", "core.most_cells")
+"""Paths of fields that files leave out, which may be set all the same."""
 LEAST_EXCESS: Final = 0.0001
 """Least excess of mappings that is not 0: powers of one plus it still differ by much more than sums of counts are rounded."""
 
@@ -78,7 +78,7 @@ class AcceleratorDescription:
         """
         known = [p.path for p in self.paths()]
         for path in overrides:
-            if path not in known and path != MOST_TILES:
+            if path not in known and path not in LEFT_OUT:
                 raise UsageError(f"{origin} {path}: {self.name} has no such field.{did_you_mean(path, known)} All: {', '.join(known)}")
         given = {path: plain(value) for path, value in overrides.items()}
         try:

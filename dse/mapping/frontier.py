@@ -64,6 +64,9 @@ class Frontier:
     `excess` bytes or cycles), DRAM bytes together where they cost alike; 0 unless a thinner frontier was asked for."""
     in_part: bool = False
     """Mappings with three tiles of an operand or more were looked at in part only, or not at all: some price may have a better one."""
+    behind: tuple[float, float] = (0.0, 0.0)
+    """Where mappings of a design point were looked at in part: how far, relative, the least longest busy time and the least energy here
+    may be above the least there are."""
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -146,7 +149,7 @@ def _at_point(problem: MatmulProblem, geometry: Geometry) -> Frontier:
     rows = np.stack([f.counts for f in found])
     order = np.lexsort(rows.T[::-1])
     mappings = [replace(found[i].block.describe((0, 0, 0)), array=found[i].used) for i in order]
-    return Frontier(counts_of(rows[order]), tuple(mappings), in_part=search.in_part)
+    return Frontier(counts_of(rows[order]), tuple(mappings), in_part=search.in_part, behind=search.behind)
 
 
 def _blocks(problem: MatmulProblem, geometry: Geometry) -> list[Block] | None:

@@ -27,7 +27,7 @@ from dse.mapping.residence import residence
 from dse.mapping.space import together, view_of, whole_blocks_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -41,7 +41,18 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.int64]
     BoolArray = NDArray[np.bool_]
+    Rank = Callable[[FloatArray], FloatArray]
 
+NEAR: Final = 0.01
+"""Where only so many cells are looked at, mappings that differ by less in energy, by less of the longest busy time, or by less of the
+outermost buffer are one."""
+STEEP: Final = 1.3
+"""How much floors are thought to grow with each cut of cells where only so many are looked at. With 1 nothing is found before all cells
+with floors below the best are cut; above 2 only what is near the first guess."""
+CUTS: Final = 6
+"""Cuts that ways which are not opened yet are thought to be from single tilings."""
+DIVED: Final = (1, 16)
+"""Ways and cells that are opened at a time meanwhile."""
 RECENT: Final = 8
 """Known mappings that are held against others one by one before a table is made of them."""
 MOST_CELLS: Final = 2**18
@@ -49,6 +60,15 @@ MOST_CELLS: Final = 2**18
 are asked for: some CPU second."""
 ROUNDING: Final = 1e-12
 """Share by which a sum of costs may be off: what is below a known one by less is as large."""
+
+
+def _promising(floors: FloatArray) -> FloatArray:
+    """Energy times all busy times, [n]."""
+    return np.asarray(floors[1] * floors[2:].sum(axis=0))
+
+
+RANKS: Final[tuple[Rank, ...]] = (_promising, lambda floors: floors[1])
+"""By what floors [V, n] cells are opened while good mappings are looked for."""
 
 
 class Found(NamedTuple):
@@ -100,12 +120,18 @@ class _Known:
         self.what: list[_Choice] = []
         self._table: Pivots | None = None
         self._settled = 0
+        self.room_bytes = 0.0
+        """Of the outermost buffer, where mappings that are `NEAR` are one; 0 where all that differ are told apart."""
 
     def beat(self, criteria: FloatArray) -> BoolArray:
         """Which of the columns of [V, n] some known mapping is at most as large as."""
         flat = criteria.reshape(len(criteria), -1)
         found = np.zeros(flat.shape[1], dtype=np.bool_)
         near = flat * (1 + ROUNDING)
+        if self.room_bytes:
+            near[0] += NEAR * self.room_bytes
+            near[1] *= 1 + NEAR
+            near[2:] += NEAR * flat[2:].max(axis=0)
         if self._table is not None:
             found |= self._table.beat(near)
         for row in self.rows[self._settled :]:
@@ -192,8 +218,13 @@ class PointSearch:
         self.looked_at = 0
         """Cells so far."""
         self.in_part = False
-        """Not all mappings with more than two tiles of an operand were looked at."""
+        """Not all mappings with two tiles of an operand or more were looked at."""
+        self.behind = (0.0, 0.0)
+        """How far, relative, the least longest busy time and the least energy found may be above the least there are."""
+        self._rank: Rank = _promising
+        self._steep = 1.0
         self._most = None if geometry.most_tiles is not None else MOST_CELLS
+        self._asked = geometry.most_cells
         self._levels = residence(geometry).levels
         geometry = replace(geometry, point=None)
         every = ways(geometry, MAX_SEARCHED)
@@ -223,30 +254,63 @@ class PointSearch:
                     self._later(_Ways(now, family, np.arange(len(family.views)), family.floors(now)))
 
     def run(self) -> list[Found]:
-        """The mappings that no other beats: all with up to two tiles of an operand, then those with more."""
-        for family in self._families:
-            self._add(family, _teams(family.views[0], 1, min(self._levels, 2)))
-        self._until(None)
-        for family in self._families:
-            self._add(family, _teams(family.views[0], 3, self._levels))
-        self._until(None if self._most is None else self.looked_at + self._most)
+        """The mappings that no other beats: all with up to two tiles of an operand, then those with more; where only so many cells are
+        to be looked at those where good ones seem to be."""
+        if self._asked is not None:
+            self._run_some(self._asked)
+        else:
+            for family in self._families:
+                self._add(family, _teams(family.views[0], 1, min(self._levels, 2)))
+            self._until(None)
+            for family in self._families:
+                self._add(family, _teams(family.views[0], 3, self._levels))
+            self._until(None if self._most is None else self.looked_at + self._most)
+        self._tell_rest()
         self._known.settle()
         zero = np.zeros(1, dtype=np.int64)
         blocks = [(choice.block, choice.used) for choice in self._known.what]
         return [Found(block, used, block.rows((zero, zero, zero))[0]) for block, used in blocks]
 
+    def _run_some(self, most: int) -> None:
+        """Look at so many cells, a third of them of mappings with one tile of an operand."""
+        self._steep, share = STEEP, most // (1 + len(RANKS))
+        self._known.room_bytes = self.criteria.limit(OUTERMOST)
+        for family in self._families:
+            self._add(family, _teams(family.views[0], 1, 1))
+        self._until(self.looked_at + share)
+        for family in self._families:
+            self._add(family, _teams(family.views[0], 2, self._levels))
+        for rank in RANKS:
+            self._rank, nodes = rank, [node for *_, node in self._todo]
+            self._todo.clear()
+            for node in nodes:
+                self._later(node)
+            self._until(self.looked_at + share)
+
+    def _tell_rest(self) -> None:
+        """Say what cells that were not opened could still hold."""
+        floors = [node.floors[:, ~self._known.beat(node.floors)] for *_, node in self._todo]
+        left = np.concatenate([np.empty((self._known.rows.shape[1], 0)), *floors], axis=1)
+        self._todo.clear()
+        near = NEAR if self._known.room_bytes else 0.0
+        self.in_part = left.shape[1] > 0 or near > 0
+        if self.in_part and len(self._known.rows):
+            rows, every = self._known.rows.T, np.concatenate((left, self._known.rows.T), axis=1)
+            busy, energy = (_above(of(rows).min(), of(every).min()) for of in (_busiest, lambda x: x[1]))
+            self.behind = (1 + busy) * (1 + near) - 1, (1 + energy) * (1 + near) - 1
+
     def _until(self, most: int | None) -> None:
         """Look at all that is on the list, or until so many cells were looked at."""
         while self._todo:
             if most is not None and self.looked_at >= most:
-                self.in_part |= any(not self._known.beat(node.floors).all() for *_, node in self._todo)
-                self._todo.clear()
                 return
             *_, node = heapq.heappop(self._todo)
             good = np.flatnonzero(~self._known.beat(node.floors))
             if not len(good):
                 continue
             opened = OPENED[0] if isinstance(node, _Ways) else OPENED[1] if not node.last else OPENED[2]
+            if self._steep > 1:
+                opened = DIVED[0] if isinstance(node, _Ways) else DIVED[1]
             if len(good) > opened:
                 self._later(node.take(good[opened:]))
             now = node.take(good[:opened])
@@ -261,10 +325,11 @@ class PointSearch:
         finite = np.isfinite(node.floors).all(axis=0)
         good = np.flatnonzero(finite & ~self._known.beat(node.floors))
         if len(good):
-            rank = node.floors[1, good] * node.floors[2:, good].sum(axis=0)
+            rank = self._rank(node.floors[:, good])
             order = np.argsort(rank, kind="stable")
             self._serial += 1
-            heapq.heappush(self._todo, (float(rank[order[0]]), self._serial, node.take(good[order])))
+            cuts = CUTS if isinstance(node, _Ways) else len(node.tables.cells(node.team)) - 1 - node.depth
+            heapq.heappush(self._todo, (float(rank[order[0]]) * self._steep**cuts, self._serial, node.take(good[order])))
 
     def _open_ways(self, node: _Ways) -> None:
         for way in node.number.tolist():
@@ -349,11 +414,23 @@ class PointSearch:
         self._known.add(found[:, keep], [choices[i] for i in keep.tolist()])
 
 
+def _above(found: float, least: float) -> float:
+    """By how much, relative, what was found is above what may be."""
+    if found <= least:
+        return 0.0
+    return float(found / least - 1) if least > 0 else np.inf
+
+
+def _busiest(criteria: FloatArray) -> FloatArray:
+    """The longest busy time, [n]."""
+    return np.asarray(criteria[2:].max(axis=0))
+
+
 def _teams(view: View, first: int, last: int) -> Iterator[Team]:
     """All with so many levels of tiles."""
     if first == 1:
         yield from flat_teams(view)
-    if any(view.residence.inner(name) for name in NAMES):
+    if last > 1 and any(view.residence.inner(name) for name in NAMES):
         for levels in range(max(first, 2), last + 1):
             yield from teams(view, levels)
 

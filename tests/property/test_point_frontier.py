@@ -15,7 +15,7 @@ from dse.cost.capacity import Infeasibility
 from dse.cost.row_prices import MapObjective, count_columns, criteria, prices
 from dse.hw.accelerator import ArrayDim, ArrayGeometry, Dataflow, Folds, Geometry, Loop, MemoryGeometry, MemoryPrices, OperandName
 from dse.mapping.frontier import every_mapping, mapping_traffic, matmul_frontier
-from dse.mapping.point_search import Criteria
+from dse.mapping.point_search import NEAR, Criteria
 from dse.mapping.problem import MatmulProblem
 from dse.plugins import load_accelerator
 
@@ -104,6 +104,35 @@ def test_no_mapping_beats_the_frontier_of_a_point(seed: int) -> None:
         assert beaten.all()
     if seen:
         assert compared.fits(rows).all()
+
+
+@pytest.mark.parametrize("cells", [4, 200, 10**9])
+@pytest.mark.parametrize("seed", [1, 3, 5, 9, 13, 17, 19])
+def test_of_some_cells_the_distance_to_the_best_is_told(seed: int, cells: int) -> None:
+    """No mapping has less energy, or a shorter longest busy time, than is told; where all cells were looked at each is matched to `NEAR`."""
+    problem, geometry, table = drawn(seed)
+    asked = replace(at_point(geometry, table), most_cells=cells)
+    assert asked.point is not None
+    compared = Criteria(asked.point)
+    found = matmul_frontier(problem, asked)
+    rows = found.counts.matrix()
+    if not compared.fits(rows).all():
+        return
+    for row, mapping in zip(rows, found.mappings, strict=True):
+        assert np.array_equal(mapping_traffic(problem, geometry, mapping)[1].matrix()[0], row)
+    known, (busy, energy) = compared.of_rows(rows), found.behind
+    assert found.in_part
+    near = NEAR * (1 + 1e-9)
+    for counts, _ in every_mapping(problem, geometry, most=2**17, capacities=asked.point.capacity_bytes):
+        here = compared.of_rows(counts.matrix())
+        assert known[1].min() <= here[1].min() * (1 + energy) * (1 + 1e-9)
+        assert known[2:].max(axis=0).min() <= here[2:].max(axis=0).min() * (1 + busy) * (1 + 1e-9)
+        if cells < 10**9:
+            continue
+        here[0] += near * asked.point.capacity_bytes[0]
+        here[1] *= 1 + near
+        here[2:] += near * here[2:].max(axis=0)
+        assert (known[:, :, None] <= here[:, None] * (1 + 1e-9)).all(axis=0).any(axis=0).all()
 
 
 @pytest.mark.parametrize("objective", list(MapObjective))

@@ -82,6 +82,10 @@ def test_what_is_looked_at_in_part_is_told(
     assert three["energy_j"] <= some["energy_j"] <= two["energy_j"]
     assert cli.main([*asked]) == ExitCode.DONE
     assert "searched_in_part" in capsys.readouterr().out
+    assert cli.main([*asked, "--format", "json", "--set", "core.most_cells=512"]) == ExitCode.DONE
+    few = json.loads(capsys.readouterr().out)
+    assert few["products_searched_in_part"]
+    assert three["energy_j"] <= few["energy_j"] <= three["energy_j"] * (1 + few["searched_in_part_gap"]["energy"])
 
 
 def test_frontiers_for_all_prices_have_two_tiles_of_large_products(chip: str) -> None:
