@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 import moocore
 import numpy as np
 
+from dse.mapping.ranks import Ranks
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -32,9 +34,11 @@ class Pivots:
         self._columns = []
         for column in rows.T:
             order = np.argsort(column, kind="stable")
-            prefix = np.zeros((len(rows) + 1, words.shape[1]), dtype=np.uint64)
-            np.bitwise_or.accumulate(words[order], axis=0, out=prefix[1:])
-            self._columns.append((column[order], prefix))
+            values, prefix = column[order], np.bitwise_or.accumulate(words[order], axis=0)
+            last = np.append(np.flatnonzero(values[1:] != values[:-1]), len(values) - 1)  # of equal ones
+            below = np.zeros((len(last) + 1, words.shape[1]), dtype=np.uint64)
+            prefix.take(last, axis=0, out=below[1:], mode="clip")
+            self._columns.append((Ranks(values[last]), below))
 
     def beat(self, columns: FloatArray) -> NDArray[np.bool_]:
         """Which of the rows some pivot is at most as large as, [R]; `columns` [C, R] has a row in each column."""
@@ -47,10 +51,11 @@ class Pivots:
 
     def _below(self, columns: FloatArray) -> NDArray[np.uint64]:
         """Pivots that are at most as large as each row, a bit each, [R, words]."""
-        (values, prefix), *others = self._columns
-        left = prefix.take(values.searchsorted(columns[0], side="right"), axis=0)
-        for (values, prefix), column in zip(others, columns[1:], strict=True):
-            left &= prefix.take(values.searchsorted(column, side="right"), axis=0)
+        columns = np.ascontiguousarray(columns)
+        (ranks, prefix), *others = self._columns
+        left = prefix.take(ranks.of(columns[0]), axis=0)
+        for (ranks, prefix), column in zip(others, columns[1:], strict=True):
+            left &= prefix.take(ranks.of(column), axis=0)
         return np.asarray(left)
 
 

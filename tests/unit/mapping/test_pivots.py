@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dse.mapping.pivots import Stairs
+from dse.mapping.pivots import Pivots, Stairs
+from dse.mapping.ranks import Ranks
 from dse.mapping.tiles import all_sides, sides
 
 
@@ -19,6 +20,27 @@ def test_stairs_beat_what_some_known_row_beats(rows: int, columns: int, values: 
     assert not (said & ~beaten).any()
     if beaten.any():
         assert said.sum() >= beaten.sum() / 2  # a step knows all rows with less footprint than its first
+
+
+@pytest.mark.parametrize("least", [-1e3, 0.0, 1.0, 1e9])
+@pytest.mark.parametrize("known", [1, 2, 3, 50, 700])
+def test_ranks_are_those_of_a_search_by_halving(least: float, known: int) -> None:
+    rng = np.random.default_rng(known)
+    for spread in (0.0, 5.0, 20.0):  # from numbers side by side to such of all sizes
+        values = np.unique(least + np.round(np.exp(rng.normal(size=known) * spread), 3))
+        tried = np.concatenate(
+            (values, np.nextafter(values, np.inf), np.nextafter(values, -np.inf), rng.choice(values, 50) * 1.5, [-7e3, 0, np.inf])
+        )
+        assert (Ranks(values).of(tried) == np.searchsorted(values, tried, side="right")).all()
+
+
+def test_pivots_say_which_of_them_beat_some_row() -> None:
+    rng = np.random.default_rng(5)
+    pivots, rows = rng.integers(0, 9, (150, 3)).astype(float), rng.integers(0, 3, (40, 3)).astype(float)
+    below = (pivots[:, None] <= rows).all(axis=2)
+    found = Pivots(pivots)
+    assert (found.beat(rows.T) == below.any(axis=0)).all()
+    assert (found.beating(rows.T)[:150] == below.any(axis=1)).all()
 
 
 @pytest.mark.parametrize(("size", "array_side"), [(513, 16), (1536, 32), (7168, 24), (5000, 7)])
