@@ -53,9 +53,29 @@ def counted(blocks: Sequence[Block], numbers: Sequence[int], together: tuple[int
     found = np.empty((blocks[0].view.columns, len(at)))
     found[list(_COLUMNS)] = grid.moved()[:, at] if len(together) > 1 else grid.moved()
     found[CYCLES] = cycles[some, at]
-    found[FOOTPRINT] = grid.footprints(np.array(together)[some], at)
+    found[FOOTPRINT] = grid.footprints(np.array(together)[some], at, blocks[0].view.problem.groups)
     which = np.array(numbers).reshape(len(together), len(blocks))[some, grid.block[at]]
     return found.T, np.stack((which, grid.index[at]), axis=1)
+
+
+def footprints(blocks: Sequence[Block], at: IntArray, groups: int) -> FloatArray:
+    """Bytes in the buffer [R] of mappings `at` (number among `blocks`, index in it) of a product of so many groups.
+
+    Blocks are as for `counted`, of any views.
+    """
+    found = np.empty(len(at))
+    used, which = np.unique(at[:, 0], return_inverse=True)
+    views: dict[int, list[int]] = {}
+    for i, number in enumerate(used.tolist()):
+        views.setdefault(id(blocks[number].view), []).append(i)
+    for mine in views.values():
+        some = [blocks[number] for number in used[mine].tolist()]
+        sizes = np.array([block.size for block in some])
+        rows = np.flatnonzero(np.isin(which, mine))
+        kind = np.searchsorted(mine, which[rows])
+        place = (np.cumsum(sizes) - sizes)[kind] + at[rows, 1]
+        found[rows] = _Grid(some).footprints(np.array([block.together for block in some])[kind], place, groups)
+    return found
 
 
 @lru_cache(maxsize=256)
@@ -174,12 +194,11 @@ class _Grid:
         array = np.where(still, 1.0, every.count if held else every.folds)
         return tiles, array, np.repeat(self._tiled[position], lengths)
 
-    def footprints(self, together: IntArray, at: IntArray) -> FloatArray:
-        """Bytes in the buffer of mappings `at` with so many groups at a time, [R] each (`Block.footprints`)."""
-        problem = self._view.problem
+    def footprints(self, together: IntArray, at: IntArray, groups: int) -> FloatArray:
+        """Bytes in the buffer of mappings `at` with so many groups at a time, [R] each, and in all (`Block.footprints`)."""
         block = self.block[at]
         m, k, n = ((s.side[at], s.count[at] > 1) for s in self._sides)
-        again = together < problem.groups
+        again = together < groups
         double = self._view.geometry.outer.double_buffered
         total: FloatArray = np.zeros(len(at))
         for position, (a, b) in enumerate(((m, k), (k, n), (m, n))):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from dse.hw.accelerator import Dataflow, Folds
 from dse.mapping.blocks import CYCLES, FOOTPRINT
+from dse.mapping.counted import footprints, is_plain
 from dse.mapping.counts import counts_of
 from dse.mapping.described import BlockMappings
 from dse.mapping.frontier import Frontier, matmul_frontier
@@ -79,31 +79,20 @@ class _Family:
             here = np.flatnonzero(self._together == many)
             rows, at = self._rows[here], self._at[here]
             if at_once:
-                rows[:, FOOTPRINT] = self._footprints_at_once(at)
+                rows[:, FOOTPRINT] = footprints(self._blocks, at, 1)  # as with one group of them all: none comes after them
             self._known[many, at_once] = unbeaten(self._geometry, rows, at)
         return self._known[many, at_once]
-
-    def _footprints_at_once(self, at: IntArray) -> FloatArray:
-        """Bytes in the buffer [R] of mappings `at` where all groups run at the same time."""
-        sizes = np.zeros(len(at))
-        starts = np.flatnonzero(np.diff(at[:, 0], prepend=-1))
-        for start, stop in pairwise([*starts.tolist(), len(at)]):
-            block: Block = self._blocks[at[start, 0]]
-            alone = replace(block, view=replace(block.view, problem=replace(block.view.problem, groups=1)))
-            m, k, n = np.unravel_index(at[start:stop, 1], block.shape)
-            for _, size in alone.footprints((m, k, n)):
-                sizes[start:stop] += size
-        return sizes
 
 
 @lru_cache(maxsize=FAMILIES)
 def _family(one: MatmulProblem, geometry: Geometry) -> _Family | None:
-    """The family of a problem of one group; None where its blocks are too large to be counted whole, or cycles do not grow evenly."""
+    """The family of a problem of one group; None where its blocks cannot be counted in one go, or cycles do not grow evenly."""
     array = geometry.array
     many = replace(one, groups=_counted_groups(array))
     found = [block for dataflow in array.dataflows for block in blocks(many, geometry, dataflow)]
     uneven = array.folds is Folds.PIPELINED and len(_ramps(array)) > 1
-    counted = None if uneven or any(block.shared_sums for block in found) else counted_whole(found)
+    alike = all(is_plain(block.view) and not block.shared_sums for block in found)
+    counted = counted_whole(found) if alike and not uneven else None
     if counted is None or not (counted[0][:, CYCLES] % 1 == 0).all():
         return None
     return _Family(geometry, found, counted)
