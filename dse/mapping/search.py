@@ -55,11 +55,11 @@ def everything_of(shape: tuple[int, ...]) -> Index:
 def search(blocks: Sequence[Block]) -> tuple[FloatArray, IntArray]:
     """Counts [R, C] of the mappings of `blocks` that are not dominated, and (block, index in it) of each [R, 2].
 
-    Small blocks are counted whole. Large ones are cut into cells of neighbouring tile sides. One mapping of each cell is counted first; of
-    these and of the small blocks those that no other beats are known. A cell goes if a known mapping beats its floor, the least of every
-    side, number of tiles and passes in it with the least cycles: all counts grow with each of these. What is left is counted, tried
-    against what is known, and in the end compared with each other. Of mappings with equal counts, or of which no price tells one from
-    the other (`Comparison`), the one that was counted first stays.
+    Small blocks are counted whole. Large ones are cut into cells of neighbouring tile sides, and a cell goes if a known mapping beats its
+    floor, the least of every table in it with the least cycles. With few memories they are looked at by footprint (`Sweep`). With more one
+    mapping of each cell is counted first; of these and of the small blocks those that no other beats are known. What is left is counted,
+    tried against what is known, and in the end compared with each other. Of mappings with equal counts, or of which no price tells one
+    from the other (`Comparison`), one stays.
     """
     cycles, view = _Cycles(), blocks[0].view
     comparison = Comparison.of(view.geometry, view.columns)
