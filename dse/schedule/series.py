@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dse.schedule.growth import Way
+    from dse.schedule.growth import Front, Way
     from dse.schedule.lattice import Dependences
     from dse.schedule.open_groups import Ending, Halves, Joint
     from dse.schedule.segments import SegmentBuilder
@@ -100,6 +101,7 @@ class SeriesChoice(Choice):
     """Chooses among the fronts within blocks and among groups that hold joints; `states` are all downsets."""
 
     def __init__(self, builder: SegmentBuilder, halves: Halves, deps: Dependences, states: Sequence[int], elements: int) -> None:
+        self._open_beside = any(w.beside for j in halves.joints for w in j.ways)
         super().__init__(halves.fronts, deps, states)
         self._builder, self._elements, self._states = builder, elements, states
         self._number = {mask: i for i, mask in enumerate(states)}
@@ -107,8 +109,27 @@ class SeriesChoice(Choice):
         self._joints = [_JointTable(j, self._number, self._every_way) for j in halves.joints]
         self._ending = {end: (j, i) for j in self._joints for i, ends in enumerate(j.ends) for end in ends}
         self._ways = tuple(self._every_way)
-        self.has_beside |= any(w.beside for w in self._ways)
         self._open: dict[tuple[int, int], Candidate] = {}
+
+    def _set(self, fronts: Sequence[Front]) -> None:
+        super()._set(fronts)
+        self.has_beside |= self._open_beside
+        kinds: dict[bytes, int] = {}
+        columns = (self._peak, self._dram, self._cycles, self._step, self._busy, self._beside)
+        ends = self._starts + self._sizes
+        keys = [b"".join([c[a:b].tobytes() for c in columns]) for a, b in zip(self._starts.tolist(), ends.tolist(), strict=True)]
+        self._kind: IntArray = np.array([kinds.setdefault(k, len(kinds)) for k in keys], dtype=np.int64)
+        """By front: the same number for those that are the same in all columns, as those of identical branches."""
+
+    def _of_all_groups(self, budgets: Sequence[float], every: Sequence[FloatArray], peak: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """As `Choice` has it, found once for each kind of front."""
+        one = np.unique(self._kind, return_index=True)[1]
+        kinds = copy(self)
+        kinds._sizes = self._sizes[one]
+        kinds._starts = np.cumsum(np.concatenate(([0], kinds._sizes)))[:-1]
+        rows = np.concatenate([np.arange(a, a + n) for a, n in zip(self._starts[one].tolist(), kinds._sizes.tolist(), strict=True)])
+        cost, held = super(SeriesChoice, kinds)._of_all_groups(budgets, [e[rows] for e in every], peak[rows])
+        return cost[:, self._kind], held[:, self._kind]
 
     def least_at(
         self, budgets: Sequence[float], bytes_per_cycle: Sequence[float], *, beside: bool = True, pipelined: bool = False
