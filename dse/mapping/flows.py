@@ -37,7 +37,7 @@ def ways(geometry: Geometry, most: int = MAX_FLOWS, *, groups: int = 1) -> tuple
     dims = geometry.array.dims
     shared = groups > 1 and any(Loop.GROUPS in dim.unrolls for dim in dims)
     if shared and prod(len(_parts(dim, abreast=True)) for dim in dims) <= SHARES * most:
-        found = flows(geometry.array, replicated, held, None, abreast=True)
+        found = tuple(dict.fromkeys(x for abreast in (False, True) for x in flows(geometry.array, replicated, held, None, abreast=abreast)))
         if len(found) <= most:
             return found
     return flows(geometry.array, replicated, held, most)

@@ -137,6 +137,13 @@ def test_groups_take_a_share_where_it_pays() -> None:
     assert cycles == [2 * 2 * 2, 2 * 2 * 2]  # eight or two rounds of parts, two blocks of k, two columns
 
 
+def test_more_ways_are_never_slower() -> None:
+    """B must stay, and 8 parts are for groups or m: with two groups copies for eight rows each are the better way, 2 x 64 / 8 steps."""
+    array = long((8, "mg"), (3, "k"), stays=(RIGHT,))
+    found = matmul_frontier(MatmulProblem(2, 64, 3, 1, 8, 8, 8, 8, "int8"), Geometry(array, double_buffered=False))
+    assert found.counts.array_cycles.min() == 16
+
+
 def test_short_form_is_itself() -> None:
     short = ArrayGeometry(4, 4, 1, (WS,), Folds.SERIAL, (("int8", 1),))
     assert flows(short) == (short,)
