@@ -11,7 +11,7 @@ from dse.cost.capacity import least_dram_bytes
 from dse.cost.combinations import make_combinations
 from dse.cost.metrics import Objective, Priced
 from dse.cost.workload_pricing import CompiledPart, CompiledPlan, CompiledWorkload, PricerPool, price_workload
-from dse.errors import GraphError
+from dse.ir.graph import nothing_to_compute
 from dse.ir.onnx_read import read_onnx
 from dse.ir.tensor import Role
 from dse.schedule.place import Products, place
@@ -103,7 +103,7 @@ def compile_step(step: Step, geometry: Geometry, *, schedule: Schedule = Schedul
         for plan in book.plans:
             placed = place(book, plan, geometry, products)
             if not placed:
-                raise GraphError.single(graph.name, "nothing to compute: its results have no elements, or are its inputs in other shapes")
+                raise nothing_to_compute(graph)
             plans.append(CompiledPlan(plan, placed, tuple(pool.pricer(o.work) for o in placed)))
         overlapping = make_combinations(book, plans, geometry) if schedule is Schedule.FUSED and book.order else None
         parts.append(CompiledPart(graph.name, count, book, tuple(plans), overlapping))

@@ -182,5 +182,7 @@ def _dims(given: tuple[str, ...]) -> Mapping[str, int]:
         name, _, value = text.partition("=")
         if not name or not value.isdecimal():
             raise UsageError(f"--dim {text}: give NAME=VALUE with a whole number of at least 0, for example --dim batch=1")
+        if name in found:
+            raise UsageError(f"--dim {text}: '{name}' is given twice; give it once")
         found[name] = int(value)
     return found

@@ -12,7 +12,7 @@ from dse.cost.capacity import off_chip_too_small as too_small
 from dse.cost.evaluation import BreakdownRow
 from dse.cost.least_again import Room, least_again_bytes
 from dse.cost.roofline import Roofline, compulsory_bytes
-from dse.ir.graph import multiply_type
+from dse.ir.graph import multiply_type, nothing_to_compute
 from dse.ir.operator import Kind
 from dse.schedule.cores.charges import ChipCharges
 from dse.schedule.cores.chip_plan import no_room_message, plan_graph
@@ -208,7 +208,7 @@ def plan_step(
     `shared` keeps what the same graphs have in common at other prices and capacities.
 
     Raises:
-        GraphError, UsageError: as `evaluate_chip`.
+        GraphError, UsageError: as `evaluate_chip`, or nothing to compute.
     """
     shared = shared or Shared()
     kinds = {kind: KindPricer(d, shared.pricers(d.geometry)) for kind, d in description.kinds.items()}
@@ -229,6 +229,8 @@ def plan_step(
         )
         if isinstance(planned, NoPlan):
             return _no_room(planned, description.chip)
+        if not planned.outcome.layout.groups:
+            raise nothing_to_compute(graph)
         parts.append(PlannedPart(graph.name, count, planned))
     return tuple(parts)
 

@@ -57,6 +57,11 @@ def multiply_type(graph: OperatorGraph, operator: Operator) -> DataType:
     return wider_element(*(graph.tensors[x.tensor].dtype for x in operator.inputs[:2]))
 
 
+def nothing_to_compute(graph: OperatorGraph) -> GraphError:
+    """The error of a graph of which no operator does anything."""
+    return GraphError.single(graph.name, "nothing to compute: its results have no elements, or are its inputs in other shapes")
+
+
 def check_graph(graph: OperatorGraph) -> OperatorGraph:
     """Return `graph` after checking names, order and operands.
 

@@ -75,7 +75,7 @@ def test_a_tensor_larger_than_every_memory_is_infeasible_in_words() -> None:
     assert not found.feasible
     assert found.infeasibility[0].resource == "dram_capacity"
     assert found.infeasibility[0].demand_bytes > 2.0**30
-    assert "'x0' 1048576 KiB" in found.infeasibility[0].message
+    assert "'x0' 1.00 GiB" in found.infeasibility[0].message
     assert "use a smaller batch" in found.infeasibility[0].message
 
 
