@@ -77,6 +77,8 @@ def plan_graph(
     firsts, refused = _firsts(planner, choices)
     if schedule is Schedule.FUSED and not any(found.outcome.latency_s <= NEAR * least_s for found, _ in firsts):
         stepped = [(planner.first(groups), groups) for groups in _stepped(work, planner, chip)]
+        finer = [g for g in _fused(work, planner, chip, kinds, shared, fine=True) if g not in choices]
+        firsts += _firsts(planner, finer)[0] if finer else []
         firsts += [(found, groups) for found, groups in stepped if isinstance(found, Planned)]
     if not firsts:
         assert refused is not None
@@ -135,15 +137,18 @@ def _least(found: Sequence[tuple[Planned, tuple[Group, ...]]], objective: Object
     return best
 
 
-def _fused(work: Work, planner: Planner, chip: Chip, kinds: Mapping[str, KindPricer], shared: Shared) -> list[tuple[Group, ...]]:
-    """Groups of plans of one core, for the kind with the most MACs that runs groups; what no core may run as a whole is taken apart."""
+def _fused(
+    work: Work, planner: Planner, chip: Chip, kinds: Mapping[str, KindPricer], shared: Shared, *, fine: bool = False
+) -> list[tuple[Group, ...]]:
+    """Groups of plans of one core, for the kind with the most MACs that runs groups; what no core may run as a whole is taken apart.
+    With `fine` also in slices of fewer than all rows (`make_plans`)."""
     able = [k for k in chip.kinds if chip.cores[chip.of_kind(k)[0]].has_array and chip.cores[chip.of_kind(k)[0]].has_vector]
     computing = [k for k in able if all(planner.runnable_on(k, o) for o in work.order if o.macs)]
     if not computing:
         return []
     kind = max(computing, key=lambda k: kinds[k].geometry.array.elements)
     found = [single_groups(work)]
-    for plan in shared.plans(work.graph, kinds[kind].geometry):
+    for plan in shared.plans(work.graph, kinds[kind].geometry, fine=fine):
         groups = tuple(g for s in plan.segments for g in _runnable(work, planner, s))
         if groups not in found:
             found.append(groups)

@@ -42,16 +42,16 @@ class Shared:
             self._works[id(graph)] = graph, find_work(graph)
         return self._works[id(graph)][1]
 
-    def plans(self, graph: OperatorGraph, geometry: Geometry) -> tuple[Plan, ...]:
+    def plans(self, graph: OperatorGraph, geometry: Geometry, *, fine: bool = False) -> tuple[Plan, ...]:
         """Plans of one core for a graph, operators in their order.
 
         Raises:
             GraphError: as `make_plans`.
         """
         self.work(graph)  # which keeps the graph
-        key = id(graph), geometry
+        key = id(graph), geometry, fine
         if key not in self._plans:
-            book = make_plans(graph, Schedule.FUSED, geometry, any_order=False, recompute=False, spill=False, fine=False)
+            book = make_plans(graph, Schedule.FUSED, geometry, any_order=False, recompute=False, spill=False, fine=fine)
             self._plans[key] = book.plans
         return self._plans[key]
 

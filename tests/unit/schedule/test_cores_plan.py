@@ -209,19 +209,21 @@ def test_what_holds_on_every_chip(name: str, objective: Objective, monkeypatch: 
     assert evaluated(chip, swiglu_chain(48, 96, 160, 2), objective).to_json_dict() == found.to_json_dict()
 
 
-@pytest.mark.parametrize("capacity_kib", [16, 64, 256])
+@pytest.mark.parametrize(("capacity_kib", "most"), [(16, 1.05), (32, 1.07), (64, 1.05), (256, 1.05)])
 @pytest.mark.parametrize("schedule", list(Schedule))
-def test_a_chip_of_one_core_takes_what_the_core_takes(capacity_kib: int, schedule: Schedule, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Simulated on one core: at most 5 % above the priced latency of the one-core model with the same steps of slices, which adds up
-    operators. Below it where tensors stay on chip between operators, or loads run ahead, which layer by layer the other does not do."""
+def test_a_chip_of_one_core_takes_what_the_core_takes(
+    capacity_kib: int, most: float, schedule: Schedule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Simulated on one core: at most 5 % (7 % at 32 KiB) above the priced latency of the one-core model with the same steps of slices,
+    which adds up operators. Below it where tensors stay on chip between operators, or loads run ahead, which layer by layer the other does not do."""
     chip, graph = small_chip(1, capacity_kib=capacity_kib), swiglu_chain(64, 64, 128, 2)
     core = chip.kinds["mac"]
     many = evaluate_chip(chip, ((graph, 1),), tokens=1, stored_bytes=0.0, objective=Objective.LATENCY, schedule=schedule)
     fine = evaluate(compile_step(graph_step(graph, 1), core.geometry, schedule=schedule), core.table(), Objective.LATENCY)
     monkeypatch.setattr("dse.evaluate.make_plans", partial(make_plans, fine=False))
     one = evaluate(compile_step(graph_step(graph, 1), core.geometry, schedule=schedule), core.table(), Objective.LATENCY)
-    assert many.lower_bound_s * (1 - 1e-12) <= many.latency_s <= 1.05 * one.latency_s
-    assert many.latency_s <= 1.25 * fine.latency_s  # chips of many cores are planned in coarser steps (decision 0041)
+    assert many.lower_bound_s * (1 - 1e-12) <= many.latency_s <= most * one.latency_s
+    assert many.latency_s <= 1.07 * fine.latency_s  # finer steps are tried where coarser ones stay far above the bound (decision 0041)
 
 
 def test_one_small_core_moves_the_same_bytes() -> None:
