@@ -10,7 +10,7 @@ import numpy as np
 from dse.hw.accelerator import Folds
 from dse.mapping.blocks import LACKED, STAYS, Block, View
 from dse.mapping.crossings import Home
-from dse.mapping.tiles import Sides
+from dse.mapping.tiles import BELOW_PASS_UP_TO, Sides
 from dse.mapping.tilings import Between, Tiling
 
 if TYPE_CHECKING:
@@ -173,6 +173,7 @@ def least_tilings(views: Sequence[View]) -> tuple[WayTiling, WayTiling, WayTilin
     found = []
     for size, covered in zip(views[0].sizes, np.array([view.covered for view in views]).T, strict=True):
         side, one = np.minimum(covered, size), np.ones(len(views), dtype=np.int64)
+        side = np.where(side <= BELOW_PASS_UP_TO, 1, side)  # shorter sides than a pass are tried there
         folds = -(-size // covered)
         found.append(WayTiling(Sides(size, side, one, one * size, folds, one, one), side, one, (), np.arange(len(views))))
     m, k, n = found

@@ -149,6 +149,17 @@ def test_no_mapping_with_three_tiles_of_an_operand_is_better(seed: int) -> None:
     assert (float(first[0]), float(second[0])) == pytest.approx(every_priced(problem, geometry, table, objective), rel=3e-9)
 
 
+def test_tiles_below_a_pass_are_found_on_an_array_of_the_long_form() -> None:
+    """Six bytes hold two tiles of one element along k, not of a whole pass of three: the least energy needs those."""
+    array = ArrayGeometry(3, 1, 1, (), Folds.BROADCAST, (("int8", 1),), 1, (ArrayDim("d", 3, (Loop.K, Loop.N)),), (L,))
+    geometry = Geometry(array, double_buffered=True, buffer=MemoryGeometry(double_buffered=True, overlapped=True))
+    table = replace(load_accelerator("edge32").table({}), buffer_capacity_bytes=np.array([6.0]))
+    problem = MatmulProblem(2, 2, 5, 1, 8, 8, 8, 8, "int8")
+    found = best_mapping(problem, geometry, table, MapObjective.ENERGY)
+    assert not isinstance(found, Infeasibility)
+    assert (found.energy_pj, found.counts[1:3].sum()) == (pytest.approx(2540.0), 34)
+
+
 DIMS = (ArrayDim("x", 4, (Loop.M, Loop.K)), ArrayDim("y", 3, (Loop.N, Loop.K)))
 """An array of the long form: 4 x 3, six ways to spread its loops."""
 INNER_OF_DIMS = (
