@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -10,6 +11,7 @@ import sys
 import threading
 import traceback
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 
 WORD = 200
 """Characters that a message keeps of a longer word."""
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""What writing to a full or broken disk ends with."""
 _ENDLESS = re.compile(r"\S{500,}")
 COMMANDS = (listing, check, schema, lower, evaluate, map, nest, frontier, compare, search, trace, import_hardware, system, validate)
 """In the order of `dse --help`; a new command is one module more."""
@@ -62,6 +66,12 @@ class _Group(TyperGroup):
         except BrokenPipeError as error:  # `dse ... | head`: who reads has seen enough
             _listen_no_more()
             raise typer.Exit(ExitCode.DONE) from error
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            _listen_no_more()
+            typer.echo(f"error: output cannot be written ({error.strerror}); make room where standard output or a run lies", err=True)
+            raise typer.Exit(ExitCode.BAD_INPUT) from error
 
 
 app = typer.Typer(name="dse", cls=_Group, add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -114,6 +124,8 @@ def _without_cache(context: typer.Context) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `dse` with `arguments` (those of the process unless given); the exit code."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # our matrices are small: more threads wait for each other, and round differently
+    if sys.stdout is None:  # `dse ... >&-`: nobody listens
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  open until the process ends
     try:
         with _terminated_as_interrupted():
             app(args=None if arguments is None else list(arguments), prog_name="dse")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from dse.errors import RunError
@@ -24,6 +25,7 @@ def atomic_write(path: str | Path, content: str | bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(target)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         reason = error.strerror or str(error)
         raise RunError(f"{target}: cannot be written ({reason}); give a path in a folder that exists and can be written to") from error

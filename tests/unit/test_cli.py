@@ -151,6 +151,22 @@ def test_a_reader_may_stop_early(arguments: list[str]) -> None:
     assert (found.returncode, found.stderr) == (0, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("arguments", [("list", "models"), ("frontier", "--gemm", "7,7,7", "-f", "csv"), ("schema", "chip")])
+def test_a_full_disk_is_no_bug_of_ours(arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        found = subprocess.run([sys.executable, "-m", "dse", *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert found.returncode == 3
+    assert found.stderr.startswith("error: output cannot be written (No space left on device); make room")
+    assert found.stderr.count("\n") == 1
+
+
+def test_closed_standard_output_is_no_error() -> None:
+    command = f"{sys.executable} -m dse list models >&-"
+    found = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")
+
+
 def test_list_models_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list", "models", "--format", "json"]) == 0
     found = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
