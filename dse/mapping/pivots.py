@@ -35,7 +35,7 @@ class Pivots:
         for column in rows.T:
             order = np.argsort(column, kind="stable")
             values, prefix = column[order], np.bitwise_or.accumulate(words[order], axis=0)
-            last = np.append(np.flatnonzero(values[1:] != values[:-1]), len(values) - 1)  # of equal ones
+            last = np.append(np.flatnonzero(values[1:] != values[:-1]), len(values) - 1)[: len(values)]  # of equal ones; none of none
             below = np.zeros((len(last) + 1, words.shape[1]), dtype=np.uint64)
             prefix.take(last, axis=0, out=below[1:], mode="clip")
             self._columns.append((Ranks(values[last]), below))

@@ -227,7 +227,7 @@ class PointSearch:
         self._asked = geometry.most_cells
         self._levels = residence(geometry).levels
         geometry = replace(geometry, point=None)
-        every = ways(geometry, MAX_SEARCHED)
+        every = ways(geometry, MAX_SEARCHED, groups=problem.groups)
         used = [array if geometry.array.dims else None for array in every]
         for dataflow in Dataflow:
             here = [(replace(geometry, array=a), u) for a, u in zip(every, used, strict=True) if dataflow in a.dataflows]

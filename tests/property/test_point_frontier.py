@@ -42,6 +42,8 @@ INNER_OF_DIMS = (
 )
 
 
+WITH_DIMS = (2, 23, 28)
+"""Seeds that draw an array of dimensions and take few mappings."""
 OUTER = (MemoryGeometry(overlapped=True), MemoryGeometry(), MemoryGeometry(double_buffered=True, overlapped=True, shared_port=True))
 
 
@@ -82,7 +84,19 @@ def drawn(seed: int) -> tuple[MatmulProblem, Geometry, DesignTable]:
 @pytest.mark.parametrize("seed", [1, 3, 5, 7, 9, 13, 15, 16, 17, 18, 19, 21, 23])
 def test_no_mapping_beats_the_frontier_of_a_point(seed: int) -> None:
     """Every mapping that fits is matched or beaten by a row in room, energy and all times; rows cost what their mappings cost as given."""
+    none_is_better(*drawn(seed))
+
+
+@pytest.mark.parametrize("seed", WITH_DIMS)
+def test_groups_side_by_side_at_a_point(seed: int) -> None:
+    """The same where the first dimension of the array takes groups beside k, with three groups."""
     problem, geometry, table = drawn(seed)
+    dims = (ArrayDim("x", 4, (Loop.GROUPS, Loop.K)), DIMS[1])
+    none_is_better(replace(problem, groups=3), replace(geometry, array=replace(geometry.array, dims=dims)), table)
+
+
+def none_is_better(problem: MatmulProblem, geometry: Geometry, table: DesignTable) -> None:
+    """As `test_no_mapping_beats_the_frontier_of_a_point`."""
     asked = at_point(geometry, table)
     assert asked.point is not None
     compared = Criteria(asked.point)

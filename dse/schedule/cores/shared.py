@@ -27,7 +27,7 @@ class Shared:
 
     def __init__(self) -> None:
         self._works: dict[int, tuple[OperatorGraph, Work]] = {}
-        self._plans: dict[tuple[int, Geometry], tuple[Plan, ...]] = {}
+        self._plans: dict[tuple[int, Geometry, bool], tuple[Plan, ...]] = {}
         self._pricers: dict[Geometry, dict[PlacedWork, OperatorPricer]] = {}
         self._placed: dict[tuple[int, Geometries], dict[object, tuple[PlacedOperator, ...]]] = {}
         self._counts: dict[tuple[int, Geometries], dict[object, tuple[float, float]]] = {}

@@ -41,6 +41,7 @@ def test_pivots_say_which_of_them_beat_some_row() -> None:
     found = Pivots(pivots)
     assert (found.beat(rows.T) == below.any(axis=0)).all()
     assert (found.beating(rows.T)[:150] == below.any(axis=1)).all()
+    assert not Pivots(pivots[:0]).beat(rows.T).any()
 
 
 @pytest.mark.parametrize(("size", "array_side"), [(513, 16), (1536, 32), (7168, 24), (5000, 7)])
