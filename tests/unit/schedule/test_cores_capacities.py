@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from dse.commands.chip_tables import write_chip_tables
+from dse.cost.evaluation import evaluate
 from dse.cost.frontier_pricing import TIE_TOLERANCE
 from dse.cost.many_core import ChipEvaluation, evaluate_chip
 from dse.cost.metrics import Objective
-from dse.evaluate import Schedule, Step
+from dse.evaluate import Schedule, Step, compile_step
 from dse.hw.many_core_read import ChipDescription
 from dse.ir.lowering import Part
 from dse.ir.onnx_read import load_onnx
@@ -26,6 +27,9 @@ MIB = (1, 2, 4, 8, 16, 64)
 RISE = 0.05
 """What more memory may cost: 4.3 % is the most found (batch 32, 16 MiB after 8), where a result stays in the core and takes the room in
 which loads would have run ahead."""
+
+NEAR_THE_CORE = 1.05
+"""A chip of one core over the core alone: 3.8 % is the most found (batch 128, 64 MiB)."""
 
 
 def latent_attention(batch: int) -> Step:
@@ -59,7 +63,10 @@ def test_less_memory_is_no_cliff(repository: Path, batch: int) -> None:
     alone = [planned(chip, step, Schedule.LAYER_BY_LAYER).latency_s for chip in chips]
     assert all(fused <= single * (1 + TIE_TOLERANCE) for fused, single in zip(default, alone, strict=True))
     assert all(more <= less * (1 + RISE) for less, more in pairwise(default))
-    assert default[0] <= 2 * default[-1]  # 64 times less memory
+    for at in (0, -1):  # with 64 times less memory the core alone takes up to 2.08 times as long as well
+        core = chips[at].kinds["tensor"]
+        one = evaluate(compile_step(step, core.geometry, schedule=Schedule.FUSED), core.table(), Objective.LATENCY)
+        assert default[at] <= NEAR_THE_CORE * one.latency_s
 
 
 def test_a_graph_too_long_to_be_fused_is_told(
