@@ -34,6 +34,11 @@ DEFAULT_MIB: Final = 1024
 SUFFIX: Final = ".frontier"
 WRITES_PER_LOOK: Final = 256
 """Files that one process writes between two looks at the size of the folder; it looks before its first one as well."""
+LOOK_S: Final = 600.0
+"""Age at which the last look of any process is too old to be trusted by one that begins to write: a full folder has some 100,000 files,
+3 s of CPU time a look."""
+LOOKED: Final = "looked"
+"""File in the folder whose time is that of the last look."""
 KEEP_SHARE: Final = 0.8
 """Share of the limit that is left when files are removed."""
 ABANDONED_S: Final = 3600.0
@@ -129,7 +134,8 @@ class Store:
         try:
             if self._writes % WRITES_PER_LOOK == 0:
                 self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self.shrink()
+                if self._writes or not self._looked_lately():
+                    self.shrink()
             self._writes += 1
             data = to_bytes(frontier, key)
             try:
@@ -151,6 +157,7 @@ class Store:
     def shrink(self) -> None:
         """Remove what was used longest ago until `KEEP_SHARE` of the limit is left, where there is more than the limit; and
         temporary files of writers that are gone."""
+        (self.folder / LOOKED).touch()
         now, files = time.time(), []
         for entry in _entries(self.folder):
             try:
@@ -169,6 +176,14 @@ class Store:
             total -= size
             if total <= self.most_bytes * KEEP_SHARE:
                 return
+
+    def _looked_lately(self) -> bool:
+        """Some process looked at the size of the folder within `LOOK_S`."""
+        try:
+            age_s = time.time() - (self.folder / LOOKED).stat().st_mtime
+        except FileNotFoundError:
+            return False
+        return 0 <= age_s < LOOK_S
 
     def _mark(self, path: Path) -> None:
         try:

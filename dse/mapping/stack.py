@@ -85,6 +85,7 @@ class Stack:
     def rows(self, at: At, number: IntArray, cycles: FloatArray) -> FloatArray:
         """Counts [columns, R] of the mappings `at` of the blocks `number` with these array cycles, arrays [R]; as `Block.rows` has them."""
         found = np.empty((self._tables.columns, len(number)))
+        found[CYCLES] = cycles  # nothing below adds to them
         for column in range(self._tables.columns):
             if column != CYCLES:
                 self._moved(found[column], column, at)
@@ -94,7 +95,6 @@ class Stack:
             self._room(found[FOOTPRINT if memory == OUTERMOST else ports_of(memory)[0] - 1], memory, at, number)
         if self._spread is not None:
             self._spread.add(found, at, number, self._operands[SUMS])
-        found[CYCLES] = cycles
         return found
 
     def _moved(self, into: FloatArray, column: int, at: At) -> None:

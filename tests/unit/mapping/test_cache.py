@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from dse.files import CACHE_FOLDER, CACHE_MIB, cache_folder
 from dse.hw.accelerator import ArrayDim, ArrayGeometry, Dataflow, Folds, Geometry, Loop, MemoryGeometry, OperandName
 from dse.mapping import cache
-from dse.mapping.cache import Store, cached_frontier
+from dse.mapping.cache import LOOK_S, LOOKED, Store, cached_frontier
 from dse.mapping.frontier import matmul_frontier
 from dse.mapping.matmul import Kept, MatmulMapping, Stationary
 from dse.mapping.problem import MatmulProblem
@@ -62,7 +63,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def only_file(folder: Path) -> Path:
     """The one file of a cache."""
-    (path,) = (p for p in folder.rglob("*") if p.is_file())
+    (path,) = folder.rglob("*.frontier")
     return path
 
 
@@ -175,7 +176,7 @@ def test_other_code_reads_nothing_of_this(folder: Path, monkeypatch: pytest.Monk
     made(PROBLEM, SHORT)
     monkeypatch.setattr(cache, "code_version", lambda: "of another day")
     made(PROBLEM, SHORT)
-    assert len([p for p in folder.rglob("*") if p.is_file()]) == 2
+    assert len([*folder.rglob("*.frontier")]) == 2
 
 
 def test_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -197,7 +198,7 @@ def test_a_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pyte
     made(PROBLEM, SHORT)
     made(replace(PROBLEM, m=3), SHORT)
     assert [r.getMessage().count("No space left") for r in caplog.records] == [1]
-    assert not [p for p in folder.rglob("*") if p.is_file()], "nothing half is left"
+    assert [p.name for p in folder.rglob("*") if p.is_file()] == [LOOKED], "nothing half is left"
 
 
 def test_the_oldest_go_first(tmp_path: Path) -> None:
@@ -216,6 +217,24 @@ def test_the_oldest_go_first(tmp_path: Path) -> None:
     assert left == list(range(12))[-len(left) :]
     assert 7 <= len(left) <= 8
     assert not gone.exists()
+
+
+def test_a_look_is_not_repeated_by_every_process(tmp_path: Path) -> None:
+    """Of processes that begin to write, only the first within `LOOK_S` looks at all files; a time in the future is no look."""
+    frontier = matmul_frontier(PROBLEM, SHORT)
+    most = 3 * len(to_bytes(frontier, "0"))
+
+    def begun(name: str) -> int:
+        Store(tmp_path, most).write(name, frontier)
+        return len(list(tmp_path.rglob("*.frontier")))
+
+    assert [begun(str(i)) for i in range(6)] == [1, 2, 3, 4, 5, 6]
+    marker, now = tmp_path / LOOKED, time.time()
+    os.utime(marker, (now - LOOK_S - 1,) * 2)
+    assert begun("6") == 3
+    assert begun("7") == 4
+    os.utime(marker, (now + 3600,) * 2)
+    assert begun("8") == 3
 
 
 @pytest.mark.parametrize(("value", "kept"), [("0", False), ("1", True), ("many", True)])
